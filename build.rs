@@ -9,7 +9,10 @@ use std::{env, fs, io};
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=static");
     println!("cargo:rerun-if-changed=migrations");
-    #[expect(clippy::disallowed_methods, reason = "cargo tells a build script by the environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "cargo tells a build script by the environment"
+    )]
     let out = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?).join("assets");
     fs::create_dir_all(&out)?;
     fs::write(out.join("app.css"), concatenate(Path::new("static/css"))?)?;

@@ -3,7 +3,11 @@
 //! loop of quick-xml and through the document reader alone. `bin/bench export` runs it and prints a line `| what | measured | bound
 //! |` for each figure.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot measure has nothing better to do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a bench that cannot measure has nothing better to do"
+)]
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -41,7 +45,10 @@ const MIN_MESSAGES: u64 = 1_000_000;
 /// 2026-11-20 12:00 UTC.
 const NOW: i64 = 1_795_176_000_000;
 /// All days on which the sandbox has chats: one response contains them all.
-const ALL_DAYS: Window = Window { from: date(2026, 9, 1), to: date(2026, 12, 31) };
+const ALL_DAYS: Window = Window {
+    from: date(2026, 9, 1),
+    to: date(2026, 12, 31),
+};
 /// The number of measurements of each figure, in turn; the median counts.
 const ROUNDS: usize = 5;
 /// The argument that starts this program as the test server, followed by the file for the document.
@@ -56,7 +63,12 @@ const MIB: f64 = 1_048_576.0;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
     if let Some(at) = arguments.iter().position(|argument| argument == VENDOR) {
         return runtime().block_on(serve_as_vendor(Path::new(&arguments[at + 1])));
     }
@@ -76,7 +88,11 @@ async fn table(address: &str, document: &Path, scratch: &Path) {
     let idle = resident("VmRSS:");
     let (began, used) = (Instant::now(), processor_time());
     let (chats, _) = pull(&format!("{address}/long"), scratch).await;
-    let (wall, own, peak) = (began.elapsed().as_secs_f64(), processor_time() - used, resident("VmHWM:"));
+    let (wall, own, peak) = (
+        began.elapsed().as_secs_f64(),
+        processor_time() - used,
+        resident("VmHWM:"),
+    );
     println!(
         "| LiveLeader: a document of {} MiB by the connector, all reports: {chats} chats | {:.0} MB/s, {own:.0} s of processor time; {:.0} MiB above the \
          {idle:.0} MiB at rest | under 64 MiB above |",
@@ -110,7 +126,11 @@ async fn table(address: &str, document: &Path, scratch: &Path) {
         "| LiveLeader: the bare event loop of quick-xml over {mb:.0} MB with {} chats and {} messages | {bare:.0} MB/s; {:.0} MiB |  |",
         rows.0, rows.1, peaks[0]
     );
-    println!("| LiveLeader: the document's reader alone | {read:.0} MB/s, {:.0} % of the bare loop; {:.0} MiB |  |", read / bare * 100.0, peaks[1]);
+    println!(
+        "| LiveLeader: the document's reader alone | {read:.0} MB/s, {:.0} % of the bare loop; {:.0} MiB |  |",
+        read / bare * 100.0,
+        peaks[1]
+    );
     println!(
         "| LiveLeader: the connector, all reports, over the loopback | {ours:.0} MB/s, {:.0} % of the bare loop, with the test server on the same two cores; \
          computed from the processor time, {own:.0} MB/s on two cores of its own; {:.0} MiB | at least 50 % |",
@@ -134,25 +154,39 @@ fn median(values: &mut [f64]) -> f64 {
 fn processor_time() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     // Skips the process name, which may contain anything and ends with the last parenthesis. Times are in hundredths of a second.
-    let after: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let after: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
     (after[11].parse::<f64>().unwrap() + after[12].parse::<f64>().unwrap()) / 100.0
 }
 
 /// A value of `/proc/self/status`, in MiB.
 fn resident(name: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1_024.0 / MIB
 }
 
 // ---- what is measured ----
 
 fn bare(document: &Path) -> u64 {
-    let mut reader = Reader::from_reader(BufReader::with_capacity(64 << 10, File::open(document).unwrap()));
+    let mut reader = Reader::from_reader(BufReader::with_capacity(
+        64 << 10,
+        File::open(document).unwrap(),
+    ));
     let (mut piece, mut events) = (Vec::new(), 0);
     loop {
         piece.clear();
-        if matches!(black_box(reader.read_event_into(&mut piece).unwrap()), Event::Eof) {
+        if matches!(
+            black_box(reader.read_event_into(&mut piece).unwrap()),
+            Event::Eof
+        ) {
             return events;
         }
         events += 1;
@@ -172,17 +206,22 @@ fn read(document: &Path) -> u64 {
 
 /// The numbers of chats and messages that the connector reads from the document at this address.
 async fn pull(address: &str, scratch: &Path) -> (u64, u64) {
-    let upstreams = Upstreams::new(vec!["127.0.0.1".parse().unwrap()], Clock::stopped_at(NOW)).unwrap();
+    let upstreams =
+        Upstreams::new(vec!["127.0.0.1".parse().unwrap()], Clock::stopped_at(NOW)).unwrap();
     let source = Source {
         connector: Connector::LiveLeader,
         fields: BTreeMap::from([("email".to_owned(), liveleader::EMAIL.to_owned())]),
         secrets: BTreeMap::from([("password".to_owned(), Secret::new(liveleader::PASSWORD))]),
         zone: TimeZone::UTC,
         // 0: no rate limit.
-        upstream: upstreams.for_account("", Connector::LiveLeader, Some(address), 0).unwrap(),
+        upstream: upstreams
+            .for_account("", Connector::LiveLeader, Some(address), 0)
+            .unwrap(),
     };
     let request = PullRequest {
-        reports: ["chats", "chat_messages", "chat_operators"].map(|id| Connector::LiveLeader.report(id).unwrap()).to_vec(),
+        reports: ["chats", "chat_messages", "chat_operators"]
+            .map(|id| Connector::LiveLeader.report(id).unwrap())
+            .to_vec(),
         menus: Menus::default(),
         zone: TimeZone::UTC,
         extras: Vec::new(),
@@ -214,10 +253,20 @@ struct Vendor {
 impl Vendor {
     /// Starts the test server. Returns when the document is in its file and can be requested.
     fn start(document: &Path) -> Self {
-        let mut process = Command::new(std::env::current_exe().unwrap()).arg(VENDOR).arg(document).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .arg(VENDOR)
+            .arg(document)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut address = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut address).unwrap();
-        Self { process, address: address.trim().to_owned() }
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut address)
+            .unwrap();
+        Self {
+            process,
+            address: address.trim().to_owned(),
+        }
     }
 }
 
@@ -232,21 +281,57 @@ async fn serve_as_vendor(file: &Path) {
     let document = made(file.to_owned()).await;
     let long = Long::of(&document);
     let router = Router::new()
-        .route("/a/Srv", get(async move || answer((0..document.len()).step_by(PIECE).map(move |at| document.slice(at..document.len().min(at + PIECE))))))
+        .route(
+            "/a/Srv",
+            get(async move || {
+                answer(
+                    (0..document.len())
+                        .step_by(PIECE)
+                        .map(move |at| document.slice(at..document.len().min(at + PIECE))),
+                )
+            }),
+        )
         .route("/long/a/Srv", get(async move || answer(long.clone())));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     println!("http://{}", listener.local_addr().unwrap());
-    axum::serve(listener.tap_io(|stream| drop(stream.set_nodelay(true))), router).await.unwrap();
+    axum::serve(
+        listener.tap_io(|stream| drop(stream.set_nodelay(true))),
+        router,
+    )
+    .await
+    .unwrap();
 }
 
 /// Creates the sandbox's document and writes it to the file.
 async fn made(file: PathBuf) -> Bytes {
-    let sandbox = Sandbox::new(SandboxOptions { chats: CHATS, days: 34, ..SandboxOptions::default() }, Clock::stopped_at(NOW));
+    let sandbox = Sandbox::new(
+        SandboxOptions {
+            chats: CHATS,
+            days: 34,
+            ..SandboxOptions::default()
+        },
+        Clock::stopped_at(NOW),
+    );
     let query = url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs([("a", "export"), ("email", liveleader::EMAIL), ("password", liveleader::PASSWORD)])
-        .extend_pairs([("start", "2026-09-01T00:00:00.000+00:00"), ("stop", "2027-01-01T00:00:00.000+00:00")])
+        .extend_pairs([
+            ("a", "export"),
+            ("email", liveleader::EMAIL),
+            ("password", liveleader::PASSWORD),
+        ])
+        .extend_pairs([
+            ("start", "2026-09-01T00:00:00.000+00:00"),
+            ("stop", "2027-01-01T00:00:00.000+00:00"),
+        ])
         .finish();
-    let answer = sandbox.router().oneshot(Request::get(format!("/a/Srv?{query}")).body(Body::empty()).unwrap()).await.unwrap();
+    let answer = sandbox
+        .router()
+        .oneshot(
+            Request::get(format!("/a/Srv?{query}"))
+                .body(Body::empty())
+                .unwrap(),
+        )
+        .await
+        .unwrap();
     assert!(answer.status().is_success());
     let document = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
     std::fs::write(file, &document).unwrap();
@@ -255,7 +340,10 @@ async fn made(file: PathBuf) -> Bytes {
 
 fn answer(pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Response {
     let body = Body::from_stream(stream::iter(pieces.map(Ok::<_, Infallible>)));
-    Response::builder().header("content-type", "text/xml; charset=utf-8").body(body).unwrap()
+    Response::builder()
+        .header("content-type", "text/xml; charset=utf-8")
+        .body(body)
+        .unwrap()
 }
 
 /// A document that is generated while it is sent: the same chats again and again, with new ids each time.
@@ -270,7 +358,12 @@ struct Long {
 
 impl Long {
     fn of(document: &[u8]) -> Self {
-        let find = |from: usize, what: &str| document[from..].windows(what.len()).position(|bytes| bytes == what.as_bytes()).map(|at| from + at);
+        let find = |from: usize, what: &str| {
+            document[from..]
+                .windows(what.len())
+                .position(|bytes| bytes == what.as_bytes())
+                .map(|at| from + at)
+        };
         let begin = find(0, "<chats>").unwrap() + "<chats>".len();
         let end = find(begin + PART, "</chat>").unwrap() + "</chat>".len();
         let mut ids = Vec::new();
@@ -282,7 +375,12 @@ impl Long {
             let bare = bare.strip_prefix(b"<![CDATA[").unwrap_or(bare);
             ids.push(document.len() - bare.len() - begin);
         }
-        Self { head: Bytes::copy_from_slice(&document[..begin]), chats: Bytes::copy_from_slice(&document[begin..end]), ids, round: 0 }
+        Self {
+            head: Bytes::copy_from_slice(&document[..begin]),
+            chats: Bytes::copy_from_slice(&document[begin..end]),
+            ids,
+            round: 0,
+        }
     }
 }
 

@@ -3,8 +3,15 @@
 //! with criterion; `bin/bench` prints a table of one large pull, with the test server in another process, so that only the
 //! connector's memory is measured.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot measure has nothing better to do")]
-#![allow(clippy::disallowed_methods, reason = "the baseline is a client of its own")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a bench that cannot measure has nothing better to do"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the baseline is a client of its own"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
@@ -50,7 +57,12 @@ const NOW: i64 = 1_795_176_000_000;
 fn main() {
     // `cargo test --all-targets` runs this file too.
     let has_argument = |wanted: &str| std::env::args().any(|argument| argument == wanted);
-    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
     if has_argument(VENDOR) {
         return runtime().block_on(serve_as_vendor(TABLE_CHATS));
     }
@@ -62,8 +74,11 @@ fn main() {
     }
     let runtime = runtime();
     let bench = runtime.block_on(async { Bench::at(serve(CHATS).await) });
-    let mut criterion =
-        Criterion::default().configure_from_args().sample_size(10).warm_up_time(Duration::from_secs(2)).measurement_time(Duration::from_secs(8));
+    let mut criterion = Criterion::default()
+        .configure_from_args()
+        .sample_size(10)
+        .warm_up_time(Duration::from_secs(2))
+        .measurement_time(Duration::from_secs(8));
     for report in ["chat", "chat_messages"] {
         // The first pull also fills the test server's cache.
         let rows = runtime.block_on(bench.pull(&[report], false));
@@ -71,9 +86,15 @@ fn main() {
         assert_eq!(rows, if report == "chat" { chats } else { messages });
         let mut group = criterion.benchmark_group(report);
         group.throughput(Throughput::Elements(rows));
-        group.bench_function("connector", |b| b.iter(|| runtime.block_on(bench.pull(&[report], false))));
-        group.bench_function("connector, with second reads", |b| b.iter(|| runtime.block_on(bench.pull(&[report], true))));
-        group.bench_function("typed structs", |b| b.iter(|| black_box(runtime.block_on(bench.baseline()))));
+        group.bench_function("connector", |b| {
+            b.iter(|| runtime.block_on(bench.pull(&[report], false)))
+        });
+        group.bench_function("connector, with second reads", |b| {
+            b.iter(|| runtime.block_on(bench.pull(&[report], true)))
+        });
+        group.bench_function("typed structs", |b| {
+            b.iter(|| black_box(runtime.block_on(bench.baseline())))
+        });
         group.finish();
     }
     criterion.final_summary();
@@ -88,11 +109,21 @@ struct Bench {
 
 /// Serves chats from memory. Returns the address.
 async fn serve(chats: u64) -> String {
-    let sandbox = Sandbox::new(SandboxOptions { chats, days: DAYS, ..SandboxOptions::default() }, Clock::stopped_at(NOW));
+    let sandbox = Sandbox::new(
+        SandboxOptions {
+            chats,
+            days: DAYS,
+            ..SandboxOptions::default()
+        },
+        Clock::stopped_at(NOW),
+    );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-    let vendor = Router::new().fallback(from_memory).with_state(Memory { vendor: sandbox.router(), pages: Arc::default() });
+    let vendor = Router::new().fallback(from_memory).with_state(Memory {
+        vendor: sandbox.router(),
+        pages: Arc::default(),
+    });
     tokio::spawn(async move { axum::serve(listener, vendor).await });
     address
 }
@@ -105,14 +136,24 @@ async fn serve_as_vendor(chats: u64) {
 
 /// Prints a line `| what | measured | bound |` for each figure.
 async fn table() {
-    let mut vendor = Command::new(std::env::current_exe().unwrap()).arg(VENDOR).stdout(Stdio::piped()).spawn().unwrap();
+    let mut vendor = Command::new(std::env::current_exe().unwrap())
+        .arg(VENDOR)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut address = String::new();
-    BufReader::new(vendor.stdout.take().unwrap()).read_line(&mut address).unwrap();
+    BufReader::new(vendor.stdout.take().unwrap())
+        .read_line(&mut address)
+        .unwrap();
     let bench = Bench::at(address.trim().to_owned());
     // The first pull also fills the test server's cache.
     let (chats, messages) = bench.baseline().await;
-    for (report, name, rows, goal) in [("chat", "Chat", chats, 80_000), ("chat_messages", "Chat Messages", messages, 600_000)] {
-        let (mut ours, mut twice, mut plain, mut own, mut peak) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0.0_f64);
+    for (report, name, rows, goal) in [
+        ("chat", "Chat", chats, 80_000),
+        ("chat_messages", "Chat Messages", messages, 600_000),
+    ] {
+        let (mut ours, mut twice, mut plain, mut own, mut peak) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0.0_f64);
         for _ in 0..ROUNDS {
             std::fs::write("/proc/self/clear_refs", "5").unwrap();
             let (began, used) = (Instant::now(), processor_time());
@@ -127,13 +168,23 @@ async fn table() {
             black_box(bench.baseline().await);
             plain.push(rows as f64 / began.elapsed().as_secs_f64());
         }
-        let (ours, twice, plain, own) = (median(&mut ours), median(&mut twice), median(&mut plain), median(&mut own));
+        let (ours, twice, plain, own) = (
+            median(&mut ours),
+            median(&mut twice),
+            median(&mut plain),
+            median(&mut own),
+        );
         println!(
             "| {name} by the connector, from memory: {rows} rows of {TABLE_CHATS} chats | {ours:.0} rows/s with the test server on the same two cores; \
              computed from the processor time, {own:.0} rows/s on two cores of its own; {peak:.0} MiB | at least {goal} rows/s, under 120 MiB |"
         );
-        println!("| The same, with the second read of days that are not settled | {twice:.0} rows/s | |");
-        println!("| The same pages into plain structs | {plain:.0} rows/s; the connector reaches {:.0} % of that | at least 50 % |", ours / plain * 100.0);
+        println!(
+            "| The same, with the second read of days that are not settled | {twice:.0} rows/s | |"
+        );
+        println!(
+            "| The same pages into plain structs | {plain:.0} rows/s; the connector reaches {:.0} % of that | at least 50 % |",
+            ours / plain * 100.0
+        );
     }
     vendor.kill().unwrap();
     vendor.wait().unwrap();
@@ -148,38 +199,69 @@ fn median(values: &mut [f64]) -> f64 {
 fn processor_time() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     // Skips the process name, which may contain anything and ends with the last parenthesis. Times are in hundredths of a second.
-    let after: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let after: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
     (after[11].parse::<f64>().unwrap() + after[12].parse::<f64>().unwrap()) / 100.0
 }
 
 /// `VmHWM` of this process, in MiB.
 fn peak_memory() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1_024.0 / MIB
 }
 
 impl Bench {
     fn at(address: String) -> Self {
-        let upstreams = Upstreams::new(vec!["127.0.0.1".parse().unwrap()], Clock::stopped_at(NOW)).unwrap();
+        let upstreams =
+            Upstreams::new(vec!["127.0.0.1".parse().unwrap()], Clock::stopped_at(NOW)).unwrap();
         let source = Source {
             connector: Connector::LiveChat,
             fields: BTreeMap::from([("username".to_owned(), livechat::LOGIN.to_owned())]),
             secrets: BTreeMap::from([("api_key".to_owned(), Secret::new(livechat::API_KEY))]),
             zone: TimeZone::UTC,
             // 0: no rate limit.
-            upstream: upstreams.for_account("", Connector::LiveChat, Some(&address), 0).unwrap(),
+            upstream: upstreams
+                .for_account("", Connector::LiveChat, Some(&address), 0)
+                .unwrap(),
         };
-        let today = jiff::Timestamp::from_millisecond(NOW).unwrap().to_zoned(TimeZone::UTC).date();
-        let range = Menus { start_days: Some(DAYS), end_days: Some(0), ..Menus::default() }.range(today);
+        let today = jiff::Timestamp::from_millisecond(NOW)
+            .unwrap()
+            .to_zoned(TimeZone::UTC)
+            .date();
+        let range = Menus {
+            start_days: Some(DAYS),
+            end_days: Some(0),
+            ..Menus::default()
+        }
+        .range(today);
         let windows = connectors::windows(Connector::LiveChat.report("chat").unwrap(), range);
-        Self { address, source, windows, client: reqwest::Client::builder().no_proxy().no_gzip().build().unwrap() }
+        Self {
+            address,
+            source,
+            windows,
+            client: reqwest::Client::builder()
+                .no_proxy()
+                .no_gzip()
+                .build()
+                .unwrap(),
+        }
     }
 
     /// The number of rows that the connector reads from all pages. `second_read`: whether days that are not settled are read twice.
     async fn pull(&self, reports: &[&str], second_read: bool) -> u64 {
         let request = PullRequest {
-            reports: reports.iter().map(|id| Connector::LiveChat.report(id).unwrap()).collect(),
+            reports: reports
+                .iter()
+                .map(|id| Connector::LiveChat.report(id).unwrap())
+                .collect(),
             menus: Menus::default(),
             zone: TimeZone::UTC,
             extras: Vec::new(),
@@ -207,11 +289,17 @@ impl Bench {
         let (mut chats, mut messages) = (0, 0);
         for window in &self.windows {
             let first = self.page(*window, 1).await;
-            let rest = stream::iter(2..=first.pages).map(|page| self.page(*window, page)).buffered(AT_ONCE);
+            let rest = stream::iter(2..=first.pages)
+                .map(|page| self.page(*window, page))
+                .buffered(AT_ONCE);
             let mut pages = std::pin::pin!(stream::iter([first]).chain(rest));
             while let Some(page) = pages.next().await {
                 chats += page.chats.len() as u64;
-                messages += page.chats.iter().map(|chat| chat.messages.len() as u64).sum::<u64>();
+                messages += page
+                    .chats
+                    .iter()
+                    .map(|chat| chat.messages.len() as u64)
+                    .sum::<u64>();
             }
         }
         (chats, messages)
@@ -219,8 +307,15 @@ impl Bench {
 
     /// Reads and parses a page in a separate task.
     fn page(&self, window: Window, page: u64) -> impl Future<Output = Page> + use<> {
-        let url = format!("{}/chats?date_from={}&date_to={}&timezone=UTC&page={page}", self.address, window.from, window.to);
-        let request = self.client.get(url).basic_auth(livechat::LOGIN, Some(livechat::API_KEY)).header("x-api-version", "2");
+        let url = format!(
+            "{}/chats?date_from={}&date_to={}&timezone=UTC&page={page}",
+            self.address, window.from, window.to
+        );
+        let request = self
+            .client
+            .get(url)
+            .basic_auth(livechat::LOGIN, Some(livechat::API_KEY))
+            .header("x-api-version", "2");
         let task = tokio::spawn(async move {
             let body = request.send().await.unwrap().bytes().await.unwrap();
             serde_json::from_slice(&body).unwrap()
@@ -252,7 +347,11 @@ async fn from_memory(State(memory): State<Memory>, request: Request) -> Response
             body
         }
     };
-    ([(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        Body::from(body),
+    )
+        .into_response()
 }
 
 // ---- what a page is, in plain structs ----

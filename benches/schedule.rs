@@ -1,7 +1,11 @@
 //! Measures the scheduler with ten thousand DataSets: the duration of one pass, and the time from when a thousand DataSets are due in
 //! the same minute to the last commit. Prints a line `| what | measured | bound |` for each figure; `bin/bench` collects them.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot measure has nothing better to do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a bench that cannot measure has nothing better to do"
+)]
 
 use std::time::{Duration, Instant};
 
@@ -28,20 +32,48 @@ const ROUNDS: usize = 50;
 fn main() {
     // `cargo test --all-targets` runs this file too.
     if std::env::args().any(|argument| argument == "--bench") {
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(table());
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(table());
     }
 }
 
 /// A data directory with ten thousand scheduled DataSets of ten accounts at a sandbox.
 async fn scheduled_app(dir: &std::path::Path, clock: &Clock) -> App {
-    let sandbox = Sandbox::new(SandboxOptions { chats: 300, days: 30, ..SandboxOptions::default() }, clock.clone());
+    let sandbox = Sandbox::new(
+        SandboxOptions {
+            chats: 300,
+            days: 30,
+            ..SandboxOptions::default()
+        },
+        clock.clone(),
+    );
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let vendor = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { sandbox.serve(listener, CancellationToken::new()).await });
-    let global_args = GlobalArgs { data: Some(dir.to_owned()), allow_upstream: vec!["127.0.0.1".parse().unwrap()], ..GlobalArgs::default() };
-    let app = App::open(Config::resolve(&global_args, &ServeArgs::default()).unwrap(), clock.clone()).await.unwrap_or_else(|why| panic!("{why:?}"));
-    let new = NewUser { email: "ada@house.test".to_owned(), name: "Ada".to_owned(), role: Role::Admin, password: None };
-    let owner = users::create(&app.db, clock, &Hasher::new(1), &new, None).await.unwrap().actor();
+    let global_args = GlobalArgs {
+        data: Some(dir.to_owned()),
+        allow_upstream: vec!["127.0.0.1".parse().unwrap()],
+        ..GlobalArgs::default()
+    };
+    let app = App::open(
+        Config::resolve(&global_args, &ServeArgs::default()).unwrap(),
+        clock.clone(),
+    )
+    .await
+    .unwrap_or_else(|why| panic!("{why:?}"));
+    let new = NewUser {
+        email: "ada@house.test".to_owned(),
+        name: "Ada".to_owned(),
+        role: Role::Admin,
+        password: None,
+    };
+    let owner = users::create(&app.db, clock, &Hasher::new(1), &new, None)
+        .await
+        .unwrap()
+        .actor();
     let mut accounts = Vec::new();
     for n in 0..ACCOUNTS {
         accounts.push(account(&app, &owner, &vendor, n).await);
@@ -57,7 +89,11 @@ async fn scheduled_app(dir: &std::path::Path, clock: &Clock) -> App {
             2 => format!("{minute} {hour} * * 1-5"),
             _ => format!("{minute} {hour} 1,15,L * *"),
         };
-        let next = Schedule::parse(&cron, "Europe/Oslo", now).unwrap().next_after(now).unwrap() + 3_600_000;
+        let next = Schedule::parse(&cron, "Europe/Oslo", now)
+            .unwrap()
+            .next_after(now)
+            .unwrap()
+            + 3_600_000;
         sqlx::query(
             "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, time_zone, schedule, next_run_at, \
              created_at, updated_at, last_due_at) VALUES ($1, $2, $3, 'livechat', $4, $5, '', '{}', 'replace', 'Europe/Oslo', $6, $7, $8, $8, $8)",
@@ -82,7 +118,12 @@ async fn account(app: &App, owner: &Actor, vendor: &str, n: usize) -> AccountId 
     let new = NewAccount {
         connector: Connector::LiveChat,
         name: format!("Account {n}"),
-        credentials: [("username", "agent@sandbox.test"), ("api_key", "sandbox-key")].map(|(id, value)| (id.to_owned(), Secret::new(value))).into(),
+        credentials: [
+            ("username", "agent@sandbox.test"),
+            ("api_key", "sandbox-key"),
+        ]
+        .map(|(id, value)| (id.to_owned(), Secret::new(value)))
+        .into(),
         api_url: Some(vendor.to_owned()),
         requests_per_minute: Some(60_000),
         time_zone: None,
@@ -103,7 +144,10 @@ async fn due(app: &App, at: Millis) {
 }
 
 async fn runs(app: &App, sql: &'static str) -> i64 {
-    sqlx::query_scalar(sql).fetch_one(app.db.read()).await.unwrap()
+    sqlx::query_scalar(sql)
+        .fetch_one(app.db.read())
+        .await
+        .unwrap()
 }
 
 async fn tick(app: &App) -> f64 {
@@ -129,7 +173,9 @@ async fn table() {
     due(&app, clock.now() - 1).await;
     let took = tick(&app).await;
     assert_eq!(runs(&app, "SELECT COUNT(*) FROM runs").await, DUE);
-    println!("| {DUE} of {DATASETS} DataSets due at once: one pass that queues all of them | {took:.0} ms | |");
+    println!(
+        "| {DUE} of {DATASETS} DataSets due at once: one pass that queues all of them | {took:.0} ms | |"
+    );
 
     let began = Instant::now();
     app.start_pulling().await.unwrap();
@@ -137,7 +183,12 @@ async fn table() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let pulled = began.elapsed().as_secs_f64();
-    assert_eq!(runs(&app, "SELECT COUNT(*) FROM runs WHERE state = 'succeeded'").await, DUE);
-    println!("| {DUE} DataSets of {ACCOUNTS} accounts due in the same minute, until the last commit, four workers | {pulled:.1} s | |");
+    assert_eq!(
+        runs(&app, "SELECT COUNT(*) FROM runs WHERE state = 'succeeded'").await,
+        DUE
+    );
+    println!(
+        "| {DUE} DataSets of {ACCOUNTS} accounts due in the same minute, until the last commit, four workers | {pulled:.1} s | |"
+    );
     app.stop().await;
 }

@@ -66,7 +66,8 @@ impl std::str::FromStr for Role {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        Self::parse(word).ok_or_else(|| format!("{word} is not a role: use admin, editor or viewer"))
+        Self::parse(word)
+            .ok_or_else(|| format!("{word} is not a role: use admin, editor or viewer"))
     }
 }
 
@@ -96,7 +97,8 @@ impl std::str::FromStr for Scope {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        Self::parse(word).ok_or_else(|| format!("{word} is not a scope: use read, run, manage or metrics"))
+        Self::parse(word)
+            .ok_or_else(|| format!("{word} is not a scope: use read, run, manage or metrics"))
     }
 }
 
@@ -138,11 +140,30 @@ mod tests {
     #[test]
     fn what_a_role_and_a_scope_allow_together() {
         let allowed = |role, scope| {
-            let actor = Actor { user: UserId::new(), name: String::new(), email: String::new(), role, scope, token: None, session: None };
-            (actor.may_run(), actor.may_edit(), actor.sees_accounts(), actor.manages_people())
+            let actor = Actor {
+                user: UserId::new(),
+                name: String::new(),
+                email: String::new(),
+                role,
+                scope,
+                token: None,
+                session: None,
+            };
+            (
+                actor.may_run(),
+                actor.may_edit(),
+                actor.sees_accounts(),
+                actor.manages_people(),
+            )
         };
         let none = (false, false, false, false);
-        for scope in [None, Some(Scope::Metrics), Some(Scope::Read), Some(Scope::Run), Some(Scope::Manage)] {
+        for scope in [
+            None,
+            Some(Scope::Metrics),
+            Some(Scope::Read),
+            Some(Scope::Run),
+            Some(Scope::Manage),
+        ] {
             assert_eq!(allowed(Role::Viewer, scope), none);
         }
         assert_eq!(allowed(Role::Editor, None), (true, true, true, false));
@@ -150,7 +171,10 @@ mod tests {
             assert_eq!(allowed(role, Some(Scope::Metrics)), none);
             assert_eq!(allowed(role, Some(Scope::Read)), none);
             assert_eq!(allowed(role, Some(Scope::Run)), (true, false, false, false));
-            assert_eq!(allowed(role, Some(Scope::Manage)), (true, true, true, false));
+            assert_eq!(
+                allowed(role, Some(Scope::Manage)),
+                (true, true, true, false)
+            );
         }
         assert_eq!(allowed(Role::Admin, None), (true, true, true, true));
     }

@@ -36,7 +36,11 @@ impl Clock {
 
     /// A clock that is stopped at `now` until it is moved.
     pub fn stopped_at(now: Millis) -> Self {
-        Self(Source::Test(Arc::new(watch::Sender::new(TestTime { now, passed: 0, began: now }))))
+        Self(Source::Test(Arc::new(watch::Sender::new(TestTime {
+            now,
+            passed: 0,
+            began: now,
+        }))))
     }
 
     /// Advances a test clock and wakes its waiters; a negative `by` sets it back. Does nothing to the system clock.
@@ -52,7 +56,13 @@ impl Clock {
 
     fn shift(&self, by: Millis, passed: Millis) {
         if let Source::Test(time) = &self.0 {
-            time.send_modify(|shown| *shown = TestTime { now: shown.now + by, passed: shown.passed + passed, ..*shown });
+            time.send_modify(|shown| {
+                *shown = TestTime {
+                    now: shown.now + by,
+                    passed: shown.passed + passed,
+                    ..*shown
+                }
+            });
         }
     }
 
@@ -124,7 +134,10 @@ impl Clock {
 }
 
 fn system_now() -> Millis {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the system clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the system clock"
+    )]
     let now = Timestamp::now();
     now.as_millisecond()
 }
@@ -136,7 +149,11 @@ pub fn millis(duration: Duration) -> Millis {
 
 /// Converts `millis` to a timestamp; values out of range become the first or last timestamp.
 pub fn timestamp(millis: Millis) -> Timestamp {
-    Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX })
+    Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
 }
 
 /// Formats a time for programs: `2026-11-20T08:15:30Z`.
@@ -155,17 +172,30 @@ mod tests {
         let clock = Clock::stopped_at(1_000_000);
         let waits = tokio::spawn({
             let clock = clock.clone();
-            async move { clock.wait_until_or_for(2_000_000, Duration::from_secs(5)).await }
+            async move {
+                clock
+                    .wait_until_or_for(2_000_000, Duration::from_secs(5))
+                    .await
+            }
         });
         tokio::task::yield_now().await;
         clock.jump(-500_000);
-        assert_eq!((clock.now(), clock.monotonic(), waits.is_finished()), (500_000, 0, false));
+        assert_eq!(
+            (clock.now(), clock.monotonic(), waits.is_finished()),
+            (500_000, 0, false)
+        );
         clock.advance(5_000);
         waits.await.unwrap();
         assert_eq!((clock.now(), clock.monotonic()), (505_000, 5_000));
         clock.advance(-5_000);
-        assert_eq!((clock.now(), clock.monotonic(), clock.conservative_now()), (500_000, 5_000, 500_000));
+        assert_eq!(
+            (clock.now(), clock.monotonic(), clock.conservative_now()),
+            (500_000, 5_000, 500_000)
+        );
         clock.jump(9_000_000);
-        assert_eq!((clock.now(), clock.conservative_now()), (9_500_000, 1_005_000));
+        assert_eq!(
+            (clock.now(), clock.conservative_now()),
+            (9_500_000, 1_005_000)
+        );
     }
 }

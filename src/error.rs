@@ -74,12 +74,23 @@ struct ErrorInner {
 
 impl Error {
     pub fn new(kind: ErrorKind, code: &'static str, message: impl Into<String>) -> Self {
-        Self(Box::new(ErrorInner { kind, code, message: message.into(), action: None, fields: Vec::new(), log_cause: LogCause::default() }))
+        Self(Box::new(ErrorInner {
+            kind,
+            code,
+            message: message.into(),
+            action: None,
+            fields: Vec::new(),
+            log_cause: LogCause::default(),
+        }))
     }
 
     /// `what` as in "This DataSet does not exist". The message is the same for a missing object and for one that is not shared.
     pub fn not_found(what: &str) -> Self {
-        Self::new(ErrorKind::NotFound, "not_found", format!("This {what} does not exist or is not shared with you."))
+        Self::new(
+            ErrorKind::NotFound,
+            "not_found",
+            format!("This {what} does not exist or is not shared with you."),
+        )
     }
 
     pub fn forbidden(message: impl Into<String>) -> Self {
@@ -97,7 +108,10 @@ impl Error {
 
     /// Several invalid fields; `fields` must not be empty. Programs get the first one.
     pub fn fields(fields: Vec<(String, String)>) -> Self {
-        let message = fields.first().map(|(_, message)| message.clone()).unwrap_or_default();
+        let message = fields
+            .first()
+            .map(|(_, message)| message.clone())
+            .unwrap_or_default();
         let mut error = Self::new(ErrorKind::Unprocessable, "wrong_value", message);
         error.0.fields = fields;
         error
@@ -105,7 +119,11 @@ impl Error {
 
     /// An internal error: people read a general sentence, and `cause` is logged.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
-        let mut error = Self::new(ErrorKind::Internal, "internal", "Something went wrong. The server log contains the details under this request id.");
+        let mut error = Self::new(
+            ErrorKind::Internal,
+            "internal",
+            "Something went wrong. The server log contains the details under this request id.",
+        );
         error.0.log_cause = LogCause(Some(cause.to_string()));
         error
     }
@@ -113,18 +131,24 @@ impl Error {
     /// Like `internal`, for stored data that cannot be read, where trying again does not help.
     pub fn damaged(cause: impl std::fmt::Display) -> Self {
         let message = "A record in the catalogue is damaged and cannot be read. The server log names it under this request id.";
-        Self::new(ErrorKind::Internal, DAMAGED, message).action("Ask your server administrator to run `chatlake verify`.").with_log_cause(cause)
+        Self::new(ErrorKind::Internal, DAMAGED, message)
+            .action("Ask your server administrator to run `chatlake verify`.")
+            .with_log_cause(cause)
     }
 
     /// Stored rows cannot be read because their file is damaged or missing. The message is the same everywhere; `cause` names the file in
     /// the log.
     pub fn data_damaged(cause: impl std::fmt::Display) -> Self {
-        Self::new(ErrorKind::Internal, DATA_DAMAGED, "Rows of this DataSet cannot be read: a stored file is damaged or missing.")
-            .action(
-                "In History, revert to a version that is not damaged, or run the DataSet with Replace. \
+        Self::new(
+            ErrorKind::Internal,
+            DATA_DAMAGED,
+            "Rows of this DataSet cannot be read: a stored file is damaged or missing.",
+        )
+        .action(
+            "In History, revert to a version that is not damaged, or run the DataSet with Replace. \
                  Your server administrator can run `chatlake verify --deep`.",
-            )
-            .with_log_cause(cause)
+        )
+        .with_log_cause(cause)
     }
 
     /// The disk is full.
@@ -135,8 +159,12 @@ impl Error {
 
     /// The disk reported an error on a read or write.
     pub fn storage_failed() -> Self {
-        Self::new(ErrorKind::Unavailable, STORAGE_FAILED, "The server disk reported an error. Nothing was saved. The existing data is unchanged.")
-            .action("Try again. If the error repeats, ask your server administrator to check the disk.")
+        Self::new(
+            ErrorKind::Unavailable,
+            STORAGE_FAILED,
+            "The server disk reported an error. Nothing was saved. The existing data is unchanged.",
+        )
+        .action("Try again. If the error repeats, ask your server administrator to check the disk.")
     }
 
     /// The catalogue file cannot be read: not a single row, but the database pages.
@@ -157,9 +185,13 @@ impl Error {
     /// Logs the cause of a failed request. While the disk cannot be written, every writing request fails, so only one such error per minute
     /// is logged.
     pub fn log_failed_request(&self) {
-        let Some(cause) = &self.log_cause().0 else { return };
+        let Some(cause) = &self.log_cause().0 else {
+            return;
+        };
         if self.is_storage_error() {
-            let mut last = LAST_STORAGE_LOG.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut last = LAST_STORAGE_LOG
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if last.is_some_and(|at| at.elapsed() < LOG_STORAGE_EVERY) {
                 return;
             }
@@ -222,7 +254,10 @@ impl std::error::Error for Error {}
 
 impl From<sqlx::Error> for Error {
     fn from(cause: sqlx::Error) -> Self {
-        let code: Option<i32> = cause.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse().ok());
+        let code: Option<i32> = cause
+            .as_database_error()
+            .and_then(|error| error.code())
+            .and_then(|code| code.parse().ok());
         match code.map(|code| (code & 0xff, code)) {
             // SQLITE_FULL, and SQLITE_IOERR_SHMSIZE: no space for the WAL index.
             Some((13, _) | (_, 4874)) => return Self::storage_full().with_log_cause(cause),
@@ -232,15 +267,24 @@ impl From<sqlx::Error> for Error {
             Some((11 | 26, _)) => return Self::catalogue_damaged(cause),
             // SQLITE_CONSTRAINT_FOREIGNKEY: the referenced row was deleted after it was looked up.
             Some((_, 787)) => {
-                return Self::new(ErrorKind::NotFound, "not_found", "A required object was deleted at the same time. Nothing was changed.")
-                    .with_log_cause(cause);
+                return Self::new(
+                    ErrorKind::NotFound,
+                    "not_found",
+                    "A required object was deleted at the same time. Nothing was changed.",
+                )
+                .with_log_cause(cause);
             }
             _ => {}
         }
         if matches!(code, Some(5 | 517)) || matches!(cause, sqlx::Error::PoolTimedOut) {
-            return Self::new(ErrorKind::Unavailable, "busy", "The server is busy.").action("Try again in a moment.").with_log_cause(cause);
+            return Self::new(ErrorKind::Unavailable, "busy", "The server is busy.")
+                .action("Try again in a moment.")
+                .with_log_cause(cause);
         }
-        if matches!(cause, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) {
+        if matches!(
+            cause,
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)
+        ) {
             return Self::damaged(cause);
         }
         Self::internal(cause)
@@ -250,15 +294,23 @@ impl From<sqlx::Error> for Error {
 impl From<tokio::task::JoinError> for Error {
     /// The panic message may contain rows or secrets, so it is omitted. The panic hook logs the location.
     fn from(cause: tokio::task::JoinError) -> Self {
-        Self::internal(if cause.is_panic() { "a task panicked" } else { "a task was stopped" })
+        Self::internal(if cause.is_panic() {
+            "a task panicked"
+        } else {
+            "a task was stopped"
+        })
     }
 }
 
 impl From<std::io::Error> for Error {
     fn from(cause: std::io::Error) -> Self {
         match cause.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::storage_full().with_log_cause(cause),
-            _ if cause.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Self::storage_failed().with_log_cause(cause),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Self::storage_full().with_log_cause(cause)
+            }
+            _ if cause.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                Self::storage_failed().with_log_cause(cause)
+            }
             _ => Self::internal(cause),
         }
     }
@@ -271,11 +323,20 @@ mod tests {
     #[tokio::test]
     async fn what_a_task_said_when_it_panicked_is_nowhere_in_the_error() {
         let broken = tokio::spawn(async { panic!("kanarie") }).await.unwrap_err();
-        assert!(broken.to_string().contains("kanarie"), "which is why it must not be told");
+        assert!(
+            broken.to_string().contains("kanarie"),
+            "which is why it must not be told"
+        );
         let error = Error::from(broken);
         assert!(!format!("{error:?} {error}").contains("kanarie"));
         let stopped = tokio::spawn(std::future::pending::<()>());
         stopped.abort();
-        assert_eq!(Error::from(stopped.await.unwrap_err()).log_cause().0.as_deref(), Some("a task was stopped"));
+        assert_eq!(
+            Error::from(stopped.await.unwrap_err())
+                .log_cause()
+                .0
+                .as_deref(),
+            Some("a task was stopped")
+        );
     }
 }

@@ -98,8 +98,19 @@ mod tests {
     fn only_well_formed_text_becomes_an_id() {
         let id = DatasetId::new();
         assert_eq!(DatasetId::parse(id.as_str()), Some(id.clone()));
-        for odd in ["", ":id", "0", "-1", "null", "ds_", "../", "ds_\0", &id.as_str().to_uppercase(), &id.as_str().replace("ds_", "acc_"), &"x".repeat(10_240)]
-        {
+        for odd in [
+            "",
+            ":id",
+            "0",
+            "-1",
+            "null",
+            "ds_",
+            "../",
+            "ds_\0",
+            &id.as_str().to_uppercase(),
+            &id.as_str().replace("ds_", "acc_"),
+            &"x".repeat(10_240),
+        ] {
             assert_eq!(DatasetId::parse(odd), None, "{odd:?}");
         }
     }

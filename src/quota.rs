@@ -45,14 +45,24 @@ impl Quota {
     pub fn new(per_person: usize, total: usize) -> Self {
         let (per_person, total) = (per_person.max(1), total.max(1));
         let free = Arc::new(Semaphore::new(total));
-        Self(Arc::new(Inner { per_person, total, free, people: Mutex::default(), waiting: AtomicUsize::new(0) }))
+        Self(Arc::new(Inner {
+            per_person,
+            total,
+            free,
+            people: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+        }))
     }
 
     /// Takes a slot if one is free for this person.
     pub fn try_acquire(&self, user: &UserId) -> Option<Slot> {
         let of_person = self.semaphore_of(user).try_acquire_owned().ok()?;
         let of_total = self.0.free.clone().try_acquire_owned().ok()?;
-        Some(Slot { waited: false, _of_person: of_person, _of_total: of_total })
+        Some(Slot {
+            waited: false,
+            _of_person: of_person,
+            _of_total: of_total,
+        })
     }
 
     /// Waits for a slot. The slot of the person is taken first, so that one person cannot fill the queue for the total slots.
@@ -62,9 +72,23 @@ impl Quota {
         }
         self.0.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = WaitingGuard(&self.0.waiting);
-        let of_person = self.semaphore_of(user).acquire_owned().await.map_err(Error::internal)?;
-        let of_total = self.0.free.clone().acquire_owned().await.map_err(Error::internal)?;
-        Ok(Slot { waited: true, _of_person: of_person, _of_total: of_total })
+        let of_person = self
+            .semaphore_of(user)
+            .acquire_owned()
+            .await
+            .map_err(Error::internal)?;
+        let of_total = self
+            .0
+            .free
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(Error::internal)?;
+        Ok(Slot {
+            waited: true,
+            _of_person: of_person,
+            _of_total: of_total,
+        })
     }
 
     /// The number of slots in use.
@@ -99,15 +123,27 @@ mod tests {
     async fn slots_are_limited_per_person_and_in_total() {
         let quota = Quota::new(2, 3);
         let (one, other) = (UserId::new(), UserId::new());
-        let mut held = vec![quota.acquire(&one).await.unwrap(), quota.acquire(&one).await.unwrap()];
-        assert!(quota.try_acquire(&one).is_none(), "more than the number of a person");
+        let mut held = vec![
+            quota.acquire(&one).await.unwrap(),
+            quota.acquire(&one).await.unwrap(),
+        ];
+        assert!(
+            quota.try_acquire(&one).is_none(),
+            "more than the number of a person"
+        );
         held.push(quota.try_acquire(&other).unwrap());
-        assert!(quota.try_acquire(&UserId::new()).is_none(), "more than the number of all");
+        assert!(
+            quota.try_acquire(&UserId::new()).is_none(),
+            "more than the number of all"
+        );
         assert_eq!((quota.in_use(), quota.waiting()), (3, 0));
         drop(held);
         assert_eq!(quota.in_use(), 0);
         assert!(quota.try_acquire(&one).is_some_and(|slot| !slot.waited));
-        assert!(quota.0.people.lock().unwrap().len() <= 1, "who has no slot is forgotten");
+        assert!(
+            quota.0.people.lock().unwrap().len() <= 1,
+            "who has no slot is forgotten"
+        );
     }
 
     #[tokio::test]
@@ -115,11 +151,19 @@ mod tests {
         let quota = Quota::new(1, 1);
         let user = UserId::new();
         let held = quota.acquire(&user).await.unwrap();
-        let (mut first, mut second) = (Box::pin(quota.acquire(&user)), Box::pin(quota.acquire(&user)));
-        assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+        let (mut first, mut second) = (
+            Box::pin(quota.acquire(&user)),
+            Box::pin(quota.acquire(&user)),
+        );
+        assert!(
+            first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none()
+        );
         assert_eq!(quota.waiting(), 2);
         drop(held);
-        assert!(second.as_mut().now_or_never().is_none(), "the first one is next");
+        assert!(
+            second.as_mut().now_or_never().is_none(),
+            "the first one is next"
+        );
         drop(first);
         assert!(second.await.unwrap().waited);
         assert_eq!((quota.in_use(), quota.waiting()), (0, 0));

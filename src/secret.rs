@@ -44,7 +44,12 @@ mod tests {
         struct Holder {
             key: Secret,
         }
-        let shown = format!("{:?}", Holder { key: Secret::new("canary-4711") });
+        let shown = format!(
+            "{:?}",
+            Holder {
+                key: Secret::new("canary-4711")
+            }
+        );
         assert!(!shown.contains("canary"), "{shown}");
     }
 }

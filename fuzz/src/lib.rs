@@ -34,39 +34,76 @@ pub fn liveleader_xml(input: &[u8]) {
     }
     let (Ok(()), chats) = &whole else { return };
     let text = plain(&document, label);
-    assert!(text.is_none_or(has_one_closed_root), "an incomplete document was accepted");
-    let step = if document.len() <= SMALL_DOCUMENT_BYTES { 1 } else { document.len() / 64 };
+    assert!(
+        text.is_none_or(has_one_closed_root),
+        "an incomplete document was accepted"
+    );
+    let step = if document.len() <= SMALL_DOCUMENT_BYTES {
+        1
+    } else {
+        document.len() / 64
+    };
     for cut in (0..document.len()).step_by(step) {
         let (ended, before) = read(&document[..cut], usize::MAX, label);
         if ended.is_ok() {
             // Only comments, instructions and white space may be missing.
             assert_eq!(&before, chats, "cut at {cut}: accepted with other chats");
-            assert!(text.is_none_or(|text| text.get(cut..).is_some_and(is_idle)), "cut at {cut}, before the end of the root: accepted");
+            assert!(
+                text.is_none_or(|text| text.get(cut..).is_some_and(is_idle)),
+                "cut at {cut}, before the end of the root: accepted"
+            );
         }
     }
 }
 
 /// The label and the document of an input.
 fn unpacked(input: &[u8]) -> (Option<&str>, Cow<'_, [u8]>) {
-    let line = input.strip_prefix(b"#").and_then(|rest| Some(rest.split_at(rest.iter().position(|byte| *byte == b'\n')?)));
-    let Some((Ok(line), rest)) = line.map(|(line, rest)| (std::str::from_utf8(line), &rest[1..])) else { return (None, input.into()) };
-    let (label, times) = line.split_once('*').map_or((line, 1), |(label, times)| (label, times.parse().unwrap_or(1)));
+    let line = input
+        .strip_prefix(b"#")
+        .and_then(|rest| Some(rest.split_at(rest.iter().position(|byte| *byte == b'\n')?)));
+    let Some((Ok(line), rest)) = line.map(|(line, rest)| (std::str::from_utf8(line), &rest[1..]))
+    else {
+        return (None, input.into());
+    };
+    let (label, times) = line.split_once('*').map_or((line, 1), |(label, times)| {
+        (label, times.parse().unwrap_or(1))
+    });
     let label = Some(label).filter(|label| !label.is_empty());
     let parts: Vec<&[u8]> = rest.splitn(3, |byte| *byte == 1).collect();
     match parts[..] {
-        [first, second, third] if times > 1 => (label, [first, &second.repeat(times.min(MAX_UNPACKED_BYTES / second.len().max(1))), third].concat().into()),
+        [first, second, third] if times > 1 => (
+            label,
+            [
+                first,
+                &second.repeat(times.min(MAX_UNPACKED_BYTES / second.len().max(1))),
+                third,
+            ]
+            .concat()
+            .into(),
+        ),
         _ => (label, rest.into()),
     }
 }
 
 /// The result of reading a document: how it ended, and each chat as text.
-fn read(document: &[u8], piece: usize, label: Option<&str>) -> (Result<(), DocumentError>, Vec<String>) {
+fn read(
+    document: &[u8],
+    piece: usize,
+    label: Option<&str>,
+) -> (Result<(), DocumentError>, Vec<String>) {
     let mut chats = Vec::new();
     let collect = |chat: &ExportedChat| {
         chats.push(describe(chat));
         true
     };
-    let read = xml::read(SmallReads { left: document, piece }, label, collect);
+    let read = xml::read(
+        SmallReads {
+            left: document,
+            piece,
+        },
+        label,
+        collect,
+    );
     if let Err(error) = &read {
         assert!(error.to_string().len() < 100, "{error}");
     }
@@ -82,7 +119,11 @@ fn has_one_closed_root(document: &str) -> bool {
     loop {
         let is_root = depth == 0;
         match reader.read_event() {
-            Ok(Event::Start(tag) | Event::Empty(tag)) if is_root && tag.name().as_ref() != "chats" => return false,
+            Ok(Event::Start(tag) | Event::Empty(tag))
+                if is_root && tag.name().as_ref() != "chats" =>
+            {
+                return false;
+            }
             Ok(Event::Start(_)) => {
                 depth += 1;
                 roots += usize::from(is_root);
@@ -100,8 +141,12 @@ fn has_one_closed_root(document: &str) -> bool {
 fn is_idle(mut rest: &str) -> bool {
     loop {
         rest = rest.trim_start();
-        let comment = rest.strip_prefix("<!--").and_then(|rest| rest.split_once("-->"));
-        let Some((_, after)) = comment.or_else(|| rest.strip_prefix("<?")?.split_once("?>")) else { return rest.is_empty() };
+        let comment = rest
+            .strip_prefix("<!--")
+            .and_then(|rest| rest.split_once("-->"));
+        let Some((_, after)) = comment.or_else(|| rest.strip_prefix("<?")?.split_once("?>")) else {
+            return rest.is_empty();
+        };
         rest = after;
     }
 }
@@ -109,19 +154,49 @@ fn is_idle(mut rest: &str) -> bool {
 /// The text of a document that is certainly in UTF-8; `None` if its encoding is not certain.
 fn plain<'d>(document: &'d [u8], label: Option<&str>) -> Option<&'d str> {
     let text = std::str::from_utf8(document).ok()?;
-    (label.is_none() && !text.starts_with('\u{feff}') && !text.contains("encoding") && !text.contains('\0')).then_some(text)
+    (label.is_none()
+        && !text.starts_with('\u{feff}')
+        && !text.contains("encoding")
+        && !text.contains('\0'))
+    .then_some(text)
 }
 
 /// All values of a chat as text.
 fn describe(chat: &ExportedChat) -> String {
     use xml::ChatField::{Duration, Id, Keywords, Referrer, Start, Stop, Url, VisitorIp};
-    let fields: Vec<_> = [Id, Referrer, Keywords, VisitorIp, Start, Stop, Duration, Url].into_iter().map(|field| chat.field(field)).collect();
+    let fields: Vec<_> = [
+        Id, Referrer, Keywords, VisitorIp, Start, Stop, Duration, Url,
+    ]
+    .into_iter()
+    .map(|field| chat.field(field))
+    .collect();
     let operators: Vec<_> = chat.operators().collect();
     let extras: Vec<_> = chat.extras().collect();
-    let messages: Vec<_> = chat.messages().map(|message| (message.from(), message.time(), message.text(), message.extras().collect::<Vec<_>>())).collect();
-    let of_messages =
-        messages.iter().flat_map(|(from, time, text, extras)| from.iter().chain(time).copied().chain([*text]).chain(extras.iter().map(|(_, value)| *value)));
-    let texts = fields.iter().flatten().copied().chain(operators.iter().copied()).chain(extras.iter().map(|(_, value)| *value)).chain(of_messages);
+    let messages: Vec<_> = chat
+        .messages()
+        .map(|message| {
+            (
+                message.from(),
+                message.time(),
+                message.text(),
+                message.extras().collect::<Vec<_>>(),
+            )
+        })
+        .collect();
+    let of_messages = messages.iter().flat_map(|(from, time, text, extras)| {
+        from.iter()
+            .chain(time)
+            .copied()
+            .chain([*text])
+            .chain(extras.iter().map(|(_, value)| *value))
+    });
+    let texts = fields
+        .iter()
+        .flatten()
+        .copied()
+        .chain(operators.iter().copied())
+        .chain(extras.iter().map(|(_, value)| *value))
+        .chain(of_messages);
     let mut size = 0;
     for text in texts {
         assert!(text.len() <= MAX_TEXT_BYTES);
@@ -149,14 +224,23 @@ impl Read for SmallReads<'_> {
 /// Checks a time as text, after an optional line with the name of a time zone.
 pub fn liveleader_times(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    let named = text.split_once('\n').and_then(|(name, rest)| Some((TimeZone::get(name).ok()?, rest)));
+    let named = text
+        .split_once('\n')
+        .and_then(|(name, rest)| Some((TimeZone::get(name).ok()?, rest)));
     let (zone, text) = named.unwrap_or((TimeZone::UTC, &text));
     let parsed = moment(text, &zone);
     if let Some(at) = parsed {
-        assert!(jiff::Timestamp::from_millisecond(at).is_ok(), "{text:?} is {at}, outside the range of timestamps");
+        assert!(
+            jiff::Timestamp::from_millisecond(at).is_ok(),
+            "{text:?} is {at}, outside the range of timestamps"
+        );
         assert!(text.trim().len() <= 64);
     }
-    assert_eq!(moment(&format!("\n  {text}\t"), &zone), parsed, "white space around a time must not change it");
+    assert_eq!(
+        moment(&format!("\n  {text}\t"), &zone),
+        parsed,
+        "white space around a time must not change it"
+    );
     if let Some(at) = some_time(input) {
         every_form_reads_back(at, &zone);
     }
@@ -168,12 +252,26 @@ fn some_time(input: &[u8]) -> Option<DateTime> {
     let small = |at: usize, limit: u8| i8::try_from(bytes[at] % limit).ok();
     let year = i16::from_le_bytes([bytes[0], bytes[1]]).rem_euclid(9_998) + 1;
     let hundredths = i32::from(bytes[7] % 100);
-    DateTime::new(year, small(2, 12)? + 1, small(3, 31)? + 1, small(4, 24)?, small(5, 60)?, small(6, 60)?, hundredths * 10_000_000).ok()
+    DateTime::new(
+        year,
+        small(2, 12)? + 1,
+        small(3, 31)? + 1,
+        small(4, 24)?,
+        small(5, 60)?,
+        small(6, 60)?,
+        hundredths * 10_000_000,
+    )
+    .ok()
 }
 
 /// Checks that a time is parsed back from the sample's format and from ISO 8601.
 fn every_form_reads_back(at: DateTime, zone: &TimeZone) {
-    let millis = |zone: &TimeZone| zone.to_ambiguous_timestamp(at).compatible().ok().map(jiff::Timestamp::as_millisecond);
+    let millis = |zone: &TimeZone| {
+        zone.to_ambiguous_timestamp(at)
+            .compatible()
+            .ok()
+            .map(jiff::Timestamp::as_millisecond)
+    };
     let hundredths = at.subsec_nanosecond() / 10_000_000;
     let sample = format!("{}{hundredths:02}", at.strftime("%d-%m-%YT%H:%M:%S"));
     let iso = at.strftime("%Y-%m-%dT%H:%M:%S%.3f").to_string();
@@ -186,9 +284,15 @@ fn every_form_reads_back(at: DateTime, zone: &TimeZone) {
         assert_eq!(moment(&text, zone), utc, "{text}");
     }
     let hours = at.hour() - 12;
-    let ahead = format!("{iso}{}{:02}:30", if hours < 0 { '-' } else { '+' }, hours.abs());
+    let ahead = format!(
+        "{iso}{}{:02}:30",
+        if hours < 0 { '-' } else { '+' },
+        hours.abs()
+    );
     let minutes = i64::from(hours) * 60 + if hours < 0 { -30 } else { 30 };
-    let wanted = utc.map(|utc| utc - minutes * 60_000).filter(|at| jiff::Timestamp::from_millisecond(*at).is_ok());
+    let wanted = utc
+        .map(|utc| utc - minutes * 60_000)
+        .filter(|at| jiff::Timestamp::from_millisecond(*at).is_ok());
     assert_eq!(moment(&ahead, zone), wanted, "{ahead}");
     // Times that Chatlake itself writes.
     if let Some(utc) = utc {

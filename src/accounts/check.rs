@@ -8,8 +8,12 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use sqlx::Row;
 
-use super::interactive::{CredentialTrial, advice_for, for_interactive_use, rate_limit_error, with_timeout};
-use super::{Account, Accounts, ChangeAccount, NewAccount, account_from_row, is_visible, sealed_credentials};
+use super::interactive::{
+    CredentialTrial, advice_for, for_interactive_use, rate_limit_error, with_timeout,
+};
+use super::{
+    Account, Accounts, ChangeAccount, NewAccount, account_from_row, is_visible, sealed_credentials,
+};
 use crate::auth::Actor;
 use crate::clock::Millis;
 use crate::connectors::report::Menu;
@@ -36,7 +40,10 @@ pub struct CheckResult {
 impl Accounts {
     /// The account, if this person may use it now. Attaching it to a DataSet, testing, previewing and running check this.
     pub async fn usable(&self, actor: &Actor, id: &AccountId) -> Result<Account> {
-        let found = self.find(id).await?.filter(|account| actor.may_run() && is_visible(actor, account));
+        let found = self
+            .find(id)
+            .await?
+            .filter(|account| actor.may_run() && is_visible(actor, account));
         found.ok_or_else(|| Error::not_found("account"))
     }
 
@@ -89,31 +96,52 @@ impl Accounts {
     }
 
     async fn open_source(&self, id: &AccountId) -> Result<(Account, Source)> {
-        let row = sqlx::query(super::SELECT).bind(id).fetch_optional(self.db.read()).await?;
+        let row = sqlx::query(super::SELECT)
+            .bind(id)
+            .fetch_optional(self.db.read())
+            .await?;
         let Some(row) = row else {
-            return Err(Error::conflict("account_missing", "The account of this DataSet was deleted.").action("Choose another account under Settings."));
+            return Err(Error::conflict(
+                "account_missing",
+                "The account of this DataSet was deleted.",
+            )
+            .action("Choose another account under Settings."));
         };
-        let (account, sealed): (Account, Vec<u8>) = (account_from_row(&row)?, row.try_get("sealed")?);
+        let (account, sealed): (Account, Vec<u8>) =
+            (account_from_row(&row)?, row.try_get("sealed")?);
         let secrets = match sealed_credentials::open(&self.vault, &account, &sealed) {
             Ok(secrets) => secrets,
             Err(damaged) => {
-                self.write_health(id, Some("failing"), damaged.message(), 0, self.clock.now()).await?;
+                self.write_health(id, Some("failing"), damaged.message(), 0, self.clock.now())
+                    .await?;
                 return Err(damaged);
             }
         };
         let upstream = self
             .upstreams
-            .for_account(id.as_str(), account.connector, account.api_url.as_deref(), account.requests_per_minute)
+            .for_account(
+                id.as_str(),
+                account.connector,
+                account.api_url.as_deref(),
+                account.requests_per_minute,
+            )
             .map_err(|why| vendor_error(account.connector, &why));
         let upstream = match upstream {
             Ok(upstream) => upstream,
             Err(refused) => {
-                self.write_health(id, Some("failing"), refused.message(), 0, self.clock.now()).await?;
+                self.write_health(id, Some("failing"), refused.message(), 0, self.clock.now())
+                    .await?;
                 return Err(refused);
             }
         };
         upstream.restore(&account.vendor_hints);
-        let source = Source { connector: account.connector, fields: account.fields.clone(), secrets, zone: zone(&account.time_zone), upstream };
+        let source = Source {
+            connector: account.connector,
+            fields: account.fields.clone(),
+            secrets,
+            zone: zone(&account.time_zone),
+            upstream,
+        };
         Ok((account, source))
     }
 
@@ -121,51 +149,89 @@ impl Accounts {
     pub async fn check(&self, actor: &Actor, id: &AccountId) -> Result<CheckResult> {
         let account = self.get(actor, id).await?;
         if !actor.may_edit() {
-            return Err(Error::forbidden("You can see this account but not test it."));
+            return Err(Error::forbidden(
+                "You can see this account but not test it.",
+            ));
         }
         let credentials_read_at = self.clock.now();
         let (result, hint) = match self.open_source(id).await {
             Ok((_, source)) => {
                 source.upstream.reset_auth();
                 let source = for_interactive_use(source);
-                let result = with_timeout(&source, INTERACTIVE_TIMEOUT, connectors::check(&source)).await;
+                let result =
+                    with_timeout(&source, INTERACTIVE_TIMEOUT, connectors::check(&source)).await;
                 self.save_vendor_hints(id, &source.upstream).await?;
                 (result, connectors::hint(&source))
             }
-            Err(why) if why.kind() == ErrorKind::Internal || why.code() == "account_missing" => return Err(why),
-            Err(why) => return Ok(CheckResult { ok: false, message: why.message().to_owned(), checked_at: self.clock.now() }),
+            Err(why) if why.kind() == ErrorKind::Internal || why.code() == "account_missing" => {
+                return Err(why);
+            }
+            Err(why) => {
+                return Ok(CheckResult {
+                    ok: false,
+                    message: why.message().to_owned(),
+                    checked_at: self.clock.now(),
+                });
+            }
         };
         let checked_at = self.clock.now();
         let (ok, message) = match result {
             Ok(Ok(message)) => {
-                self.record_health(id, Ok(&message), credentials_read_at).await?;
+                self.record_health(id, Ok(&message), credentials_read_at)
+                    .await?;
                 (true, message)
             }
             Ok(Err(why)) => {
-                self.record_health(id, Err(&why), credentials_read_at).await?;
-                let hint = hint.filter(|_| why == PullError::Unauthorized).map(|hint| hint.text);
+                self.record_health(id, Err(&why), credentials_read_at)
+                    .await?;
+                let hint = hint
+                    .filter(|_| why == PullError::Unauthorized)
+                    .map(|hint| hint.text);
                 let error = vendor_error(account.connector, &why);
                 let next = hint.or(error.suggested_action()).unwrap_or_default();
-                (false, format!("{} {next}", error.message()).trim_end().to_owned())
+                (
+                    false,
+                    format!("{} {next}", error.message()).trim_end().to_owned(),
+                )
             }
             Err(slow) => {
-                let message = format!("{} {}", slow.message(), slow.suggested_action().unwrap_or_default());
-                self.write_health(id, None, &message, 0, credentials_read_at).await?;
+                let message = format!(
+                    "{} {}",
+                    slow.message(),
+                    slow.suggested_action().unwrap_or_default()
+                );
+                self.write_health(id, None, &message, 0, credentials_read_at)
+                    .await?;
                 (false, message)
             }
         };
-        Ok(CheckResult { ok, message, checked_at })
+        Ok(CheckResult {
+            ok,
+            message,
+            checked_at,
+        })
     }
 
     /// The choices of a menu of this account, at most five minutes old.
     pub async fn choices(&self, actor: &Actor, id: &AccountId, menu: Menu) -> Result<Vec<Choice>> {
         let account = self.usable(actor, id).await?;
         if !account.connector.fills_menu(menu) {
-            return Err(Error::field("menu", format!("A {} account has no list of values for {}.", account.connector.title(), menu.label())));
+            return Err(Error::field(
+                "menu",
+                format!(
+                    "A {} account has no list of values for {}.",
+                    account.connector.title(),
+                    menu.label()
+                ),
+            ));
         }
         let key = (id.clone(), menu);
         let fresh = |at: Millis| at + MENU_TTL > self.clock.now();
-        if let Some((at, known)) = self.menus.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
+        if let Some((at, known)) = self
+            .menus
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
             && fresh(*at)
         {
             return Ok(known.clone());
@@ -174,17 +240,28 @@ impl Accounts {
         let mut source = self.source(id).await?;
         if menu == Menu::Tag {
             // A missing permission to read tags does not mean that the credentials are wrong.
-            let trial = self.upstreams.for_trial(id.as_str(), account.connector, account.api_url.as_deref(), account.requests_per_minute);
+            let trial = self.upstreams.for_trial(
+                id.as_str(),
+                account.connector,
+                account.api_url.as_deref(),
+                account.requests_per_minute,
+            );
             source.upstream = trial.map_err(|why| vendor_error(account.connector, &why))?;
         }
         let source = for_interactive_use(source);
-        let result = with_timeout(&source, INTERACTIVE_TIMEOUT, connectors::choices(&source, menu)).await;
+        let result = with_timeout(
+            &source,
+            INTERACTIVE_TIMEOUT,
+            connectors::choices(&source, menu),
+        )
+        .await;
         self.save_vendor_hints(id, &source.upstream).await?;
         let read = match result {
             Ok(Ok(read)) => read,
             Ok(Err(why)) => {
                 if matches!(why, PullError::Unauthorized) && menu != Menu::Tag {
-                    self.record_health(id, Err(&why), credentials_read_at).await?;
+                    self.record_health(id, Err(&why), credentials_read_at)
+                        .await?;
                 }
                 return Err(vendor_error(account.connector, &why));
             }
@@ -204,52 +281,122 @@ impl Accounts {
     /// Tests credentials that are not saved yet, after validating all fields. Returns the message of the test.
     pub async fn try_credentials(&self, actor: &Actor, new: &NewAccount) -> Result<String> {
         let checked = self.validate_new(actor, new)?;
-        let upstream = self.upstreams.for_account("", new.connector, checked.api_url.as_deref(), checked.requests_per_minute);
-        let trial = CredentialTrial { actor, connector: new.connector, has_custom_address: checked.api_url.is_some(), credentials: &new.credentials };
+        let upstream = self.upstreams.for_account(
+            "",
+            new.connector,
+            checked.api_url.as_deref(),
+            checked.requests_per_minute,
+        );
+        let trial = CredentialTrial {
+            actor,
+            connector: new.connector,
+            has_custom_address: checked.api_url.is_some(),
+            credentials: &new.credentials,
+        };
         let upstream = upstream.map_err(|why| trial.error_for(why, None))?;
-        let source = Source { connector: new.connector, fields: checked.fields, secrets: checked.secrets, zone: zone(&checked.time_zone), upstream };
+        let source = Source {
+            connector: new.connector,
+            fields: checked.fields,
+            secrets: checked.secrets,
+            zone: zone(&checked.time_zone),
+            upstream,
+        };
         try_source(source, &trial).await
     }
 
     /// Tests the credentials as they would be after this change. Returns the message of the test, or `None` if the change does not affect
     /// the credentials. A stored secret is only sent to the address it was entered for: a new address requires all secrets again.
-    pub async fn try_change(&self, actor: &Actor, id: &AccountId, change: &ChangeAccount) -> Result<Option<String>> {
+    pub async fn try_change(
+        &self,
+        actor: &Actor,
+        id: &AccountId,
+        change: &ChangeAccount,
+    ) -> Result<Option<String>> {
         self.get_to_change(actor, id).await?;
-        let row = sqlx::query(super::SELECT).bind(id).fetch_optional(self.db.read()).await?.ok_or_else(|| Error::not_found("account"))?;
-        let (before, sealed): (Account, Vec<u8>) = (account_from_row(&row)?, row.try_get("sealed")?);
+        let row = sqlx::query(super::SELECT)
+            .bind(id)
+            .fetch_optional(self.db.read())
+            .await?
+            .ok_or_else(|| Error::not_found("account"))?;
+        let (before, sealed): (Account, Vec<u8>) =
+            (account_from_row(&row)?, row.try_get("sealed")?);
         let mut after = before.clone();
         let input = self.apply_change(actor, &mut after, change)?;
-        let new_fields = input.fields.iter().any(|(field, value)| before.fields.get(field) != Some(value));
+        let new_fields = input
+            .fields
+            .iter()
+            .any(|(field, value)| before.fields.get(field) != Some(value));
         if input.secrets.is_empty() && !new_fields {
             return Ok(None);
         }
         let secrets = sealed_credentials::merge(&self.vault, &before, &sealed, input.secrets)?;
         after.fields.extend(input.fields);
-        let upstream = self.upstreams.for_trial(id.as_str(), after.connector, after.api_url.as_deref(), before.requests_per_minute);
-        let trial = CredentialTrial { actor, connector: after.connector, has_custom_address: after.api_url.is_some(), credentials: &change.credentials };
+        let upstream = self.upstreams.for_trial(
+            id.as_str(),
+            after.connector,
+            after.api_url.as_deref(),
+            before.requests_per_minute,
+        );
+        let trial = CredentialTrial {
+            actor,
+            connector: after.connector,
+            has_custom_address: after.api_url.is_some(),
+            credentials: &change.credentials,
+        };
         let upstream = upstream.map_err(|why| trial.error_for(why, None))?;
-        let source = Source { connector: after.connector, fields: after.fields, secrets, zone: zone(&after.time_zone), upstream };
+        let source = Source {
+            connector: after.connector,
+            fields: after.fields,
+            secrets,
+            zone: zone(&after.time_zone),
+            upstream,
+        };
         try_source(source, &trial).await.map(Some)
     }
 
     /// Saves the result of using the credentials. An error on the vendor's side does not change whether they count as valid; only its
     /// message is saved. `credentials_read_at`: when the credentials were read; they may have changed since.
-    pub async fn record_health(&self, id: &AccountId, seen: std::result::Result<&str, &PullError>, credentials_read_at: Millis) -> Result<()> {
+    pub async fn record_health(
+        &self,
+        id: &AccountId,
+        seen: std::result::Result<&str, &PullError>,
+        credentials_read_at: Millis,
+    ) -> Result<()> {
         match seen {
-            Ok(message) => self.write_health(id, Some("valid"), message, 0, credentials_read_at).await,
+            Ok(message) => {
+                self.write_health(id, Some("valid"), message, 0, credentials_read_at)
+                    .await
+            }
             Err(PullError::Cancelled) => Ok(()),
             Err(why) => {
-                let Some(account) = self.find(id).await? else { return Ok(()) };
+                let Some(account) = self.find(id).await? else {
+                    return Ok(());
+                };
                 let message = vendor_error(account.connector, why);
-                let health = matches!(why, PullError::Unauthorized | PullError::NotAllowed(_) | PullError::AddressRefused { .. }).then_some("failing");
-                self.write_health(id, health, message.message(), i64::from(*why == PullError::Unauthorized), credentials_read_at).await
+                let health = matches!(
+                    why,
+                    PullError::Unauthorized
+                        | PullError::NotAllowed(_)
+                        | PullError::AddressRefused { .. }
+                )
+                .then_some("failing");
+                self.write_health(
+                    id,
+                    health,
+                    message.message(),
+                    i64::from(*why == PullError::Unauthorized),
+                    credentials_read_at,
+                )
+                .await
             }
         }
     }
 
     /// Saves the vendor hints of a request, so that they survive a restart.
     pub async fn save_vendor_hints(&self, id: &AccountId, upstream: &Upstream) -> Result<()> {
-        let Some(account) = self.find(id).await? else { return Ok(()) };
+        let Some(account) = self.find(id).await? else {
+            return Ok(());
+        };
         if !self.upstreams.is_current(id.as_str(), upstream) {
             return Ok(());
         }
@@ -264,7 +411,10 @@ impl Accounts {
         {
             return Ok(());
         }
-        if let Some(day) = hints.api_ends_on.filter(|_| account.vendor_hints.api_ends_on != hints.api_ends_on) {
+        if let Some(day) = hints
+            .api_ends_on
+            .filter(|_| account.vendor_hints.api_ends_on != hints.api_ends_on)
+        {
             tracing::warn!(account = %id, %day, "the API of this account ends on this day");
         }
         let mut tx = self.db.write().await?;
@@ -280,7 +430,14 @@ impl Accounts {
     }
 
     /// `health` `None` leaves it unchanged. `auth_failures` is added to the number of rejections in a row, which a success resets.
-    async fn write_health(&self, id: &AccountId, health: Option<&str>, message: &str, auth_failures: i64, credentials_read_at: Millis) -> Result<()> {
+    async fn write_health(
+        &self,
+        id: &AccountId,
+        health: Option<&str>,
+        message: &str,
+        auth_failures: i64,
+        credentials_read_at: Millis,
+    ) -> Result<()> {
         let mut tx = self.db.write().await?;
         sqlx::query(
             "UPDATE accounts SET health = COALESCE($2, health), health_message = $3, checked_at = $4, \
@@ -299,12 +456,19 @@ impl Accounts {
 
     /// The choices of a menu that were read last, and when, of any age. The caller has checked permission for the account.
     pub fn cached_choices(&self, id: &AccountId, menu: Menu) -> Option<(Millis, Vec<Choice>)> {
-        self.menus.lock().unwrap_or_else(PoisonError::into_inner).get(&(id.clone(), menu)).cloned()
+        self.menus
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&(id.clone(), menu))
+            .cloned()
     }
 
     /// Clears the cache, so that the next `choices` reads the menu from the vendor.
     pub fn clear_menu_cache(&self, id: &AccountId) {
-        self.menus.lock().unwrap_or_else(PoisonError::into_inner).retain(|(account, _), _| account != id);
+        self.menus
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(account, _), _| account != id);
     }
 }
 
@@ -316,7 +480,9 @@ fn zone(name: &str) -> TimeZone {
 /// Tests credentials that were just typed.
 async fn try_source(source: Source, trial: &CredentialTrial<'_>) -> Result<String> {
     let source = for_interactive_use(source);
-    with_timeout(&source, INTERACTIVE_TIMEOUT, connectors::check(&source)).await?.map_err(|why| trial.error_for(why, connectors::hint(&source)))
+    with_timeout(&source, INTERACTIVE_TIMEOUT, connectors::check(&source))
+        .await?
+        .map_err(|why| trial.error_for(why, connectors::hint(&source)))
 }
 
 /// Converts an error of the vendor for a page or an API client. Contains no address and no text of the vendor except the masked text of
@@ -325,21 +491,28 @@ pub fn vendor_error(connector: Connector, why: &PullError) -> Error {
     let title = connector.title();
     let sentence = why.sentence(title);
     match why {
-        PullError::CredentialsStopped => {
-            Error::conflict("credentials_stopped", sentence).action("Enter new credentials under Accounts, or press Test there once they work.")
-        }
-        PullError::Unauthorized => Error::conflict("credentials_refused", sentence).action("Enter the credentials again under Accounts."),
+        PullError::CredentialsStopped => Error::conflict("credentials_stopped", sentence)
+            .action("Enter new credentials under Accounts, or press Test there once they work."),
+        PullError::Unauthorized => Error::conflict("credentials_refused", sentence)
+            .action("Enter the credentials again under Accounts."),
         PullError::RateLimited { wait } => rate_limit_error(connector, *wait),
-        PullError::Unavailable(cause) => Error::new(ErrorKind::Unavailable, "vendor_unavailable", sentence).action(advice_for(cause)),
-        PullError::Refused { .. } => Error::conflict("vendor_refused", sentence),
-        PullError::NotAllowed(_) => {
-            Error::conflict("not_allowed", sentence).action(format!("Change the operator's account permission, or the plan, in {title}."))
+        PullError::Unavailable(cause) => {
+            Error::new(ErrorKind::Unavailable, "vendor_unavailable", sentence)
+                .action(advice_for(cause))
         }
-        PullError::StorageFull => Error::new(ErrorKind::Unavailable, "storage_full", sentence).action("A server administrator must free disk space."),
-        PullError::Malformed { .. } | PullError::Incomplete { .. } | PullError::UnexpectedRecords { .. } => {
+        PullError::Refused { .. } => Error::conflict("vendor_refused", sentence),
+        PullError::NotAllowed(_) => Error::conflict("not_allowed", sentence).action(format!(
+            "Change the operator's account permission, or the plan, in {title}."
+        )),
+        PullError::StorageFull => Error::new(ErrorKind::Unavailable, "storage_full", sentence)
+            .action("A server administrator must free disk space."),
+        PullError::Malformed { .. }
+        | PullError::Incomplete { .. }
+        | PullError::UnexpectedRecords { .. } => {
             Error::new(ErrorKind::Unavailable, "vendor_malformed", sentence)
         }
-        PullError::AddressRefused { .. } => Error::conflict("address_refused", sentence).action("An admin can change the API URL of the account."),
+        PullError::AddressRefused { .. } => Error::conflict("address_refused", sentence)
+            .action("An admin can change the API URL of the account."),
         PullError::Cancelled => Error::new(ErrorKind::Unavailable, "cancelled", sentence),
     }
 }

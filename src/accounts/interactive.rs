@@ -28,19 +28,45 @@ impl CredentialTrial<'_> {
         let title = self.connector.title();
         match &why {
             PullError::Unauthorized => {
-                let secret = self.connector.fields().iter().rev().find(|field| field.secret);
-                let spaces: Vec<String> = outer_spaces(self.connector, self.credentials).into_iter().map(|(_, words)| words).collect();
+                let secret = self
+                    .connector
+                    .fields()
+                    .iter()
+                    .rev()
+                    .find(|field| field.secret);
+                let spaces: Vec<String> = outer_spaces(self.connector, self.credentials)
+                    .into_iter()
+                    .map(|(_, words)| words)
+                    .collect();
                 // An invisible space is the more likely mistake.
                 let hint = hint.filter(|_| spaces.is_empty());
-                let field = hint.as_ref().map(|hint| hint.field).or(secret.map(|field| field.id)).unwrap_or("credentials");
+                let field = hint
+                    .as_ref()
+                    .map(|hint| hint.field)
+                    .or(secret.map(|field| field.id))
+                    .unwrap_or("credentials");
                 let advice = hint.map_or_else(|| spaces.join(" "), |hint| hint.text.to_owned());
-                Error::field(field, format!("{title} rejected these credentials. {advice}").trim_end())
+                Error::field(
+                    field,
+                    format!("{title} rejected these credentials. {advice}").trim_end(),
+                )
             }
-            PullError::Unavailable(Cause::NameNotFound | Cause::ConnectionRefused | Cause::ConnectTimeout | Cause::Certificate)
+            PullError::Unavailable(
+                Cause::NameNotFound
+                | Cause::ConnectionRefused
+                | Cause::ConnectTimeout
+                | Cause::Certificate,
+            )
             | PullError::Malformed { .. }
                 if self.may_change_address() =>
             {
-                Error::field("api_url", format!("{} Check the API URL.", super::vendor_error(self.connector, &why).message()))
+                Error::field(
+                    "api_url",
+                    format!(
+                        "{} Check the API URL.",
+                        super::vendor_error(self.connector, &why).message()
+                    ),
+                )
             }
             _ => super::vendor_error(self.connector, &why),
         }
@@ -55,9 +81,15 @@ impl CredentialTrial<'_> {
 /// Advice for a vendor that could not be reached or did not answer properly.
 pub(super) fn advice_for(cause: &Cause) -> &'static str {
     match cause {
-        Cause::NameNotFound => "Check the API URL of the account and the DNS settings of the server.",
-        Cause::ConnectionRefused | Cause::ConnectTimeout => "Check the API URL of the account and the firewall of the server.",
-        Cause::Certificate => "Check the API URL of the account, and whether a proxy replaces the certificate.",
+        Cause::NameNotFound => {
+            "Check the API URL of the account and the DNS settings of the server."
+        }
+        Cause::ConnectionRefused | Cause::ConnectTimeout => {
+            "Check the API URL of the account and the firewall of the server."
+        }
+        Cause::Certificate => {
+            "Check the API URL of the account, and whether a proxy replaces the certificate."
+        }
         cause if cause.is_block() => {
             "The credentials were not rejected. Try again in a moment. If it fails again, a server administrator must check the firewall and \
              the proxy."
@@ -70,8 +102,14 @@ pub(super) fn advice_for(cause: &Cause) -> &'static str {
 pub(super) fn rate_limit_error(connector: Connector, wait: Option<Duration>) -> Error {
     let title = connector.title();
     let (message, next) = match wait.map(duration_text) {
-        Some(span) => (format!("{title} limits calls and asked Chatlake to wait {span}."), format!("Try again in {span}.")),
-        None => (format!("{title} limits calls and asked Chatlake to wait."), "Try again in a minute.".to_owned()),
+        Some(span) => (
+            format!("{title} limits calls and asked Chatlake to wait {span}."),
+            format!("Try again in {span}."),
+        ),
+        None => (
+            format!("{title} limits calls and asked Chatlake to wait."),
+            "Try again in a minute.".to_owned(),
+        ),
     };
     Error::new(ErrorKind::Unavailable, "vendor_limit", message).action(next)
 }
@@ -87,25 +125,45 @@ pub fn for_interactive_use(mut source: Source) -> Source {
 
 /// Waits for the result of a request with this source. After `timeout`, the error says why: the vendor asked for a pause, the account's
 /// rate limit is used up, or the vendor does not answer.
-pub async fn with_timeout<T>(source: &Source, timeout: Duration, future: impl Future<Output = T>) -> Result<T> {
+pub async fn with_timeout<T>(
+    source: &Source,
+    timeout: Duration,
+    future: impl Future<Output = T>,
+) -> Result<T> {
     tokio::time::timeout(timeout, future).await.map_err(|_| {
-        let (gauge, stats, title) = (source.upstream.gauge(), source.upstream.call_stats(), source.connector.title());
+        let (gauge, stats, title) = (
+            source.upstream.gauge(),
+            source.upstream.call_stats(),
+            source.connector.title(),
+        );
         if !gauge.paused.is_zero() {
             rate_limit_error(source.connector, Some(gauge.paused))
         } else if Duration::from_millis(stats.waited_ms) > timeout / 2 {
             call_budget_error(gauge.per_minute)
         } else {
-            let message = format!("{title} did not answer within {} seconds.", timeout.as_secs());
-            Error::new(ErrorKind::Unavailable, "vendor_unavailable", message).action("Try again in a moment.")
+            let message = format!(
+                "{title} did not answer within {} seconds.",
+                timeout.as_secs()
+            );
+            Error::new(ErrorKind::Unavailable, "vendor_unavailable", message)
+                .action("Try again in a moment.")
         }
     })
 }
 
 /// The error for an account that has used up its calls per minute.
 fn call_budget_error(per_minute: u32) -> Error {
-    let calls = if per_minute == 1 { "1 call".to_owned() } else { format!("{per_minute} calls") };
-    Error::new(ErrorKind::Unavailable, "account_limit", format!("The account has reached its limit of {calls} per minute."))
-        .action("Try again in a minute, or raise the limit of the account.")
+    let calls = if per_minute == 1 {
+        "1 call".to_owned()
+    } else {
+        format!("{per_minute} calls")
+    };
+    Error::new(
+        ErrorKind::Unavailable,
+        "account_limit",
+        format!("The account has reached its limit of {calls} per minute."),
+    )
+    .action("Try again in a minute, or raise the limit of the account.")
 }
 
 /// "45 seconds", "3 minutes"; rounded up, so that the time is over when the person tries again.

@@ -144,7 +144,13 @@ const SELECT: &str = "SELECT a.*, u.name AS owner_name, (SELECT COUNT(*) FROM da
 
 impl Accounts {
     pub fn new(db: Db, vault: Vault, clock: Clock, upstreams: Upstreams) -> Self {
-        Self { db, vault, clock, upstreams, menus: Arc::default() }
+        Self {
+            db,
+            vault,
+            clock,
+            upstreams,
+            menus: Arc::default(),
+        }
     }
 
     /// The accounts that this person sees, by name: own and shared ones, all for an admin. Accounts with a damaged record are missing: see
@@ -156,7 +162,9 @@ impl Accounts {
     /// Like `list`, with the ids of the accounts with a damaged record.
     pub async fn list_all(&self, actor: &Actor) -> Result<(Vec<Account>, Vec<String>)> {
         if !actor.sees_accounts() {
-            return Err(Error::forbidden("Viewers cannot see accounts. A token needs the scope manage to see them."));
+            return Err(Error::forbidden(
+                "Viewers cannot see accounts. A token needs the scope manage to see them.",
+            ));
         }
         let rows = sqlx::query(
             "SELECT a.*, u.name AS owner_name, (SELECT COUNT(*) FROM datasets d WHERE d.account_id = a.id) AS dataset_count \
@@ -171,7 +179,10 @@ impl Accounts {
 
     /// One account that this person sees.
     pub async fn get(&self, actor: &Actor, id: &AccountId) -> Result<Account> {
-        let found = self.find(id).await?.filter(|account| actor.sees_accounts() && is_visible(actor, account));
+        let found = self
+            .find(id)
+            .await?
+            .filter(|account| actor.sees_accounts() && is_visible(actor, account));
         found.ok_or_else(|| Error::not_found("account"))
     }
 
@@ -179,7 +190,13 @@ impl Accounts {
     pub async fn create(&self, actor: &Actor, new: &NewAccount) -> Result<Account> {
         let checked = self.validate_new(actor, new)?;
         let id = AccountId::new();
-        let sealed = sealed_credentials::seal(&self.vault, &id, new.connector, checked.api_url.as_deref(), &checked.secrets)?;
+        let sealed = sealed_credentials::seal(
+            &self.vault,
+            &id,
+            new.connector,
+            checked.api_url.as_deref(),
+            &checked.secrets,
+        )?;
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         sqlx::query(
@@ -206,22 +223,46 @@ impl Accounts {
 
     /// Changes an account of the actor, or any account for an admin. A new API URL requires an admin and all secrets again: a stored secret
     /// is never sent to a host it was not entered for.
-    pub async fn update(&self, actor: &Actor, id: &AccountId, change: &ChangeAccount) -> Result<Account> {
+    pub async fn update(
+        &self,
+        actor: &Actor,
+        id: &AccountId,
+        change: &ChangeAccount,
+    ) -> Result<Account> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
-        let row = sqlx::query(SELECT).bind(id).fetch_optional(&mut *tx).await?.ok_or_else(|| Error::not_found("account"))?;
-        let (mut account, sealed): (Account, Vec<u8>) = (account_from_row(&row)?, row.try_get("sealed")?);
+        let row = sqlx::query(SELECT)
+            .bind(id)
+            .fetch_optional(&mut *tx)
+            .await?
+            .ok_or_else(|| Error::not_found("account"))?;
+        let (mut account, sealed): (Account, Vec<u8>) =
+            (account_from_row(&row)?, row.try_get("sealed")?);
         let before = account.api_url.clone();
         let input = self.apply_change(actor, &mut account, change)?;
         let moved = account.api_url != before;
-        let new_fields = input.fields.iter().any(|(field, value)| account.fields.get(field) != Some(value));
+        let new_fields = input
+            .fields
+            .iter()
+            .any(|(field, value)| account.fields.get(field) != Some(value));
         account.fields.extend(input.fields);
         let now = self.clock.now();
         let new_secrets = !input.secrets.is_empty();
         if new_secrets {
             let secrets = sealed_credentials::merge(&self.vault, &account, &sealed, input.secrets)?;
-            let sealed = sealed_credentials::seal(&self.vault, id, account.connector, account.api_url.as_deref(), &secrets)?;
-            sqlx::query("UPDATE accounts SET sealed = $2, sealed_at = $3 WHERE id = $1").bind(id).bind(sealed).bind(now).execute(&mut *tx).await?;
+            let sealed = sealed_credentials::seal(
+                &self.vault,
+                id,
+                account.connector,
+                account.api_url.as_deref(),
+                &secrets,
+            )?;
+            sqlx::query("UPDATE accounts SET sealed = $2, sealed_at = $3 WHERE id = $1")
+                .bind(id)
+                .bind(sealed)
+                .bind(now)
+                .execute(&mut *tx)
+                .await?;
         }
         if new_secrets || new_fields {
             sqlx::query("UPDATE accounts SET health = 'unknown', health_message = $2, checked_at = NULL, auth_failures = 0 WHERE id = $1")
@@ -275,7 +316,10 @@ impl Accounts {
         .bind(self.clock.now())
         .execute(&mut *tx)
         .await?;
-        sqlx::query("DELETE FROM accounts WHERE id = $1").bind(id).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM accounts WHERE id = $1")
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
         self.record(&mut tx, actor, "account.delete", id).await?;
         tx.commit().await?;
         self.clear_menu_cache(id);
@@ -284,7 +328,11 @@ impl Accounts {
     }
 
     /// The DataSets that use this account, by name. DataSets that this person may not see are shown only as their owner.
-    pub async fn datasets_of(&self, actor: &Actor, id: &AccountId) -> Result<Vec<(DatasetId, String)>> {
+    pub async fn datasets_of(
+        &self,
+        actor: &Actor,
+        id: &AccountId,
+    ) -> Result<Vec<(DatasetId, String)>> {
         self.get(actor, id).await?;
         let mut connection = self.db.read().acquire().await?;
         datasets_of(&mut connection, actor, id).await
@@ -296,7 +344,13 @@ impl Accounts {
         // No request since the start, so the stored value is complete.
         let from_hints = || {
             let now = self.clock.now();
-            account.vendor_hints.recent_requests.iter().filter(|(began, _)| *began + 60_000 > now).map(|(_, count)| count).sum()
+            account
+                .vendor_hints
+                .recent_requests
+                .iter()
+                .filter(|(began, _)| *began + 60_000 > now)
+                .map(|(_, count)| count)
+                .sum()
         };
         gauge.map_or_else(from_hints, |gauge| gauge.last_minute)
     }
@@ -307,7 +361,13 @@ impl Accounts {
     }
 
     async fn find(&self, id: &AccountId) -> Result<Option<Account>> {
-        sqlx::query(SELECT).bind(id).fetch_optional(self.db.read()).await?.as_ref().map(account_from_row).transpose()
+        sqlx::query(SELECT)
+            .bind(id)
+            .fetch_optional(self.db.read())
+            .await?
+            .as_ref()
+            .map(account_from_row)
+            .transpose()
     }
 
     /// One account that this person may change.
@@ -316,13 +376,34 @@ impl Accounts {
         if account.can_be_changed_by(actor) {
             return Ok(account);
         }
-        Err(Error::forbidden(format!("This account belongs to {}. You can use it but not change it.", account.owner_name)))
+        Err(Error::forbidden(format!(
+            "This account belongs to {}. You can use it but not change it.",
+            account.owner_name
+        )))
     }
 
-    async fn record(&self, tx: &mut Transaction<'_, Sqlite>, actor: &Actor, action: &'static str, id: &AccountId) -> Result<Option<Account>> {
-        let event = AuditEvent { actor: Some(&actor.user), address: None, action, object: Some(id.as_str()), result: "done" };
+    async fn record(
+        &self,
+        tx: &mut Transaction<'_, Sqlite>,
+        actor: &Actor,
+        action: &'static str,
+        id: &AccountId,
+    ) -> Result<Option<Account>> {
+        let event = AuditEvent {
+            actor: Some(&actor.user),
+            address: None,
+            action,
+            object: Some(id.as_str()),
+            result: "done",
+        };
         audit::record(tx, &self.clock, event).await?;
-        sqlx::query(SELECT).bind(id).fetch_optional(&mut **tx).await?.as_ref().map(account_from_row).transpose()
+        sqlx::query(SELECT)
+            .bind(id)
+            .fetch_optional(&mut **tx)
+            .await?
+            .as_ref()
+            .map(account_from_row)
+            .transpose()
     }
 }
 
@@ -332,7 +413,11 @@ fn is_visible(actor: &Actor, account: &Account) -> bool {
     account.shared || account.owner_id == actor.user || actor.role == Role::Admin
 }
 
-async fn datasets_of(connection: &mut sqlx::SqliteConnection, actor: &Actor, id: &AccountId) -> Result<Vec<(DatasetId, String)>> {
+async fn datasets_of(
+    connection: &mut sqlx::SqliteConnection,
+    actor: &Actor,
+    id: &AccountId,
+) -> Result<Vec<(DatasetId, String)>> {
     let rows = sqlx::query(
         "SELECT d.id, d.name, d.shared, d.owner_id, u.name AS owner_name FROM datasets d JOIN users u ON u.id = d.owner_id WHERE d.account_id = $1 \
          ORDER BY LOWER(d.name), d.id",
@@ -343,8 +428,13 @@ async fn datasets_of(connection: &mut sqlx::SqliteConnection, actor: &Actor, id:
     rows.iter()
         .map(|row| {
             let owner: UserId = row.try_get("owner_id")?;
-            let is_visible = actor.is_admin() || owner == actor.user || row.try_get::<i64, _>("shared")? == 1;
-            let name = if is_visible { row.try_get("name")? } else { format!("a DataSet of {}", row.try_get::<String, _>("owner_name")?) };
+            let is_visible =
+                actor.is_admin() || owner == actor.user || row.try_get::<i64, _>("shared")? == 1;
+            let name = if is_visible {
+                row.try_get("name")?
+            } else {
+                format!("a DataSet of {}", row.try_get::<String, _>("owner_name")?)
+            };
             Ok((row.try_get("id")?, name))
         })
         .collect()
@@ -358,23 +448,34 @@ fn account_from_row(row: &SqliteRow) -> Result<Account> {
         id: row.try_get("id")?,
         owner_id: row.try_get("owner_id")?,
         owner_name: row.try_get("owner_name")?,
-        connector: Connector::parse(&connector).ok_or_else(|| Error::damaged("an account has an unknown connector"))?,
+        connector: Connector::parse(&connector)
+            .ok_or_else(|| Error::damaged("an account has an unknown connector"))?,
         name: row.try_get("name")?,
-        fields: serde_json::from_str(&fields).map_err(|_| Error::damaged("an account has unreadable fields"))?,
+        fields: serde_json::from_str(&fields)
+            .map_err(|_| Error::damaged("an account has unreadable fields"))?,
         sealed_at: row.try_get("sealed_at")?,
         api_url: row.try_get("api_url")?,
-        requests_per_minute: u32::try_from(row.try_get::<i64, _>("requests_per_minute")?).map_err(Error::damaged)?,
+        requests_per_minute: u32::try_from(row.try_get::<i64, _>("requests_per_minute")?)
+            .map_err(Error::damaged)?,
         time_zone: row.try_get("time_zone")?,
         shared: row.try_get::<i64, _>("shared")? == 1,
-        health: [Health::Valid, Health::Failing].into_iter().find(|h| h.word() == health).unwrap_or(Health::Unknown),
+        health: [Health::Valid, Health::Failing]
+            .into_iter()
+            .find(|h| h.word() == health)
+            .unwrap_or(Health::Unknown),
         health_message: row.try_get("health_message")?,
         checked_at: row.try_get("checked_at")?,
         auth_failures: row.try_get("auth_failures")?,
         vendor_hints: VendorHints {
             paused_until: row.try_get("paused_until")?,
             region: row.try_get("region")?,
-            api_ends_on: row.try_get::<Option<String>, _>("api_ends_on")?.and_then(|day| day.parse().ok()),
-            recent_requests: row.try_get::<Option<String>, _>("recent_requests")?.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default(),
+            api_ends_on: row
+                .try_get::<Option<String>, _>("api_ends_on")?
+                .and_then(|day| day.parse().ok()),
+            recent_requests: row
+                .try_get::<Option<String>, _>("recent_requests")?
+                .and_then(|json| serde_json::from_str(&json).ok())
+                .unwrap_or_default(),
         },
         dataset_count: row.try_get("dataset_count")?,
         created_at: row.try_get("created_at")?,

@@ -23,7 +23,10 @@ pub async fn has_sealed_data(db: &Db) -> Result<bool> {
 /// fingerprints of the keys.
 pub async fn verify_vault_keys(db: &Db, clock: &Clock, vault: &Vault) -> Result<()> {
     let ring = vault.fingerprints();
-    let known: Vec<(String, String)> = sqlx::query_as("SELECT id, fingerprint FROM vault_keys ORDER BY id").fetch_all(db.read()).await?;
+    let known: Vec<(String, String)> =
+        sqlx::query_as("SELECT id, fingerprint FROM vault_keys ORDER BY id")
+            .fetch_all(db.read())
+            .await?;
     let rows =
         sqlx::query("SELECT sealed FROM accounts UNION ALL SELECT sealed FROM webhooks UNION ALL SELECT sealed FROM mail_server WHERE sealed IS NOT NULL")
             .fetch_all(db.read())
@@ -33,7 +36,11 @@ pub async fn verify_vault_keys(db: &Db, clock: &Clock, vault: &Vault) -> Result<
         // Bytes that are not encrypted data are an error of that account, but no reason to refuse the start.
         used.extend(Vault::key_id_of(row.try_get::<&[u8], _>("sealed")?));
     }
-    let fingerprint_of = |id: &str| ring.iter().find(|(ring_id, _)| ring_id == id).map(|(_, fingerprint)| fingerprint);
+    let fingerprint_of = |id: &str| {
+        ring.iter()
+            .find(|(ring_id, _)| ring_id == id)
+            .map(|(_, fingerprint)| fingerprint)
+    };
     for (id, fingerprint) in known.iter().filter(|(id, _)| used.contains(id)) {
         if fingerprint_of(id) != Some(fingerprint) {
             return Err(wrong_key_error(id));
@@ -49,7 +56,9 @@ pub async fn verify_vault_keys(db: &Db, clock: &Clock, vault: &Vault) -> Result<
         return Ok(());
     }
     let mut tx = db.write().await?;
-    sqlx::query("DELETE FROM vault_keys").execute(&mut *tx).await?;
+    sqlx::query("DELETE FROM vault_keys")
+        .execute(&mut *tx)
+        .await?;
     for (id, fingerprint) in &ring {
         sqlx::query("INSERT INTO vault_keys (id, fingerprint, created_at) VALUES ($1, $2, $3)")
             .bind(id)
@@ -64,6 +73,8 @@ pub async fn verify_vault_keys(db: &Db, clock: &Clock, vault: &Vault) -> Result<
 fn wrong_key_error(id: &str) -> Error {
     Error::conflict(
         "vault_key",
-        format!("vault.key does not contain the key {id}, which encrypted the stored credentials. Restore the vault.key of this data directory."),
+        format!(
+            "vault.key does not contain the key {id}, which encrypted the stored credentials. Restore the vault.key of this data directory."
+        ),
     )
 }

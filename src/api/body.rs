@@ -17,20 +17,41 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let kind = request.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).map(str::to_ascii_lowercase);
+        let kind = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .map(str::to_ascii_lowercase);
         let bytes = Bytes::from_request(request, state).await.map_err(|why| {
             ApiError(match why.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Error::new(ErrorKind::TooLarge, "too_large", "The body is longer than 64 KiB."),
-                _ => Error::new(ErrorKind::BadRequest, "body_broken", "The body is incomplete."),
+                StatusCode::PAYLOAD_TOO_LARGE => Error::new(
+                    ErrorKind::TooLarge,
+                    "too_large",
+                    "The body is longer than 64 KiB.",
+                ),
+                _ => Error::new(
+                    ErrorKind::BadRequest,
+                    "body_broken",
+                    "The body is incomplete.",
+                ),
             })
         })?;
         if bytes.is_empty() {
             return parse(b"{}");
         }
-        let is_json = kind.is_some_and(|kind| kind.split(';').next().is_some_and(|k| k.trim() == "application/json"));
+        let is_json = kind.is_some_and(|kind| {
+            kind.split(';')
+                .next()
+                .is_some_and(|k| k.trim() == "application/json")
+        });
         if !is_json {
             return Err(ApiError(
-                Error::new(ErrorKind::UnsupportedMediaType, "not_json", "The body must be JSON.").action("Send Content-Type: application/json."),
+                Error::new(
+                    ErrorKind::UnsupportedMediaType,
+                    "not_json",
+                    "The body must be JSON.",
+                )
+                .action("Send Content-Type: application/json."),
             ));
         }
         parse(&bytes)
@@ -47,24 +68,43 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Body<T>, ApiError> {
         Err(why) => (why.path().to_string(), why.into_inner()),
     };
     if why.classify() != serde_json::error::Category::Data {
-        return Err(ApiError(Error::new(ErrorKind::BadRequest, "not_json", "The body is not complete, well-formed JSON.")));
+        return Err(ApiError(Error::new(
+            ErrorKind::BadRequest,
+            "not_json",
+            "The body is not complete, well-formed JSON.",
+        )));
     }
     // serde's message names our own fields and the kind of the value. It never contains the value, which could be a secret.
     let text = why.to_string();
     let message = text.split(" at line ").next().unwrap_or_default();
     let path = Some(path.as_str()).filter(|path| !path.is_empty() && *path != "." && *path != "?");
-    if message.contains("invalid type") || message.contains("invalid value") || message.contains("invalid length") {
-        let expected = message.split(", expected ").nth(1).map_or("another type", describe_type);
+    if message.contains("invalid type")
+        || message.contains("invalid value")
+        || message.contains("invalid length")
+    {
+        let expected = message
+            .split(", expected ")
+            .nth(1)
+            .map_or("another type", describe_type);
         let field = path.unwrap_or("body");
-        return Err(ApiError(Error::field(field, format!("{field} must be {expected}."))));
+        return Err(ApiError(Error::field(
+            field,
+            format!("{field} must be {expected}."),
+        )));
     }
-    let named = message.split('`').nth(1).filter(|_| message.contains("field"));
+    let named = message
+        .split('`')
+        .nth(1)
+        .filter(|_| message.contains("field"));
     let field = match (path, named) {
         (Some(path), Some(named)) if !path.ends_with(named) => format!("{path}.{named}"),
         (Some(path), _) => path.to_owned(),
         (None, named) => named.unwrap_or("body").to_owned(),
     };
-    Err(ApiError(Error::field(field, format!("The body does not match the expected format: {message}."))))
+    Err(ApiError(Error::field(
+        field,
+        format!("The body does not match the expected format: {message}."),
+    )))
 }
 
 /// Describes a type that serde names, in words for people who do not write Rust.
@@ -76,7 +116,9 @@ fn describe_type(kind: &str) -> &str {
         "a string" | "str" | "a borrowed string" => "text",
         "a boolean" => "true or false",
         "a sequence" => "a list",
-        _ if kind.starts_with("struct ") || kind.starts_with("a map") || kind.contains("map") => "an object",
+        _ if kind.starts_with("struct ") || kind.starts_with("a map") || kind.contains("map") => {
+            "an object"
+        }
         _ => "another type",
     }
 }
@@ -105,7 +147,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T>
         match axum_extra::extract::Query::<T>::from_request_parts(parts, state).await {
             Ok(axum_extra::extract::Query(fields)) => Ok(Self(fields)),
             Err(_) => Err(ApiError(
-                Error::new(ErrorKind::Unprocessable, "wrong_value", "A query parameter is unknown or has a wrong value.").action("See /api/v1/openapi.json."),
+                Error::new(
+                    ErrorKind::Unprocessable,
+                    "wrong_value",
+                    "A query parameter is unknown or has a wrong value.",
+                )
+                .action("See /api/v1/openapi.json."),
             )),
         }
     }

@@ -73,16 +73,24 @@ struct PendingError(Arc<Error>);
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = http_status(self.0.kind()).into_response();
-        response.extensions_mut().insert(PendingError(Arc::new(self.0)));
+        response
+            .extensions_mut()
+            .insert(PendingError(Arc::new(self.0)));
         response
     }
 }
 
 /// Writes the body of every error response of the API, and logs its cause.
 pub async fn render(State(clock): State<Clock>, request: Request, next: Next) -> Response {
-    let request_id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok()).map(str::to_owned);
+    let request_id = request
+        .extensions()
+        .get::<RequestId>()
+        .and_then(|id| id.header_value().to_str().ok())
+        .map(str::to_owned);
     let mut response = next.run(request).await;
-    let Some(PendingError(error)) = response.extensions_mut().remove() else { return response };
+    let Some(PendingError(error)) = response.extensions_mut().remove() else {
+        return response;
+    };
     error.log_failed_request();
     let body = ErrorBody {
         error: ErrorParts {
@@ -97,14 +105,20 @@ pub async fn render(State(clock): State<Clock>, request: Request, next: Next) ->
     parts.headers.remove(CONTENT_LENGTH);
     match error.kind() {
         ErrorKind::Unauthenticated => {
-            parts.headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            parts
+                .headers
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         ErrorKind::Unavailable => {
-            parts.headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+            parts
+                .headers
+                .insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
         ErrorKind::TooMany { until } => {
             let seconds = ((until - clock.now()) / 1_000).max(1);
-            parts.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            parts
+                .headers
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         _ => {}
     }
@@ -112,20 +126,47 @@ pub async fn render(State(clock): State<Clock>, request: Request, next: Next) ->
 }
 
 /// An error response for a request that is rejected before routing.
-pub fn error_response(status: StatusCode, code: &'static str, message: &str, request_id: Option<&str>) -> Response {
-    let error = ErrorParts { code, message: message.to_owned(), action: None, field: None, request_id: request_id.map(str::to_owned) };
+pub fn error_response(
+    status: StatusCode,
+    code: &'static str,
+    message: &str,
+    request_id: Option<&str>,
+) -> Response {
+    let error = ErrorParts {
+        code,
+        message: message.to_owned(),
+        action: None,
+        field: None,
+        request_id: request_id.map(str::to_owned),
+    };
     (status, Json(ErrorBody { error })).into_response()
 }
 
 pub async fn unknown_address() -> ApiError {
-    ApiError(Error::new(ErrorKind::NotFound, "not_found", "This address does not exist in the API.").action("See /api/v1/openapi.json for all addresses."))
+    ApiError(
+        Error::new(
+            ErrorKind::NotFound,
+            "not_found",
+            "This address does not exist in the API.",
+        )
+        .action("See /api/v1/openapi.json for all addresses."),
+    )
 }
 
 pub async fn method_not_allowed() -> Response {
-    let refusal =
-        ApiError(Error::new(ErrorKind::BadRequest, "method_not_allowed", "This address does not accept this method.").action("See /api/v1/openapi.json."));
+    let refusal = ApiError(
+        Error::new(
+            ErrorKind::BadRequest,
+            "method_not_allowed",
+            "This address does not accept this method.",
+        )
+        .action("See /api/v1/openapi.json."),
+    );
     let mut response = refusal.into_response();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response.headers_mut().entry(ALLOW).or_insert(HeaderValue::from_static("GET, POST, PATCH, DELETE"));
+    response
+        .headers_mut()
+        .entry(ALLOW)
+        .or_insert(HeaderValue::from_static("GET, POST, PATCH, DELETE"));
     response
 }

@@ -88,7 +88,10 @@ pub fn router(api: Api) -> Router {
     let document = openapi::finish(document);
     let known = params::KnownParams::of(&document);
     let routes = routes
-        .route(openapi::ADDRESS, get(move || openapi::serve(document.clone())))
+        .route(
+            openapi::ADDRESS,
+            get(move || openapi::serve(document.clone())),
+        )
         .route_layer(axum::middleware::from_fn_with_state(known, params::check))
         .fallback(error::unknown_address)
         .method_not_allowed_fallback(error::method_not_allowed);
@@ -97,7 +100,10 @@ pub fn router(api: Api) -> Router {
         .route("/api", any(error::unknown_address))
         .route("/api/", any(error::unknown_address))
         .route("/api/{*rest}", any(error::unknown_address))
-        .layer(axum::middleware::from_fn_with_state(api.clock.clone(), error::render))
+        .layer(axum::middleware::from_fn_with_state(
+            api.clock.clone(),
+            error::render,
+        ))
         .merge(compat::router())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(api)
@@ -105,11 +111,18 @@ pub fn router(api: Api) -> Router {
 
 /// The response to a request that was rejected before routing: for paths of the LiveLeader API a sentence, for paths of the JSON API its
 /// error format, otherwise `None`.
-pub fn rejection_response(path: &str, status: StatusCode, code: &'static str, message: &str, request_id: Option<&str>) -> Option<Response> {
+pub fn rejection_response(
+    path: &str,
+    status: StatusCode,
+    code: &'static str,
+    message: &str,
+    request_id: Option<&str>,
+) -> Option<Response> {
     if compat::serves_path(path) {
         return Some(compat::text_response(status, message));
     }
-    path.starts_with("/api/").then(|| error::error_response(status, code, message, request_id))
+    path.starts_with("/api/")
+        .then(|| error::error_response(status, code, message, request_id))
 }
 
 /// Every method and path of the API document, for the permission test.

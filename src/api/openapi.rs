@@ -5,7 +5,9 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use utoipa::openapi::path::{Operation, OperationBuilder, ParameterIn};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, HttpMethod, InfoBuilder, OpenApi, Ref, RefOr, ResponseBuilder, ServerBuilder};
+use utoipa::openapi::{
+    ContentBuilder, HttpMethod, InfoBuilder, OpenApi, Ref, RefOr, ResponseBuilder, ServerBuilder,
+};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::error::ErrorBody;
@@ -25,15 +27,26 @@ pub fn finish(mut document: OpenApi) -> OpenApi {
         .build();
     document.servers = Some(vec![ServerBuilder::new().url("/api/v1").build()]);
     let components = document.components.get_or_insert_with(Default::default);
-    components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-    document.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
+    components.add_security_scheme(
+        "token",
+        SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)),
+    );
+    document.security = Some(vec![SecurityRequirement::new(
+        "token",
+        Vec::<String>::new(),
+    )]);
     let mut schemas = vec![(ErrorBody::name().into_owned(), ErrorBody::schema())];
     ErrorBody::schemas(&mut schemas);
     components.schemas.extend(schemas);
     for (path, item) in &mut document.paths.paths {
         let tag = path.split('/').nth(1).unwrap_or_default().to_owned();
-        for (has_body, operation) in [(false, &mut item.get), (true, &mut item.post), (true, &mut item.put), (true, &mut item.patch), (false, &mut item.delete)]
-        {
+        for (has_body, operation) in [
+            (false, &mut item.get),
+            (true, &mut item.post),
+            (true, &mut item.put),
+            (true, &mut item.patch),
+            (false, &mut item.delete),
+        ] {
             if let Some(operation) = operation {
                 add_common_parts(operation, &tag, has_body);
             }
@@ -44,8 +57,13 @@ pub fn finish(mut document: OpenApi) -> OpenApi {
         .operation_id(Some("get_openapi_document"))
         .tag("openapi.json")
         .securities(Some(Vec::new()))
-        .response("200", ResponseBuilder::new().description("The document as JSON. No token is required."));
-    document.paths.add_path_operation(ADDRESS, vec![HttpMethod::Get], itself.build());
+        .response(
+            "200",
+            ResponseBuilder::new().description("The document as JSON. No token is required."),
+        );
+    document
+        .paths
+        .add_path_operation(ADDRESS, vec![HttpMethod::Get], itself.build());
     document
 }
 
@@ -53,21 +71,37 @@ pub fn finish(mut document: OpenApi) -> OpenApi {
 fn add_common_parts(operation: &mut Operation, tag: &str, has_body: bool) {
     operation.tags = Some(vec![tag.to_owned()]);
     let responses = &mut operation.responses.responses;
-    let common_errors: &[&str] = if has_body { &["400", "401", "403", "413", "422", "429", "500", "503"] } else { &["401", "403", "429", "500", "503"] };
+    let common_errors: &[&str] = if has_body {
+        &["400", "401", "403", "413", "422", "429", "500", "503"]
+    } else {
+        &["401", "403", "429", "500", "503"]
+    };
     for status in common_errors {
-        responses.entry((*status).to_owned()).or_insert_with(|| ResponseBuilder::new().build().into());
+        responses
+            .entry((*status).to_owned())
+            .or_insert_with(|| ResponseBuilder::new().build().into());
     }
-    if operation.parameters.iter().flatten().any(|parameter| matches!(parameter, RefOr::T(one) if one.parameter_in == ParameterIn::Query)) {
-        responses.entry("422".to_owned()).or_insert_with(|| ResponseBuilder::new().build().into());
+    if operation.parameters.iter().flatten().any(
+        |parameter| matches!(parameter, RefOr::T(one) if one.parameter_in == ParameterIn::Query),
+    ) {
+        responses
+            .entry("422".to_owned())
+            .or_insert_with(|| ResponseBuilder::new().build().into());
     }
     for (status, response) in responses {
-        let RefOr::T(response) = response else { continue };
+        let RefOr::T(response) = response else {
+            continue;
+        };
         if response.description.is_empty() {
             response.description = status_description(status).to_owned();
         }
         if status.starts_with(['4', '5']) && response.content.is_empty() {
-            let body = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
-            response.content.insert("application/json".to_owned(), body.into());
+            let body = ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name(ErrorBody::name())))
+                .build();
+            response
+                .content
+                .insert("application/json".to_owned(), body.into());
         }
     }
 }
@@ -88,7 +122,9 @@ fn status_description(status: &str) -> &'static str {
         "413" => "The body is longer than 64 KiB.",
         "422" => "A field or parameter has a wrong value; `field` names it.",
         "429" => "Too many attempts with wrong tokens; Retry-After says how long to wait.",
-        "500" => "An error occurred on the server; the server log has the details under the request id.",
+        "500" => {
+            "An error occurred on the server; the server log has the details under the request id."
+        }
         "503" => "The server cannot do this now; Retry-After says when to try again.",
         _ => "See the code in the body.",
     }

@@ -23,9 +23,13 @@ impl KnownParams {
     pub fn of(document: &OpenApi) -> Self {
         let mut known = HashMap::new();
         for (path, item) in &document.paths.paths {
-            for (method, operation) in
-                [(Method::GET, &item.get), (Method::POST, &item.post), (Method::PUT, &item.put), (Method::PATCH, &item.patch), (Method::DELETE, &item.delete)]
-            {
+            for (method, operation) in [
+                (Method::GET, &item.get),
+                (Method::POST, &item.post),
+                (Method::PUT, &item.put),
+                (Method::PATCH, &item.patch),
+                (Method::DELETE, &item.delete),
+            ] {
                 if let Some(operation) = operation {
                     known.insert((method, path.clone()), query_param_names(operation));
                 }
@@ -36,9 +40,18 @@ impl KnownParams {
 
     /// The first parameter in `query` that this operation does not declare. `None` for a path that is not in the document.
     fn first_unknown(&self, method: &Method, path: &str, query: &str) -> Option<String> {
-        let method = if method == Method::HEAD { &Method::GET } else { method };
-        let names = self.0.get(&(method.clone(), path.strip_prefix("/api/v1").unwrap_or(path).to_owned()))?;
-        url::form_urlencoded::parse(query.as_bytes()).map(|(name, _)| name.into_owned()).find(|name| !names.contains(name))
+        let method = if method == Method::HEAD {
+            &Method::GET
+        } else {
+            method
+        };
+        let names = self.0.get(&(
+            method.clone(),
+            path.strip_prefix("/api/v1").unwrap_or(path).to_owned(),
+        ))?;
+        url::form_urlencoded::parse(query.as_bytes())
+            .map(|(name, _)| name.into_owned())
+            .find(|name| !names.contains(name))
     }
 }
 
@@ -55,12 +68,17 @@ fn query_param_names(operation: &Operation) -> HashSet<String> {
 /// people who put the token into the query string.
 pub async fn check(State(known): State<KnownParams>, request: Request, next: Next) -> Response {
     let query = request.uri().query().unwrap_or_default();
-    let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned()).unwrap_or_default();
+    let path = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map(|path| path.as_str().to_owned())
+        .unwrap_or_default();
     match known.first_unknown(request.method(), &path, query) {
         Some(name) if request.headers().contains_key(AUTHORIZATION) => {
             let shown: String = name.chars().filter(|c| !c.is_control()).take(60).collect();
             let message = format!("This address does not accept the parameter “{shown}”.");
-            ApiError(Error::field(shown, message).action("See /api/v1/openapi.json.")).into_response()
+            ApiError(Error::field(shown, message).action("See /api/v1/openapi.json."))
+                .into_response()
         }
         _ => next.run(request).await,
     }

@@ -21,8 +21,13 @@ impl Bearer {
         if self.0.scope.is_some_and(|own| own >= scope) {
             return Ok(self.0);
         }
-        let message = format!("This token does not allow this. It needs the scope “{}”.", scope.word());
-        Err(ApiError(Error::forbidden(message).action("Create a token with chatlake token create.")))
+        let message = format!(
+            "This token does not allow this. It needs the scope “{}”.",
+            scope.word()
+        );
+        Err(ApiError(
+            Error::forbidden(message).action("Create a token with chatlake token create."),
+        ))
     }
 }
 
@@ -36,21 +41,32 @@ impl FromRequestParts<Api> for Bearer {
                     .action("Send the header Authorization: Bearer TOKEN. chatlake token create creates a token. A token in the address is ignored."),
             )
         };
-        let Some(header) = parts.headers.get(AUTHORIZATION) else { return Err(refused("This address needs a token.")) };
+        let Some(header) = parts.headers.get(AUTHORIZATION) else {
+            return Err(refused("This address needs a token."));
+        };
         let text = header
             .to_str()
             .ok()
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim());
-        let Some(text) = text else { return Err(refused("The Authorization header is not of the form Bearer TOKEN.")) };
-        let address = parts.extensions.get::<IpAddr>().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let Some(text) = text else {
+            return Err(refused(
+                "The Authorization header is not of the form Bearer TOKEN.",
+            ));
+        };
+        let address = parts
+            .extensions
+            .get::<IpAddr>()
+            .copied()
+            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         // Only failed lookups are throttled, so that a valid token is never blocked by the failures of another client behind the same
         // address.
         match tokens::authenticate(&api.db, &api.clock, text).await? {
-            Some(actor) if actor.scope == Some(Scope::Metrics) => {
-                Err(ApiError(Error::forbidden("This token can only read /metrics.").action("Create another token with chatlake token create.")))
-            }
+            Some(actor) if actor.scope == Some(Scope::Metrics) => Err(ApiError(
+                Error::forbidden("This token can only read /metrics.")
+                    .action("Create another token with chatlake token create."),
+            )),
             Some(actor) => Ok(Self(actor)),
             None => {
                 api.throttle.check_token_attempts(address)?;

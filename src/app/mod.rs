@@ -48,7 +48,10 @@ use crate::vault::{self, Vault};
 use crate::web::security::RejectionHandler;
 use crate::web::{self, Web};
 pub use data_directory::check_catalogue_not_lost;
-use data_directory::{CATALOGUE, create_private, lock_data_directory, prepare_data_directory, require_catalogue, warn_if_network_file_system};
+use data_directory::{
+    CATALOGUE, create_private, lock_data_directory, prepare_data_directory, require_catalogue,
+    warn_if_network_file_system,
+};
 
 /// The time limit for receiving a request head, on new and on reused connections.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -107,18 +110,25 @@ impl App {
     }
 
     /// Like `open`, with other limits for vendor requests. The minimum transfer rate comes from the settings.
-    pub async fn open_with_limits(config: Config, clock: Clock, limits: Limits) -> Result<Self, StartError> {
+    pub async fn open_with_limits(
+        config: Config,
+        clock: Clock,
+        limits: Limits,
+    ) -> Result<Self, StartError> {
         prepare_data_directory(&config.data)?;
         let lock = match lock_data_directory(&config.data)? {
             Ok(lock) => lock,
             Err(holder) => {
                 let dir = config.data.display();
-                let why = format!("Another Chatlake ({holder}) already uses {dir}. Stop it first, or choose another directory with --data.");
+                let why = format!(
+                    "Another Chatlake ({holder}) already uses {dir}. Stop it first, or choose another directory with --data."
+                );
                 return Err(Error::conflict("in_use", why).into());
             }
         };
         warn_if_network_file_system(&config.data);
-        let has_only_key = config.data.join(vault::KEY_FILE).exists() && std::fs::metadata(config.data.join(CATALOGUE)).map_or(0, |about| about.len()) == 0;
+        let has_only_key = config.data.join(vault::KEY_FILE).exists()
+            && std::fs::metadata(config.data.join(CATALOGUE)).map_or(0, |about| about.len()) == 0;
         let mut app = Self::assemble(config, clock, limits).await?;
         app.lock = Some(lock);
         if let Err(damaged) = app.db.refuse_damaged().await {
@@ -126,7 +136,10 @@ impl App {
             return Err(damaged.into());
         }
         if has_only_key {
-            tracing::warn!("{} contains only vault.key. Chatlake starts as a new installation", app.config.data.display());
+            tracing::warn!(
+                "{} contains only vault.key. Chatlake starts as a new installation",
+                app.config.data.display()
+            );
         }
         app.db.start_commit_file().await;
         Ok(app)
@@ -157,18 +170,41 @@ impl App {
                 return Err(refused);
             }
         };
-        let limits = Limits { min_bytes: config.min_transfer_rate, ..limits };
-        let upstreams = Upstreams::with(config.allow_upstream.clone(), clock.clone(), limits, Arc::new(SystemResolver))?;
+        let limits = Limits {
+            min_bytes: config.min_transfer_rate,
+            ..limits
+        };
+        let upstreams = Upstreams::with(
+            config.allow_upstream.clone(),
+            clock.clone(),
+            limits,
+            Arc::new(SystemResolver),
+        )?;
         let http = WebhookClient::new(&config.allow_upstream)?;
         let mail_hosts = AllowedHosts::new(&config.allow_mail_server, "--allow-mail-server");
-        let notifications =
-            Notifications::new(db.clone(), clock.clone(), vault.clone(), http, mail_hosts, config.public_url.clone(), config.mail_hello.clone());
+        let notifications = Notifications::new(
+            db.clone(),
+            clock.clone(),
+            vault.clone(),
+            http,
+            mail_hosts,
+            config.public_url.clone(),
+            config.mail_hello.clone(),
+        );
         let accounts = Accounts::new(db.clone(), vault, clock.clone(), upstreams);
         let segments = Segments::new(config.data.join("segments"), db.clone(), clock.clone())?;
         segments.load_damage().await?;
-        let retention = Retention { versions: config.keep_versions, days: config.keep_days };
+        let retention = Retention {
+            versions: config.keep_versions,
+            days: config.keep_days,
+        };
         let versions = Versions::new(db.clone(), segments.clone(), clock.clone(), retention);
-        let datasets = Datasets { db: db.clone(), clock: clock.clone(), segments, versions };
+        let datasets = Datasets {
+            db: db.clone(),
+            clock: clock.clone(),
+            segments,
+            versions,
+        };
         let metrics = Metrics::new();
         let stop = CancellationToken::new();
         let puller = Puller::new(RunContext {
@@ -191,7 +227,18 @@ impl App {
             max_run_ms: i64::from(config.max_run_hours) * 3_600_000,
             min_interval_minutes: config.shortest_interval,
         });
-        Ok(Self { config: Arc::new(config), clock, db, accounts, datasets, puller, metrics, stop, tasks: TaskTracker::new(), lock: None })
+        Ok(Self {
+            config: Arc::new(config),
+            clock,
+            db,
+            accounts,
+            datasets,
+            puller,
+            metrics,
+            stop,
+            tasks: TaskTracker::new(),
+            lock: None,
+        })
     }
 
     /// Locks the directory if no server holds the lock. Returns false if one does.
@@ -212,8 +259,15 @@ impl App {
     /// Binds the configured address. A port that was 0 is written back to `config`.
     pub async fn listen(&mut self) -> Result<TcpListener> {
         let listener = bind(self.config.listen, "--listen").await?;
-        self.config = Arc::new(self.config.as_ref().clone().listening_on(listener.local_addr()?)?);
-        self.puller.notifications.set_public_url(&self.config.public_url);
+        self.config = Arc::new(
+            self.config
+                .as_ref()
+                .clone()
+                .listening_on(listener.local_addr()?)?,
+        );
+        self.puller
+            .notifications
+            .set_public_url(&self.config.public_url);
         Ok(listener)
     }
 
@@ -225,7 +279,11 @@ impl App {
     /// All routes, and the routes of `--metrics-listen`.
     fn routers(&self) -> Result<(axum::Router, axum::Router)> {
         let throttle = Throttle::new(self.clock.clone());
-        let mut downloads = Downloads::new(self.clock.clone(), self.config.downloads_per_person, self.config.downloads);
+        let mut downloads = Downloads::new(
+            self.clock.clone(),
+            self.config.downloads_per_person,
+            self.config.downloads,
+        );
         downloads.replaced_nul = self.metrics.replaced_nul.clone();
         let api = Api {
             db: self.db.clone(),
@@ -254,7 +312,10 @@ impl App {
             stop: self.stop.clone(),
         });
         let metrics = metrics_router(web.clone());
-        Ok((web::routes::router(web, crate::api::router(api), rejection_handler())?, metrics))
+        Ok((
+            web::routes::router(web, crate::api::router(api), rejection_handler())?,
+            metrics,
+        ))
     }
 
     /// Starts the workers and the scheduler.
@@ -266,9 +327,21 @@ impl App {
     /// cuts downloads after a grace period. Everything has ended 28 seconds after the signal.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
         self.start_pulling().await?;
-        let retention = AuditRetention { days: self.config.audit_days, max_rows: self.config.audit_max_rows };
-        self.tasks.spawn(sweep_auth_until_stopped(self.db.clone(), self.clock.clone(), retention, self.stop.clone()));
-        self.tasks.spawn(update_commit_file_until_stopped(self.db.clone(), self.clock.clone(), self.stop.clone()));
+        let retention = AuditRetention {
+            days: self.config.audit_days,
+            max_rows: self.config.audit_max_rows,
+        };
+        self.tasks.spawn(sweep_auth_until_stopped(
+            self.db.clone(),
+            self.clock.clone(),
+            retention,
+            self.stop.clone(),
+        ));
+        self.tasks.spawn(update_commit_file_until_stopped(
+            self.db.clone(),
+            self.clock.clone(),
+            self.stop.clone(),
+        ));
         let scrub = Scrub {
             db: self.db.clone(),
             segments: self.datasets.segments.clone(),
@@ -293,7 +366,10 @@ impl App {
         self.stop.cancel();
         handle.graceful_shutdown(Some(STREAM_GRACE));
         self.tasks.close();
-        let ended = tokio::time::timeout_at(requested_at + WORKER_GRACE, async { tokio::join!(serving, self.tasks.wait()) }).await;
+        let ended = tokio::time::timeout_at(requested_at + WORKER_GRACE, async {
+            tokio::join!(serving, self.tasks.wait())
+        })
+        .await;
         match ended {
             Ok((Ok(Err(why)), ())) => tracing::error!(%why, "the server stopped with an error"),
             Ok(_) => {}
@@ -311,10 +387,22 @@ impl App {
         router: axum::Router,
         handle: &axum_server::Handle<SocketAddr>,
     ) -> Result<impl Future<Output = std::io::Result<()>> + Send + 'static> {
-        let address_limit = AddressLimit::new(self.config.connections_per_address, self.config.trusted_proxy.clone());
+        let address_limit = AddressLimit::new(
+            self.config.connections_per_address,
+            self.config.trusted_proxy.clone(),
+        );
         let acceptor = Acceptor::new(self.clock.clone(), self.metrics.clone(), address_limit);
-        let mut server = axum_server::from_tcp(listener)?.acceptor(acceptor).handle(handle.clone()).http1_only();
-        server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD_BYTES).max_headers(100);
+        let mut server = axum_server::from_tcp(listener)?
+            .acceptor(acceptor)
+            .handle(handle.clone())
+            .http1_only();
+        server
+            .http_builder()
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .max_headers(100);
         Ok(server.serve(router.into_make_service_with_connect_info::<SocketAddr>()))
     }
 
@@ -329,7 +417,8 @@ impl App {
 
 /// The routes of `--metrics-listen`: the metrics, without authentication.
 fn metrics_router(web: Web) -> axum::Router {
-    let fixed = |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
+    let fixed =
+        |name, value| SetResponseHeaderLayer::overriding(name, HeaderValue::from_static(value));
     axum::Router::new()
         .route("/metrics", get(web::ops::open_metrics))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
@@ -339,23 +428,39 @@ fn metrics_router(web: Web) -> axum::Router {
 
 /// Binds an address. `setting` is the flag that names it, for the error message.
 async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(|why| {
-        Error::conflict("listen", format!("Cannot listen on {address}: {why}."))
-            .action(format!("Another program may use this address. Choose another address with {setting}."))
-    })?;
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|why| {
+            Error::conflict("listen", format!("Cannot listen on {address}: {why}.")).action(
+                format!(
+                    "Another program may use this address. Choose another address with {setting}."
+                ),
+            )
+        })?;
     Ok(listener.into_std()?)
 }
 
 /// The responses for requests that reach no handler: the API's error format for programs, a page for people.
 pub fn rejection_handler() -> RejectionHandler {
     Arc::new(|uri, id, rejection| {
-        let api_response = crate::api::rejection_response(uri.path(), rejection.status, rejection.code, rejection.message, id);
+        let api_response = crate::api::rejection_response(
+            uri.path(),
+            rejection.status,
+            rejection.code,
+            rejection.message,
+            id,
+        );
         api_response.unwrap_or_else(|| web::error_page::rejection_page(id, rejection))
     })
 }
 
 /// Periodically deletes expired data: sessions, links, unused remembered browsers and old entries of the audit log.
-async fn sweep_auth_until_stopped(db: Db, clock: Clock, retention: AuditRetention, stop: CancellationToken) {
+async fn sweep_auth_until_stopped(
+    db: Db,
+    clock: Clock,
+    retention: AuditRetention,
+    stop: CancellationToken,
+) {
     loop {
         if let Err(error) = audit::sweep(&db, &clock, retention).await {
             tracing::error!(cause = ?error.log_cause(), "old entries of the audit log could not be deleted: {error}");
@@ -395,7 +500,11 @@ pub enum Hangup {
 pub fn shutdown_signal(hangup: Hangup) -> CancellationToken {
     use tokio::signal::unix::{SignalKind, signal};
     let token = CancellationToken::new();
-    let (Ok(mut term), Ok(mut int), Ok(mut hup)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup())) else {
+    let (Ok(mut term), Ok(mut int), Ok(mut hup)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
+    ) else {
         tracing::error!("signals cannot be handled: a signal ends the process at once");
         return token;
     };
@@ -424,7 +533,10 @@ pub fn shutdown_signal(hangup: Hangup) -> CancellationToken {
 
 /// Opens the vault and checks that its key is the one that sealed the stored secrets.
 async fn open_vault(dir: &Path, db: &Db, clock: &Clock) -> Result<Vault, StartError> {
-    let vault = Vault::open(dir, vault_check::has_sealed_data(db).await?).map_err(|error| StartError::Key(error.to_string()))?;
-    vault_check::verify_vault_keys(db, clock, &vault).await.map_err(|error| StartError::Key(error.message().to_owned()))?;
+    let vault = Vault::open(dir, vault_check::has_sealed_data(db).await?)
+        .map_err(|error| StartError::Key(error.to_string()))?;
+    vault_check::verify_vault_keys(db, clock, &vault)
+        .await
+        .map_err(|error| StartError::Key(error.message().to_owned()))?;
     Ok(vault)
 }

@@ -62,7 +62,9 @@ pub async fn setup_link(db: &Db, clock: &Clock) -> Result<Option<Secret>> {
     if count_people(&mut tx).await? > 0 {
         return Ok(None);
     }
-    sqlx::query("DELETE FROM invites WHERE created_by IS NULL AND email IS NULL").execute(&mut *tx).await?;
+    sqlx::query("DELETE FROM invites WHERE created_by IS NULL AND email IS NULL")
+        .execute(&mut *tx)
+        .await?;
     let (_, code) = insert(&mut tx, clock, None, None, Role::Admin, None).await?;
     tx.commit().await?;
     Ok(Some(code))
@@ -74,22 +76,49 @@ pub async fn is_set_up_open(db: &Db) -> Result<bool> {
 }
 
 /// Creates an invitation and replaces earlier ones for the same email. Its code is shown to the admin once.
-pub async fn create(db: &Db, clock: &Clock, by: AuditActor<'_>, email: &str, name: &str, role: Role) -> Result<(Invite, Secret)> {
+pub async fn create(
+    db: &Db,
+    clock: &Clock,
+    by: AuditActor<'_>,
+    email: &str,
+    name: &str,
+    role: Role,
+) -> Result<(Invite, Secret)> {
     users::require_admin(Some(by))?;
     let (email, name) = users::identity(email, name).map_err(Error::fields)?;
     if users::by_email(db, &email).await?.is_some() {
-        return Err(Error::field("email", "A person with this email already exists."));
+        return Err(Error::field(
+            "email",
+            "A person with this email already exists.",
+        ));
     }
     insert_for(db, clock, by, &email, &name, role, "user.invite").await
 }
 
 /// Creates a link with which an existing person chooses a new password.
-pub async fn create_password_reset(db: &Db, clock: &Clock, by: AuditActor<'_>, user: &User) -> Result<(Invite, Secret)> {
+pub async fn create_password_reset(
+    db: &Db,
+    clock: &Clock,
+    by: AuditActor<'_>,
+    user: &User,
+) -> Result<(Invite, Secret)> {
     users::require_admin(Some(by))?;
     if user.disabled_at.is_some() {
-        return Err(Error::conflict("disabled", format!("{} is deactivated.", user.name)).action("Reactivate this person first."));
+        return Err(
+            Error::conflict("disabled", format!("{} is deactivated.", user.name))
+                .action("Reactivate this person first."),
+        );
     }
-    insert_for(db, clock, by, &user.email, &user.name, user.role, "user.readmit").await
+    insert_for(
+        db,
+        clock,
+        by,
+        &user.email,
+        &user.name,
+        user.role,
+        "user.readmit",
+    )
+    .await
 }
 
 /// Unused links, newest first, without the set-up link.
@@ -105,22 +134,35 @@ pub async fn list(db: &Db, clock: &Clock) -> Result<Vec<Invite>> {
 pub async fn withdraw(db: &Db, clock: &Clock, by: AuditActor<'_>, id: &InviteId) -> Result<()> {
     users::require_admin(Some(by))?;
     let mut tx = db.write().await?;
-    let ended = sqlx::query("UPDATE invites SET used_at = $2 WHERE id = $1 AND used_at IS NULL").bind(id).bind(clock.now()).execute(&mut *tx).await?;
+    let ended = sqlx::query("UPDATE invites SET used_at = $2 WHERE id = $1 AND used_at IS NULL")
+        .bind(id)
+        .bind(clock.now())
+        .execute(&mut *tx)
+        .await?;
     if ended.rows_affected() == 0 {
         return Err(Error::not_found("link"));
     }
-    audit::record(&mut tx, clock, AuditEvent::done(Some(by), "user.withdraw_invite", id.as_str())).await?;
+    audit::record(
+        &mut tx,
+        clock,
+        AuditEvent::done(Some(by), "user.withdraw_invite", id.as_str()),
+    )
+    .await?;
     Ok(tx.commit().await?)
 }
 
 /// The valid link of this code. `None` if the code never existed, was used or has expired.
 pub async fn find(db: &Db, clock: &Clock, code: &str) -> Result<Option<Invite>> {
-    let row = sqlx::query("SELECT * FROM invites WHERE code_hash = $1 AND used_at IS NULL AND expires_at > $2")
-        .bind(hash(code))
-        .bind(clock.now())
-        .fetch_optional(db.read())
-        .await?;
-    let Some(invite) = row.as_ref().map(invite).transpose()? else { return Ok(None) };
+    let row = sqlx::query(
+        "SELECT * FROM invites WHERE code_hash = $1 AND used_at IS NULL AND expires_at > $2",
+    )
+    .bind(hash(code))
+    .bind(clock.now())
+    .fetch_optional(db.read())
+    .await?;
+    let Some(invite) = row.as_ref().map(invite).transpose()? else {
+        return Ok(None);
+    };
     if invite.is_set_up() && !is_set_up_open(db).await? {
         return Ok(None);
     }
@@ -129,13 +171,23 @@ pub async fn find(db: &Db, clock: &Clock, code: &str) -> Result<Option<Invite>> 
 
 /// Uses a link: creates the person, or sets the new password of an existing one and ends their sessions. If several requests use the same
 /// link at once, only one succeeds. The browser becomes a remembered browser.
-pub async fn accept(db: &Db, clock: &Clock, hasher: &Hasher, code: &str, input: &AcceptInvite) -> Result<SignedIn> {
-    let Some(invite) = find(db, clock, code).await? else { return Err(expired_link()) };
+pub async fn accept(
+    db: &Db,
+    clock: &Clock,
+    hasher: &Hasher,
+    code: &str,
+    input: &AcceptInvite,
+) -> Result<SignedIn> {
+    let Some(invite) = find(db, clock, code).await? else {
+        return Err(expired_link());
+    };
     let existing = match &invite.email {
         Some(email) => users::by_email(db, email).await?,
         None => None,
     };
-    let typed_name = existing.as_ref().map_or(input.name.as_str(), |user| user.name.as_str());
+    let typed_name = existing
+        .as_ref()
+        .map_or(input.name.as_str(), |user| user.name.as_str());
     let identity = users::identity(invite.email.as_deref().unwrap_or(&input.email), typed_name);
     let mut wrong = identity.as_ref().err().cloned().unwrap_or_default();
     let (email, name) = identity.unwrap_or_default();
@@ -147,17 +199,23 @@ pub async fn accept(db: &Db, clock: &Clock, hasher: &Hasher, code: &str, input: 
     }
     let password = hasher.hash(&input.password).await?;
     let mut tx = db.write().await?;
-    let used = sqlx::query("UPDATE invites SET used_at = $2 WHERE id = $1 AND used_at IS NULL AND expires_at > $2")
-        .bind(&invite.id)
-        .bind(clock.now())
-        .execute(&mut *tx)
-        .await?;
+    let used = sqlx::query(
+        "UPDATE invites SET used_at = $2 WHERE id = $1 AND used_at IS NULL AND expires_at > $2",
+    )
+    .bind(&invite.id)
+    .bind(clock.now())
+    .execute(&mut *tx)
+    .await?;
     if used.rows_affected() == 0 || (invite.is_set_up() && count_people(&mut tx).await? > 0) {
         return Err(expired_link());
     }
     let user = match existing {
         Some(user) => {
-            let disabled: Option<Millis> = sqlx::query_scalar("SELECT disabled_at FROM users WHERE id = $1").bind(&user.id).fetch_one(&mut *tx).await?;
+            let disabled: Option<Millis> =
+                sqlx::query_scalar("SELECT disabled_at FROM users WHERE id = $1")
+                    .bind(&user.id)
+                    .fetch_one(&mut *tx)
+                    .await?;
             if disabled.is_some() {
                 return Err(expired_link());
             }
@@ -166,27 +224,61 @@ pub async fn accept(db: &Db, clock: &Clock, hasher: &Hasher, code: &str, input: 
         }
         None => users::insert(&mut tx, clock, &email, &name, invite.role, Some(&password)).await?,
     };
-    let action = if invite.is_set_up() { "user.set_up" } else { "user.accept_invite" };
+    let action = if invite.is_set_up() {
+        "user.set_up"
+    } else {
+        "user.accept_invite"
+    };
     let device = sign_in::new_device(&mut tx, clock, &user.id).await?;
-    let event = AuditEvent { actor: Some(&user.id), address: input.address, action, object: Some(user.id.as_str()), result: "done" };
+    let event = AuditEvent {
+        actor: Some(&user.id),
+        address: input.address,
+        action,
+        object: Some(user.id.as_str()),
+        result: "done",
+    };
     audit::record(&mut tx, clock, event).await?;
     tx.commit().await?;
     Ok(SignedIn { user, device })
 }
 
 fn expired_link() -> Error {
-    Error::new(ErrorKind::NotFound, "not_found", "This link was already used or has expired.").action("Ask an admin for a new link.")
+    Error::new(
+        ErrorKind::NotFound,
+        "not_found",
+        "This link was already used or has expired.",
+    )
+    .action("Ask an admin for a new link.")
 }
 
 async fn count_people(tx: &mut Transaction<'_, Sqlite>) -> Result<i64> {
-    Ok(sqlx::query_scalar("SELECT COUNT(*) FROM users").fetch_one(&mut **tx).await?)
+    Ok(sqlx::query_scalar("SELECT COUNT(*) FROM users")
+        .fetch_one(&mut **tx)
+        .await?)
 }
 
-async fn insert_for(db: &Db, clock: &Clock, by: AuditActor<'_>, email: &str, name: &str, role: Role, action: &'static str) -> Result<(Invite, Secret)> {
+async fn insert_for(
+    db: &Db,
+    clock: &Clock,
+    by: AuditActor<'_>,
+    email: &str,
+    name: &str,
+    role: Role,
+    action: &'static str,
+) -> Result<(Invite, Secret)> {
     let mut tx = db.write().await?;
-    sqlx::query("UPDATE invites SET used_at = $2 WHERE email = $1 AND used_at IS NULL").bind(email).bind(clock.now()).execute(&mut *tx).await?;
+    sqlx::query("UPDATE invites SET used_at = $2 WHERE email = $1 AND used_at IS NULL")
+        .bind(email)
+        .bind(clock.now())
+        .execute(&mut *tx)
+        .await?;
     let made = insert(&mut tx, clock, Some(email), Some(name), role, Some(by)).await?;
-    audit::record(&mut tx, clock, AuditEvent::done(Some(by), action, made.0.id.as_str())).await?;
+    audit::record(
+        &mut tx,
+        clock,
+        AuditEvent::done(Some(by), action, made.0.id.as_str()),
+    )
+    .await?;
     tx.commit().await?;
     Ok(made)
 }
@@ -223,7 +315,8 @@ fn invite(row: &SqliteRow) -> Result<Invite> {
         id: row.try_get("id")?,
         email: row.try_get("email")?,
         name: row.try_get("name")?,
-        role: Role::parse(&role).ok_or_else(|| Error::internal("a role that this program does not know"))?,
+        role: Role::parse(&role)
+            .ok_or_else(|| Error::internal("a role that this program does not know"))?,
         created_by: row.try_get("created_by")?,
         created_at: row.try_get("created_at")?,
         expires_at: row.try_get("expires_at")?,
@@ -236,20 +329,57 @@ mod tests {
     use crate::auth::test_support::{AuthFixture, PASSWORD};
 
     fn accept_as(email: &str) -> AcceptInvite {
-        AcceptInvite { email: email.to_owned(), name: "Olga Owner".to_owned(), password: Secret::new(PASSWORD), address: None }
+        AcceptInvite {
+            email: email.to_owned(),
+            name: "Olga Owner".to_owned(),
+            password: Secret::new(PASSWORD),
+            address: None,
+        }
     }
 
     #[tokio::test]
     async fn fifty_race_for_the_set_up_link_and_one_becomes_the_admin() {
         let fixture = AuthFixture::new().await;
-        let stale = setup_link(&fixture.db, &fixture.clock).await.unwrap().unwrap();
-        let code = setup_link(&fixture.db, &fixture.clock).await.unwrap().unwrap();
-        assert!(find(&fixture.db, &fixture.clock, stale.reveal()).await.unwrap().is_none(), "the link of an earlier start is dead");
-        assert!(find(&fixture.db, &fixture.clock, code.reveal()).await.unwrap().unwrap().is_set_up());
+        let stale = setup_link(&fixture.db, &fixture.clock)
+            .await
+            .unwrap()
+            .unwrap();
+        let code = setup_link(&fixture.db, &fixture.clock)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(
+            find(&fixture.db, &fixture.clock, stale.reveal())
+                .await
+                .unwrap()
+                .is_none(),
+            "the link of an earlier start is dead"
+        );
+        assert!(
+            find(&fixture.db, &fixture.clock, code.reveal())
+                .await
+                .unwrap()
+                .unwrap()
+                .is_set_up()
+        );
         let mut race = tokio::task::JoinSet::new();
         for n in 0..50 {
-            let (db, clock, hasher, code) = (fixture.db.clone(), fixture.clock.clone(), fixture.hasher.clone(), code.clone());
-            race.spawn(async move { accept(&db, &clock, &hasher, code.reveal(), &accept_as(&format!("person{n}@house.test"))).await });
+            let (db, clock, hasher, code) = (
+                fixture.db.clone(),
+                fixture.clock.clone(),
+                fixture.hasher.clone(),
+                code.clone(),
+            );
+            race.spawn(async move {
+                accept(
+                    &db,
+                    &clock,
+                    &hasher,
+                    code.reveal(),
+                    &accept_as(&format!("person{n}@house.test")),
+                )
+                .await
+            });
         }
         let mut made = 0;
         while let Some(done) = race.join_next().await {
@@ -259,18 +389,45 @@ mod tests {
             }
         }
         assert_eq!((made, users::count(&fixture.db).await.unwrap()), (1, 1));
-        assert!(find(&fixture.db, &fixture.clock, code.reveal()).await.unwrap().is_none());
-        assert!(setup_link(&fixture.db, &fixture.clock).await.unwrap().is_none());
+        assert!(
+            find(&fixture.db, &fixture.clock, code.reveal())
+                .await
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            setup_link(&fixture.db, &fixture.clock)
+                .await
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[tokio::test]
     async fn the_set_up_link_is_dead_once_the_command_line_made_somebody() {
         let fixture = AuthFixture::new().await;
-        let code = setup_link(&fixture.db, &fixture.clock).await.unwrap().unwrap();
+        let code = setup_link(&fixture.db, &fixture.clock)
+            .await
+            .unwrap()
+            .unwrap();
         fixture.person("olga", Role::Admin).await;
-        assert!(find(&fixture.db, &fixture.clock, code.reveal()).await.unwrap().is_none());
+        assert!(
+            find(&fixture.db, &fixture.clock, code.reveal())
+                .await
+                .unwrap()
+                .is_none()
+        );
         assert_eq!(
-            accept(&fixture.db, &fixture.clock, &fixture.hasher, code.reveal(), &accept_as("x@house.test")).await.unwrap_err().kind(),
+            accept(
+                &fixture.db,
+                &fixture.clock,
+                &fixture.hasher,
+                code.reveal(),
+                &accept_as("x@house.test")
+            )
+            .await
+            .unwrap_err()
+            .kind(),
             ErrorKind::NotFound
         );
     }
@@ -279,38 +436,168 @@ mod tests {
     async fn an_admin_adds_a_person_whose_link_works_once_and_for_a_week() {
         let fixture = AuthFixture::new().await;
         let owner = fixture.person("olga", Role::Admin).await;
-        let (_, first) = create(&fixture.db, &fixture.clock, (&owner).into(), "Carl@House.test", "Carl", Role::Editor).await.unwrap();
-        let (_, code) = create(&fixture.db, &fixture.clock, (&owner).into(), "carl@house.test", "Carl", Role::Editor).await.unwrap();
-        assert!(find(&fixture.db, &fixture.clock, first.reveal()).await.unwrap().is_none(), "a new link replaces the old one");
+        let (_, first) = create(
+            &fixture.db,
+            &fixture.clock,
+            (&owner).into(),
+            "Carl@House.test",
+            "Carl",
+            Role::Editor,
+        )
+        .await
+        .unwrap();
+        let (_, code) = create(
+            &fixture.db,
+            &fixture.clock,
+            (&owner).into(),
+            "carl@house.test",
+            "Carl",
+            Role::Editor,
+        )
+        .await
+        .unwrap();
+        assert!(
+            find(&fixture.db, &fixture.clock, first.reveal())
+                .await
+                .unwrap()
+                .is_none(),
+            "a new link replaces the old one"
+        );
         assert_eq!(list(&fixture.db, &fixture.clock).await.unwrap().len(), 1);
-        let weak = AcceptInvite { password: Secret::new("password1"), ..accept_as("ignored@house.test") };
-        assert_eq!(accept(&fixture.db, &fixture.clock, &fixture.hasher, code.reveal(), &weak).await.unwrap_err().field_errors()[0].0, "password");
-        let carl = accept(&fixture.db, &fixture.clock, &fixture.hasher, code.reveal(), &accept_as("ignored@house.test")).await.unwrap().user;
-        assert_eq!((carl.email.as_str(), carl.role), ("carl@house.test", Role::Editor));
-        assert!(accept(&fixture.db, &fixture.clock, &fixture.hasher, code.reveal(), &accept_as("")).await.is_err());
+        let weak = AcceptInvite {
+            password: Secret::new("password1"),
+            ..accept_as("ignored@house.test")
+        };
         assert_eq!(
-            create(&fixture.db, &fixture.clock, (&carl.actor()).into(), "s@house.test", "S", Role::Admin).await.unwrap_err().kind(),
+            accept(
+                &fixture.db,
+                &fixture.clock,
+                &fixture.hasher,
+                code.reveal(),
+                &weak
+            )
+            .await
+            .unwrap_err()
+            .field_errors()[0]
+                .0,
+            "password"
+        );
+        let carl = accept(
+            &fixture.db,
+            &fixture.clock,
+            &fixture.hasher,
+            code.reveal(),
+            &accept_as("ignored@house.test"),
+        )
+        .await
+        .unwrap()
+        .user;
+        assert_eq!(
+            (carl.email.as_str(), carl.role),
+            ("carl@house.test", Role::Editor)
+        );
+        assert!(
+            accept(
+                &fixture.db,
+                &fixture.clock,
+                &fixture.hasher,
+                code.reveal(),
+                &accept_as("")
+            )
+            .await
+            .is_err()
+        );
+        assert_eq!(
+            create(
+                &fixture.db,
+                &fixture.clock,
+                (&carl.actor()).into(),
+                "s@house.test",
+                "S",
+                Role::Admin
+            )
+            .await
+            .unwrap_err()
+            .kind(),
             ErrorKind::Forbidden
         );
-        let (_, late) = create(&fixture.db, &fixture.clock, (&owner).into(), "late@house.test", "Late", Role::Viewer).await.unwrap();
+        let (_, late) = create(
+            &fixture.db,
+            &fixture.clock,
+            (&owner).into(),
+            "late@house.test",
+            "Late",
+            Role::Viewer,
+        )
+        .await
+        .unwrap();
         fixture.clock.advance(VALIDITY);
-        assert!(find(&fixture.db, &fixture.clock, late.reveal()).await.unwrap().is_none());
+        assert!(
+            find(&fixture.db, &fixture.clock, late.reveal())
+                .await
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[tokio::test]
     async fn a_person_who_forgot_the_password_is_readmitted_by_link() {
         let fixture = AuthFixture::new().await;
         let owner = fixture.person("olga", Role::Admin).await;
-        let carl = users::get(&fixture.db, &fixture.person("carl", Role::Editor).await.user).await.unwrap();
-        let (_, code) = create_password_reset(&fixture.db, &fixture.clock, (&owner).into(), &carl).await.unwrap();
-        let input =
-            AcceptInvite { email: "other@house.test".to_owned(), name: "Other".to_owned(), password: Secret::new("staple battery horse"), address: None };
-        let back = accept(&fixture.db, &fixture.clock, &fixture.hasher, code.reveal(), &input).await.unwrap().user;
-        assert_eq!((back.id.clone(), back.name.as_str(), back.role), (carl.id.clone(), "carl", Role::Editor));
-        let (_, code) = create_password_reset(&fixture.db, &fixture.clock, (&owner).into(), &back).await.unwrap();
-        users::disable(&fixture.db, &fixture.clock, &carl.id, Some((&owner).into())).await.unwrap();
-        assert!(accept(&fixture.db, &fixture.clock, &fixture.hasher, code.reveal(), &input).await.is_err(), "disabling ends the link");
+        let carl = users::get(
+            &fixture.db,
+            &fixture.person("carl", Role::Editor).await.user,
+        )
+        .await
+        .unwrap();
+        let (_, code) = create_password_reset(&fixture.db, &fixture.clock, (&owner).into(), &carl)
+            .await
+            .unwrap();
+        let input = AcceptInvite {
+            email: "other@house.test".to_owned(),
+            name: "Other".to_owned(),
+            password: Secret::new("staple battery horse"),
+            address: None,
+        };
+        let back = accept(
+            &fixture.db,
+            &fixture.clock,
+            &fixture.hasher,
+            code.reveal(),
+            &input,
+        )
+        .await
+        .unwrap()
+        .user;
+        assert_eq!(
+            (back.id.clone(), back.name.as_str(), back.role),
+            (carl.id.clone(), "carl", Role::Editor)
+        );
+        let (_, code) = create_password_reset(&fixture.db, &fixture.clock, (&owner).into(), &back)
+            .await
+            .unwrap();
+        users::disable(&fixture.db, &fixture.clock, &carl.id, Some((&owner).into()))
+            .await
+            .unwrap();
+        assert!(
+            accept(
+                &fixture.db,
+                &fixture.clock,
+                &fixture.hasher,
+                code.reveal(),
+                &input
+            )
+            .await
+            .is_err(),
+            "disabling ends the link"
+        );
         let carl = users::get(&fixture.db, &carl.id).await.unwrap();
-        assert_eq!(create_password_reset(&fixture.db, &fixture.clock, (&owner).into(), &carl).await.unwrap_err().code(), "disabled");
+        assert_eq!(
+            create_password_reset(&fixture.db, &fixture.clock, (&owner).into(), &carl)
+                .await
+                .unwrap_err()
+                .code(),
+            "disabled"
+        );
     }
 }

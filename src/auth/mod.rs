@@ -49,7 +49,10 @@ pub enum Transport {
 /// at least the earlier role, the session must not have ended, and the token must be neither expired nor revoked.
 pub async fn is_still_authorized(db: &Db, clock: &Clock, actor: &Actor) -> bool {
     if let Some(handle) = &actor.session
-        && !matches!(sessions::is_alive(db, clock, &actor.user, handle).await, Ok(true))
+        && !matches!(
+            sessions::is_alive(db, clock, &actor.user, handle).await,
+            Ok(true)
+        )
     {
         return false;
     }
@@ -74,15 +77,27 @@ pub async fn until_revoked(db: &Db, clock: &Clock, actor: &Actor) {
 pub async fn sweep(db: &Db, clock: &Clock) -> Result<()> {
     let now = clock.now();
     let mut tx = db.write().await?;
-    sqlx::query("DELETE FROM sessions WHERE expires_at <= $1").bind(now).execute(&mut *tx).await?;
-    sqlx::query("DELETE FROM invites WHERE expires_at <= $1").bind(now).execute(&mut *tx).await?;
-    sqlx::query("DELETE FROM devices WHERE last_used_at <= $1").bind(now - sign_in::DEVICE_DAYS * DAY).execute(&mut *tx).await?;
+    sqlx::query("DELETE FROM sessions WHERE expires_at <= $1")
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("DELETE FROM invites WHERE expires_at <= $1")
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("DELETE FROM devices WHERE last_used_at <= $1")
+        .bind(now - sign_in::DEVICE_DAYS * DAY)
+        .execute(&mut *tx)
+        .await?;
     Ok(tx.commit().await?)
 }
 
 /// The stored form of a random text: SHA-256 in hex. Sufficient for 128 or more random bits; passwords use `passwords`.
 fn hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// 256 random bits as 43 characters of base64url.
@@ -95,12 +110,18 @@ fn random_text() -> Secret {
 /// A new secret for programs: `prefix`, 256 random bits and a checksum.
 fn new_token_text(prefix: &str) -> Secret {
     let random = random_text();
-    Secret::new(format!("{prefix}{}{}", random.reveal(), checksum(random.reveal())))
+    Secret::new(format!(
+        "{prefix}{}{}",
+        random.reveal(),
+        checksum(random.reveal())
+    ))
 }
 
 /// Whether `text` has the format of `new_token_text`. Needs no database access.
 fn has_token_format(prefix: &str, text: &str) -> bool {
-    let Some(rest) = text.strip_prefix(prefix) else { return false };
+    let Some(rest) = text.strip_prefix(prefix) else {
+        return false;
+    };
     if rest.len() != RANDOM_LEN + CHECKSUM_LEN || !rest.is_ascii() {
         return false;
     }
@@ -134,12 +155,25 @@ pub(crate) mod test_support {
         pub async fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
-            Self { dir, db, clock: Clock::stopped_at(NOON), hasher: passwords::Hasher::new(2) }
+            Self {
+                dir,
+                db,
+                clock: Clock::stopped_at(NOON),
+                hasher: passwords::Hasher::new(2),
+            }
         }
 
         pub async fn person(&self, name: &str, role: Role) -> Actor {
-            let new = users::NewUser { email: format!("{name}@house.test"), name: name.to_owned(), role, password: Some(Secret::new(PASSWORD)) };
-            users::create(&self.db, &self.clock, &self.hasher, &new, None).await.unwrap().actor()
+            let new = users::NewUser {
+                email: format!("{name}@house.test"),
+                name: name.to_owned(),
+                role,
+                password: Some(Secret::new(PASSWORD)),
+            };
+            users::create(&self.db, &self.clock, &self.hasher, &new, None)
+                .await
+                .unwrap()
+                .actor()
         }
     }
 }

@@ -36,18 +36,29 @@ pub fn check(password: &Secret, email: &str, name: &str) -> std::result::Result<
     let text = password.reveal();
     let length = text.chars().count();
     if length < MIN_LENGTH {
-        return Err(format!("Use at least {MIN_LENGTH} characters; 15 or more are better."));
+        return Err(format!(
+            "Use at least {MIN_LENGTH} characters; 15 or more are better."
+        ));
     }
     if length > MAX_LENGTH {
         return Err(format!("Use at most {MAX_LENGTH} characters."));
     }
     let lower = zeroize::Zeroizing::new(text.to_lowercase());
-    let one_letter = lower.chars().next().is_some_and(|first| lower.chars().all(|c| c == first));
-    if one_letter || COMMON_PASSWORDS.lines().any(|common| common == lower.as_str()) {
+    let one_letter = lower
+        .chars()
+        .next()
+        .is_some_and(|first| lower.chars().all(|c| c == first));
+    if one_letter
+        || COMMON_PASSWORDS
+            .lines()
+            .any(|common| common == lower.as_str())
+    {
         return Err("This password is too common. Choose another one.".to_owned());
     }
     if super::export_passwords::well_formed(text) {
-        return Err("This is an export password. Choose another password for signing in.".to_owned());
+        return Err(
+            "This is an export password. Choose another password for signing in.".to_owned(),
+        );
     }
     if is_own(&lower, email, name) {
         return Err("The password must not be your name or email.".to_owned());
@@ -57,10 +68,16 @@ pub fn check(password: &Secret, email: &str, name: &str) -> std::result::Result<
 
 /// Whether the password is the person's own email, its local part or the name, possibly surrounded by digits or signs.
 fn is_own(lower: &str, email: &str, name: &str) -> bool {
-    let letters = |text: &str| text.to_lowercase().chars().filter(|c| c.is_alphabetic()).collect::<String>();
+    let letters = |text: &str| {
+        text.to_lowercase()
+            .chars()
+            .filter(|c| c.is_alphabetic())
+            .collect::<String>()
+    };
     let bare = letters(lower);
     let local = email.split('@').next().unwrap_or_default();
-    lower == email.to_lowercase() || (!bare.is_empty() && [email, local, name].iter().any(|own| letters(own) == bare))
+    lower == email.to_lowercase()
+        || (!bare.is_empty() && [email, local, name].iter().any(|own| letters(own) == bare))
 }
 
 /// Hashes and verifies. Cheap to clone; all clones share the same few permits.
@@ -100,14 +117,27 @@ impl Hasher {
         let threads = threads.clamp(1, MAX_THREADS);
         let jobs = start_threads(threads);
         // The salt and tag of the dummy are fixed. No password matches it.
-        let dummy = format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$Y2hhdGxha2UtZHVtbXk$bm9ib2R5LWhhcy10aGlzLXBhc3N3b3JkLWhhc2gtMzI");
-        Self { permits: Arc::new(Semaphore::new(threads)), waiting: Arc::new(AtomicUsize::new(0)), jobs, dummy: dummy.into() }
+        let dummy = format!(
+            "$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$Y2hhdGxha2UtZHVtbXk$bm9ib2R5LWhhcy10aGlzLXBhc3N3b3JkLWhhc2gtMzI"
+        );
+        Self {
+            permits: Arc::new(Semaphore::new(threads)),
+            waiting: Arc::new(AtomicUsize::new(0)),
+            jobs,
+            dummy: dummy.into(),
+        }
     }
 
     /// Hashes a password to a PHC string. Does not check the rules: see `check`.
     pub async fn hash(&self, password: &Secret) -> Result<String> {
         let password = password.clone();
-        self.run(move || argon2()?.hash_password(password.reveal().as_bytes()).map(|hash| hash.to_string()).map_err(Error::internal)).await
+        self.run(move || {
+            argon2()?
+                .hash_password(password.reveal().as_bytes())
+                .map(|hash| hash.to_string())
+                .map_err(Error::internal)
+        })
+        .await
     }
 
     /// Whether `password` matches `stored_hash`. Without `stored_hash` it takes the same time and never matches.
@@ -119,14 +149,22 @@ impl Hasher {
             let Ok(hash) = PasswordHash::new(&stored_hash) else {
                 return Err(Error::internal("a stored password hash cannot be read"));
             };
-            let matches = argon2()?.verify_password(password.reveal().as_bytes(), &hash).is_ok();
-            Ok(Verified { matches: matches && known, outdated: matches && known && is_outdated(&hash) })
+            let matches = argon2()?
+                .verify_password(password.reveal().as_bytes(), &hash)
+                .is_ok();
+            Ok(Verified {
+                matches: matches && known,
+                outdated: matches && known && is_outdated(&hash),
+            })
         };
         self.run(verify).await
     }
 
     /// Runs `work` on a hashing thread after the queued jobs.
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let permit = self.acquire().await?;
         let (to, from) = oneshot::channel();
         let job: Job = Box::new(move || {
@@ -134,8 +172,11 @@ impl Hasher {
             // The caller may have gone away.
             drop(to.send(work()));
         });
-        self.jobs.send(job).map_err(|_| Error::internal("no thread hashes passwords"))?;
-        from.await.map_err(|_| Error::internal("a password could not be hashed"))?
+        self.jobs
+            .send(job)
+            .map_err(|_| Error::internal("no thread hashes passwords"))?;
+        from.await
+            .map_err(|_| Error::internal("a password could not be hashed"))?
     }
 
     async fn acquire(&self) -> Result<OwnedSemaphorePermit> {
@@ -145,16 +186,26 @@ impl Hasher {
         let ahead = self.waiting.fetch_add(1, Ordering::AcqRel);
         let _queue_guard = QueueGuard(Arc::clone(&self.waiting));
         if ahead >= MAX_QUEUED {
-            return Err(Error::new(ErrorKind::Unavailable, "busy", "Too many people are signing in right now.").action("Try again in a few seconds."));
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "busy",
+                "Too many people are signing in right now.",
+            )
+            .action("Try again in a few seconds."));
         }
-        Arc::clone(&self.permits).acquire_owned().await.map_err(Error::internal)
+        Arc::clone(&self.permits)
+            .acquire_owned()
+            .await
+            .map_err(Error::internal)
     }
 }
 
 #[cfg(test)]
 impl Hasher {
     /// Occupies all threads and the whole queue until the returned value is dropped.
-    pub(super) async fn occupy(&self) -> Vec<tokio::task::JoinHandle<Result<OwnedSemaphorePermit>>> {
+    pub(super) async fn occupy(
+        &self,
+    ) -> Vec<tokio::task::JoinHandle<Result<OwnedSemaphorePermit>>> {
         let mut held = Vec::new();
         while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             held.push(tokio::spawn(async { Ok(permit) }));
@@ -182,7 +233,10 @@ fn start_threads(number: usize) -> mpsc::Sender<Job> {
                 let _ = std::panic::catch_unwind(AssertUnwindSafe(job));
             }
         };
-        if let Err(why) = std::thread::Builder::new().name("passwords".to_owned()).spawn(work) {
+        if let Err(why) = std::thread::Builder::new()
+            .name("passwords".to_owned())
+            .spawn(work)
+        {
             tracing::error!(%why, "a thread that hashes passwords could not be started");
         }
     }
@@ -195,13 +249,21 @@ fn argon2() -> Result<Argon2<'static>> {
 }
 
 fn is_outdated(hash: &PasswordHash) -> bool {
-    let Ok(params) = Params::try_from(hash) else { return true };
-    hash.algorithm.as_str() != "argon2id" || params.m_cost() < MEMORY_KIB || params.t_cost() < PASSES
+    let Ok(params) = Params::try_from(hash) else {
+        return true;
+    };
+    hash.algorithm.as_str() != "argon2id"
+        || params.m_cost() < MEMORY_KIB
+        || params.t_cost() < PASSES
 }
 
 #[cfg(test)]
 pub(crate) fn weak_hash(password: &str) -> String {
-    let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(1_024, 1, 1, None).unwrap());
+    let weak = Argon2::new(
+        Algorithm::Argon2id,
+        Version::V0x13,
+        Params::new(1_024, 1, 1, None).unwrap(),
+    );
     weak.hash_password(password.as_bytes()).unwrap().to_string()
 }
 
@@ -233,7 +295,12 @@ mod tests {
         ] {
             assert!(!accepted(refused), "{refused}");
         }
-        for good in ["correct horse battery", &"ж1".repeat(64), "   spaces   too  ", "emoji🙂are🙂fine"] {
+        for good in [
+            "correct horse battery",
+            &"ж1".repeat(64),
+            "   spaces   too  ",
+            "emoji🙂are🙂fine",
+        ] {
             assert!(accepted(good), "{good}");
         }
     }
@@ -246,7 +313,11 @@ mod tests {
     #[test]
     fn the_common_list_is_long_enough_and_in_lower_case() {
         assert!(COMMON_PASSWORDS.lines().count() >= 3_000);
-        assert!(COMMON_PASSWORDS.lines().all(|line| line.len() >= MIN_LENGTH && line.to_lowercase() == line));
+        assert!(
+            COMMON_PASSWORDS
+                .lines()
+                .all(|line| line.len() >= MIN_LENGTH && line.to_lowercase() == line)
+        );
     }
 
     #[tokio::test]
@@ -254,19 +325,61 @@ mod tests {
         let hasher = Hasher::new(1);
         let long = "ж1".repeat(64);
         let stored_hash = hasher.hash(&Secret::new(long.clone())).await.unwrap();
-        assert!(stored_hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{stored_hash}");
-        assert_eq!(hasher.verify(Some(&stored_hash), &Secret::new(long.clone())).await.unwrap(), Verified { matches: true, outdated: false });
+        assert!(
+            stored_hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{stored_hash}"
+        );
+        assert_eq!(
+            hasher
+                .verify(Some(&stored_hash), &Secret::new(long.clone()))
+                .await
+                .unwrap(),
+            Verified {
+                matches: true,
+                outdated: false
+            }
+        );
         let first: String = long.chars().take(72).collect();
-        assert!(!hasher.verify(Some(&stored_hash), &Secret::new(first)).await.unwrap().matches);
-        assert!(!hasher.verify(None, &Secret::new(long)).await.unwrap().matches);
+        assert!(
+            !hasher
+                .verify(Some(&stored_hash), &Secret::new(first))
+                .await
+                .unwrap()
+                .matches
+        );
+        assert!(
+            !hasher
+                .verify(None, &Secret::new(long))
+                .await
+                .unwrap()
+                .matches
+        );
     }
 
     #[tokio::test]
     async fn weaker_parameters_ask_for_a_new_hash() {
         let hasher = Hasher::new(1);
         let stored_hash = weak_hash("correct horse battery");
-        assert_eq!(hasher.verify(Some(&stored_hash), &Secret::new("correct horse battery")).await.unwrap(), Verified { matches: true, outdated: true });
-        assert_eq!(hasher.verify(Some(&stored_hash), &Secret::new("wrong horse battery")).await.unwrap(), Verified { matches: false, outdated: false });
+        assert_eq!(
+            hasher
+                .verify(Some(&stored_hash), &Secret::new("correct horse battery"))
+                .await
+                .unwrap(),
+            Verified {
+                matches: true,
+                outdated: true
+            }
+        );
+        assert_eq!(
+            hasher
+                .verify(Some(&stored_hash), &Secret::new("wrong horse battery"))
+                .await
+                .unwrap(),
+            Verified {
+                matches: false,
+                outdated: false
+            }
+        );
     }
 
     #[tokio::test]

@@ -17,9 +17,15 @@ const WAITS: [Millis; 4] = [1_000, 3_000, 5_000, 10_000];
 const FORGET_AFTER: Millis = 15 * 60 * 1_000;
 
 /// An address may fail ten times at once, then once in six seconds.
-const ADDRESS: Bucket = Bucket { burst: 10, period: 6_000 };
+const ADDRESS: Bucket = Bucket {
+    burst: 10,
+    period: 6_000,
+};
 /// The limit for invalid tokens of an address. Scripts send many requests, and a token cannot be guessed anyway.
-const TOKENS: Bucket = Bucket { burst: 60, period: 1_000 };
+const TOKENS: Bucket = Bucket {
+    burst: 60,
+    period: 1_000,
+};
 
 /// The maximum number of accounts, devices and addresses, each, that are counted.
 const MAX_ENTRIES: usize = 20_000;
@@ -65,7 +71,11 @@ pub struct Attempt {
 
 impl Throttle {
     pub fn new(clock: Clock) -> Self {
-        Self { clock, state: Arc::default(), attempt_log: AttemptLog::default() }
+        Self {
+            clock,
+            state: Arc::default(),
+            attempt_log: AttemptLog::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, ThrottleState> {
@@ -77,14 +87,22 @@ impl Throttle {
     pub fn admit(&self, email: &str, device: Option<&str>, address: IpAddr) -> Result<Attempt> {
         let now = self.clock.now();
         let address = client_network(address);
-        let attempt = Attempt { account: email.to_owned(), device: device.map(str::to_owned), address };
+        let attempt = Attempt {
+            account: email.to_owned(),
+            device: device.map(str::to_owned),
+            address,
+        };
         let mut state = self.state();
         if let Some(device) = device {
             blocked_until(&state.devices, device, now).map_or(Ok(()), too_soon)?;
             record_failure(&mut state.devices, device, now);
             return Ok(attempt);
         }
-        let longest = blocked_until(&state.accounts, email, now).max(ADDRESS.blocked_until(&state.addresses, address, now));
+        let longest = blocked_until(&state.accounts, email, now).max(ADDRESS.blocked_until(
+            &state.addresses,
+            address,
+            now,
+        ));
         longest.map_or(Ok(()), too_soon)?;
         record_failure(&mut state.accounts, email, now);
         ADDRESS.charge(&mut state.addresses, address, now);
@@ -112,7 +130,10 @@ impl Throttle {
             None => (&mut state.accounts, &attempt.account),
         };
         if let Some(failures) = counts.get_mut(key) {
-            *failures = Failures { count: failures.count.saturating_sub(1), until: now };
+            *failures = Failures {
+                count: failures.count.saturating_sub(1),
+                until: now,
+            };
         }
         if attempt.device.is_none() {
             ADDRESS.refund(&mut state.addresses, attempt.address);
@@ -121,12 +142,22 @@ impl Throttle {
 
     /// Whether this address may send tokens, or has sent too many invalid ones.
     pub fn check_token_attempts(&self, address: IpAddr) -> Result<()> {
-        TOKENS.blocked_until(&self.state().tokens, client_network(address), self.clock.now()).map_or(Ok(()), too_soon)
+        TOKENS
+            .blocked_until(
+                &self.state().tokens,
+                client_network(address),
+                self.clock.now(),
+            )
+            .map_or(Ok(()), too_soon)
     }
 
     /// Counts an invalid token of this address.
     pub fn record_bad_token(&self, address: IpAddr) {
-        TOKENS.charge(&mut self.state().tokens, client_network(address), self.clock.now());
+        TOKENS.charge(
+            &mut self.state().tokens,
+            client_network(address),
+            self.clock.now(),
+        );
     }
 }
 
@@ -137,11 +168,19 @@ impl std::fmt::Debug for Throttle {
 }
 
 fn too_soon(until: Millis) -> Result<()> {
-    Err(Error::new(ErrorKind::TooMany { until }, "too_many_attempts", "Too many failed attempts.").action("Wait a moment, then try again."))
+    Err(Error::new(
+        ErrorKind::TooMany { until },
+        "too_many_attempts",
+        "Too many failed attempts.",
+    )
+    .action("Wait a moment, then try again."))
 }
 
 fn blocked_until(counts: &HashMap<String, Failures>, key: &str, now: Millis) -> Option<Millis> {
-    counts.get(key).map(|failures| failures.until).filter(|until| *until > now)
+    counts
+        .get(key)
+        .map(|failures| failures.until)
+        .filter(|until| *until > now)
 }
 
 fn record_failure(counts: &mut HashMap<String, Failures>, key: &str, now: Millis) {
@@ -150,13 +189,23 @@ fn record_failure(counts: &mut HashMap<String, Failures>, key: &str, now: Millis
     if failures.until < now - FORGET_AFTER {
         failures.count = 0;
     }
-    failures.until = now + WAITS.get(failures.count).or(WAITS.last()).copied().unwrap_or_default();
+    failures.until = now
+        + WAITS
+            .get(failures.count)
+            .or(WAITS.last())
+            .copied()
+            .unwrap_or_default();
     failures.count += 1;
 }
 
 impl Bucket {
     /// `full_at` moves one period ahead with each charge; it may be one burst ahead of now.
-    fn blocked_until(&self, full_at: &HashMap<IpAddr, Millis>, address: IpAddr, now: Millis) -> Option<Millis> {
+    fn blocked_until(
+        &self,
+        full_at: &HashMap<IpAddr, Millis>,
+        address: IpAddr,
+        now: Millis,
+    ) -> Option<Millis> {
         let room_at = full_at.get(&address)? - (self.burst - 1) * self.period;
         (room_at > now).then_some(room_at)
     }
@@ -175,7 +224,11 @@ impl Bucket {
 }
 
 /// When the map is full, deletes expired entries, or else the quarter that expires first.
-fn evict<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, until: impl Fn(&V) -> Millis, now: Millis) {
+fn evict<K: Eq + std::hash::Hash, V>(
+    map: &mut HashMap<K, V>,
+    until: impl Fn(&V) -> Millis,
+    now: Millis,
+) {
     if map.len() < MAX_ENTRIES {
         return;
     }
@@ -204,7 +257,9 @@ mod tests {
     }
 
     fn wait(error: &Error, clock: &Clock) -> Millis {
-        let ErrorKind::TooMany { until } = error.kind() else { panic!("{error}") };
+        let ErrorKind::TooMany { until } = error.kind() else {
+            panic!("{error}")
+        };
         until - clock.now()
     }
 
@@ -236,10 +291,20 @@ mod tests {
     #[test]
     fn an_address_fails_ten_times_then_once_in_six_seconds() {
         let (clock, throttle) = throttle();
-        let passed = |throttle: &Throttle| (0..100).filter(|n| throttle.admit(&format!("{n}@house.test"), None, address(1)).is_ok()).count();
+        let passed = |throttle: &Throttle| {
+            (0..100)
+                .filter(|n| {
+                    throttle
+                        .admit(&format!("{n}@house.test"), None, address(1))
+                        .is_ok()
+                })
+                .count()
+        };
         assert_eq!(passed(&throttle), 10);
         clock.advance(6_000);
-        let error = throttle.admit("new@house.test", None, address(1)).map(|_| throttle.admit("other@house.test", None, address(1)));
+        let error = throttle
+            .admit("new@house.test", None, address(1))
+            .map(|_| throttle.admit("other@house.test", None, address(1)));
         assert_eq!(wait(&error.unwrap().unwrap_err(), &clock), 6_000);
         clock.advance(3_600_000);
         assert_eq!(passed(&throttle), 10);
@@ -250,11 +315,16 @@ mod tests {
         let (_clock, throttle) = throttle();
         let passed = (0..100_u128).filter(|n| {
             let address = IpAddr::V6((0x2001_0db8_u128 << 96 | n << 40 | n).into());
-            throttle.admit(&format!("{n}@house.test"), None, address).is_ok()
+            throttle
+                .admit(&format!("{n}@house.test"), None, address)
+                .is_ok()
         });
         assert_eq!(passed.count(), 10);
         let mapped: IpAddr = "::ffff:10.0.0.9".parse().unwrap();
-        assert_eq!(client_network(mapped), "10.0.0.9".parse::<IpAddr>().unwrap());
+        assert_eq!(
+            client_network(mapped),
+            "10.0.0.9".parse::<IpAddr>().unwrap()
+        );
     }
 
     #[test]
@@ -276,7 +346,13 @@ mod tests {
             throttle.cancel(&attempt);
         }
         let _second = throttle.admit(OWNER, None, address(1)).unwrap();
-        assert_eq!(wait(&throttle.admit(OWNER, None, address(1)).unwrap_err(), &clock), 3_000);
+        assert_eq!(
+            wait(
+                &throttle.admit(OWNER, None, address(1)).unwrap_err(),
+                &clock
+            ),
+            3_000
+        );
     }
 
     #[test]
@@ -288,9 +364,14 @@ mod tests {
         }
         let _attempt = throttle.admit(OWNER, None, address(0)).unwrap();
         for n in 1..30_000 {
-            let _attempt = throttle.admit(&format!("{n}@house.test"), None, address(n)).unwrap();
+            let _attempt = throttle
+                .admit(&format!("{n}@house.test"), None, address(n))
+                .unwrap();
         }
-        assert!(throttle.state().accounts.len() <= MAX_ENTRIES && throttle.state().addresses.len() <= MAX_ENTRIES);
+        assert!(
+            throttle.state().accounts.len() <= MAX_ENTRIES
+                && throttle.state().addresses.len() <= MAX_ENTRIES
+        );
         assert!(throttle.admit(OWNER, None, address(40_000)).is_err());
     }
 

@@ -41,17 +41,31 @@ pub struct NewToken {
 }
 
 /// Creates a token of `owner` and returns its text, which is not available later. `owner` must be a person, not a token.
-pub async fn create(db: &Db, clock: &Clock, owner: &Actor, new: &NewToken) -> Result<(Token, Secret)> {
+pub async fn create(
+    db: &Db,
+    clock: &Clock,
+    owner: &Actor,
+    new: &NewToken,
+) -> Result<(Token, Secret)> {
     if owner.scope.is_some() {
         return Err(Error::forbidden("An API token cannot create tokens."));
     }
     let name = new.name.trim();
     let mut wrong = Vec::new();
-    if name.is_empty() || name.chars().count() > 100 || !name.chars().all(crate::text::is_allowed_in_name) {
-        wrong.push(("name".to_owned(), "Name must have 1 to 100 characters and no invisible characters.".to_owned()));
+    if name.is_empty()
+        || name.chars().count() > 100
+        || !name.chars().all(crate::text::is_allowed_in_name)
+    {
+        wrong.push((
+            "name".to_owned(),
+            "Name must have 1 to 100 characters and no invisible characters.".to_owned(),
+        ));
     }
     if !(1..=MAX_DAYS).contains(&new.days) {
-        wrong.push(("days".to_owned(), format!("The number of days must be from 1 to {MAX_DAYS}.")));
+        wrong.push((
+            "days".to_owned(),
+            format!("The number of days must be from 1 to {MAX_DAYS}."),
+        ));
     }
     if !wrong.is_empty() {
         return Err(Error::fields(wrong));
@@ -70,7 +84,13 @@ pub async fn create(db: &Db, clock: &Clock, owner: &Actor, new: &NewToken) -> Re
         .fetch_one(&mut *tx)
         .await?;
     let token = token(&row)?;
-    let event = AuditEvent { actor: Some(&owner.user), address: None, action: "token.create", object: Some(token.id.as_str()), result: "done" };
+    let event = AuditEvent {
+        actor: Some(&owner.user),
+        address: None,
+        action: "token.create",
+        object: Some(token.id.as_str()),
+        result: "done",
+    };
     audit::record(&mut tx, clock, event).await?;
     tx.commit().await?;
     Ok((token, text))
@@ -87,61 +107,121 @@ pub async fn authenticate(db: &Db, clock: &Clock, text: &str) -> Result<Option<A
         return Ok(None);
     }
     let now = clock.now();
-    let row = sqlx::query("SELECT * FROM tokens WHERE hash = $1 AND revoked_at IS NULL AND expires_at > $2")
-        .bind(hash(text))
-        .bind(now)
-        .fetch_optional(db.read())
-        .await?;
+    let row = sqlx::query(
+        "SELECT * FROM tokens WHERE hash = $1 AND revoked_at IS NULL AND expires_at > $2",
+    )
+    .bind(hash(text))
+    .bind(now)
+    .fetch_optional(db.read())
+    .await?;
     let Some(row) = row else { return Ok(None) };
     let token = token(&row)?;
-    let Some(owner) = users::actor(db, &token.user_id).await? else { return Ok(None) };
-    if token.last_used_at.is_none_or(|last| last + LAST_USED_EVERY <= now) {
+    let Some(owner) = users::actor(db, &token.user_id).await? else {
+        return Ok(None);
+    };
+    if token
+        .last_used_at
+        .is_none_or(|last| last + LAST_USED_EVERY <= now)
+    {
         // The token is valid even if its use cannot be recorded: the catalogue may be locked or the disk full.
-        db.write_in_background("the last use of a token could not be saved", record_use(db.clone(), token.id.clone(), now)).await;
+        db.write_in_background(
+            "the last use of a token could not be saved",
+            record_use(db.clone(), token.id.clone(), now),
+        )
+        .await;
     }
-    Ok(Some(Actor { scope: Some(token.scope), token: Some(token.id), ..owner }))
+    Ok(Some(Actor {
+        scope: Some(token.scope),
+        token: Some(token.id),
+        ..owner
+    }))
 }
 
 async fn record_use(db: Db, token: TokenId, now: Millis) -> Result<()> {
     let mut tx = db.write().await?;
-    sqlx::query("UPDATE tokens SET last_used_at = $2 WHERE id = $1").bind(token).bind(now).execute(&mut *tx).await?;
+    sqlx::query("UPDATE tokens SET last_used_at = $2 WHERE id = $1")
+        .bind(token)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
     Ok(tx.commit().await?)
 }
 
 /// The actor of a token that was valid before. `None` if it no longer is.
 pub async fn actor(db: &Db, clock: &Clock, id: &TokenId) -> Result<Option<Actor>> {
-    let row = sqlx::query("SELECT * FROM tokens WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2")
-        .bind(id)
-        .bind(clock.now())
-        .fetch_optional(db.read())
-        .await?;
-    let Some(token) = row.as_ref().map(token).transpose()? else { return Ok(None) };
+    let row = sqlx::query(
+        "SELECT * FROM tokens WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2",
+    )
+    .bind(id)
+    .bind(clock.now())
+    .fetch_optional(db.read())
+    .await?;
+    let Some(token) = row.as_ref().map(token).transpose()? else {
+        return Ok(None);
+    };
     let owner = users::actor(db, &token.user_id).await?;
-    Ok(owner.map(|owner| Actor { scope: Some(token.scope), token: Some(token.id), ..owner }))
+    Ok(owner.map(|owner| Actor {
+        scope: Some(token.scope),
+        token: Some(token.id),
+        ..owner
+    }))
 }
 
 /// The tokens of one person, or of everyone with `None`, newest first, including revoked and expired ones.
 pub async fn list(db: &Db, of: Option<&UserId>) -> Result<Vec<Token>> {
-    let rows = sqlx::query("SELECT * FROM tokens WHERE $1 IS NULL OR user_id = $1 ORDER BY created_at DESC, id DESC").bind(of).fetch_all(db.read()).await?;
+    let rows = sqlx::query(
+        "SELECT * FROM tokens WHERE $1 IS NULL OR user_id = $1 ORDER BY created_at DESC, id DESC",
+    )
+    .bind(of)
+    .fetch_all(db.read())
+    .await?;
     Ok(decode_each(&rows, token).0)
 }
 
 /// Revokes a token at once. `by`: its owner or an admin; `None` on the command line.
 pub async fn revoke(db: &Db, clock: &Clock, id: &TokenId, by: Option<&Actor>) -> Result<()> {
-    let owner: Option<UserId> = sqlx::query_scalar("SELECT user_id FROM tokens WHERE id = $1").bind(id).fetch_optional(db.read()).await?;
-    let allowed = |owner: &UserId| by.is_none_or(|actor| actor.scope.is_none() && (actor.is_admin() || actor.user == *owner));
+    let owner: Option<UserId> = sqlx::query_scalar("SELECT user_id FROM tokens WHERE id = $1")
+        .bind(id)
+        .fetch_optional(db.read())
+        .await?;
+    let allowed = |owner: &UserId| {
+        by.is_none_or(|actor| actor.scope.is_none() && (actor.is_admin() || actor.user == *owner))
+    };
     if !owner.as_ref().is_some_and(allowed) {
         return Err(Error::not_found("token"));
     }
     let mut tx = db.write().await?;
-    sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL").bind(id).bind(clock.now()).execute(&mut *tx).await?;
+    sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
+        .bind(id)
+        .bind(clock.now())
+        .execute(&mut *tx)
+        .await?;
     let by = by.map(|actor| &actor.user);
-    audit::record(&mut tx, clock, AuditEvent { actor: by, address: None, action: "token.revoke", object: Some(id.as_str()), result: "done" }).await?;
+    audit::record(
+        &mut tx,
+        clock,
+        AuditEvent {
+            actor: by,
+            address: None,
+            action: "token.revoke",
+            object: Some(id.as_str()),
+            result: "done",
+        },
+    )
+    .await?;
     Ok(tx.commit().await?)
 }
 
-pub(super) async fn revoke_all(tx: &mut Transaction<'_, Sqlite>, clock: &Clock, user: &UserId) -> Result<()> {
-    sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL").bind(user).bind(clock.now()).execute(&mut **tx).await?;
+pub(super) async fn revoke_all(
+    tx: &mut Transaction<'_, Sqlite>,
+    clock: &Clock,
+    user: &UserId,
+) -> Result<()> {
+    sqlx::query("UPDATE tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL")
+        .bind(user)
+        .bind(clock.now())
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -151,7 +231,8 @@ fn token(row: &SqliteRow) -> Result<Token> {
         id: row.try_get("id")?,
         user_id: row.try_get("user_id")?,
         name: row.try_get("name")?,
-        scope: Scope::parse(&scope).ok_or_else(|| Error::damaged("a scope that this program does not know"))?,
+        scope: Scope::parse(&scope)
+            .ok_or_else(|| Error::damaged("a scope that this program does not know"))?,
         created_at: row.try_get("created_at")?,
         expires_at: row.try_get("expires_at")?,
         revoked_at: row.try_get("revoked_at")?,
@@ -167,24 +248,49 @@ mod tests {
     use crate::error::ErrorKind;
 
     fn new(scope: Scope, days: u32) -> NewToken {
-        NewToken { name: "report script".to_owned(), scope, days }
+        NewToken {
+            name: "report script".to_owned(),
+            scope,
+            days,
+        }
     }
 
     async fn works(fixture: &AuthFixture, text: &Secret) -> bool {
-        authenticate(&fixture.db, &fixture.clock, text.reveal()).await.unwrap().is_some()
+        authenticate(&fixture.db, &fixture.clock, text.reveal())
+            .await
+            .unwrap()
+            .is_some()
     }
 
     #[tokio::test]
     async fn a_token_is_shown_once_and_stored_as_a_hash() {
         let fixture = AuthFixture::new().await;
         let owner = fixture.person("olga", Role::Editor).await;
-        let (token, text) = create(&fixture.db, &fixture.clock, &owner, &new(Scope::Run, DEFAULT_DAYS)).await.unwrap();
+        let (token, text) = create(
+            &fixture.db,
+            &fixture.clock,
+            &owner,
+            &new(Scope::Run, DEFAULT_DAYS),
+        )
+        .await
+        .unwrap();
         assert!(text.reveal().starts_with("clk_") && text.reveal().len() == 53);
-        let actor = authenticate(&fixture.db, &fixture.clock, text.reveal()).await.unwrap().unwrap();
-        assert_eq!((actor.user.clone(), actor.scope, actor.token.clone()), (owner.user, Some(Scope::Run), Some(token.id)));
-        let stored: String = sqlx::query_scalar("SELECT hash FROM tokens").fetch_one(fixture.db.read()).await.unwrap();
+        let actor = authenticate(&fixture.db, &fixture.clock, text.reveal())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (actor.user.clone(), actor.scope, actor.token.clone()),
+            (owner.user, Some(Scope::Run), Some(token.id))
+        );
+        let stored: String = sqlx::query_scalar("SELECT hash FROM tokens")
+            .fetch_one(fixture.db.read())
+            .await
+            .unwrap();
         assert!(stored != text.reveal() && stored.len() == 64);
-        let refused = create(&fixture.db, &fixture.clock, &actor, &new(Scope::Read, 1)).await.unwrap_err();
+        let refused = create(&fixture.db, &fixture.clock, &actor, &new(Scope::Read, 1))
+            .await
+            .unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Forbidden);
     }
 
@@ -192,14 +298,35 @@ mod tests {
     async fn malformed_tokens_fail_before_the_catalogue_is_asked() {
         let fixture = AuthFixture::new().await;
         let owner = fixture.person("olga", Role::Editor).await;
-        let (_, text) = create(&fixture.db, &fixture.clock, &owner, &new(Scope::Read, 1)).await.unwrap();
+        let (_, text) = create(&fixture.db, &fixture.clock, &owner, &new(Scope::Read, 1))
+            .await
+            .unwrap();
         fixture.db.close().await;
         let mut wrong = text.reveal().to_owned();
         wrong.replace_range(10..11, if &wrong[10..11] == "x" { "y" } else { "x" });
-        for text in ["", "clk_", &wrong, &text.reveal()[..52], &format!("{}x", text.reveal()), &format!("clk_{}", "ж".repeat(24)), &"x".repeat(10_240)] {
-            assert!(authenticate(&fixture.db, &fixture.clock, text).await.unwrap().is_none(), "{text}");
+        for text in [
+            "",
+            "clk_",
+            &wrong,
+            &text.reveal()[..52],
+            &format!("{}x", text.reveal()),
+            &format!("clk_{}", "ж".repeat(24)),
+            &"x".repeat(10_240),
+        ] {
+            assert!(
+                authenticate(&fixture.db, &fixture.clock, text)
+                    .await
+                    .unwrap()
+                    .is_none(),
+                "{text}"
+            );
         }
-        assert!(authenticate(&fixture.db, &fixture.clock, text.reveal()).await.is_err(), "a well-formed one does ask");
+        assert!(
+            authenticate(&fixture.db, &fixture.clock, text.reveal())
+                .await
+                .is_err(),
+            "a well-formed one does ask"
+        );
     }
 
     #[tokio::test]
@@ -208,28 +335,58 @@ mod tests {
         let owner = fixture.person("olga", Role::Editor).await;
         let stranger = fixture.person("stan", Role::Editor).await;
         fixture.person("ada", Role::Admin).await;
-        let (brief, short) = create(&fixture.db, &fixture.clock, &owner, &new(Scope::Read, 1)).await.unwrap();
-        let (long, text) = create(&fixture.db, &fixture.clock, &owner, &new(Scope::Read, 365)).await.unwrap();
+        let (brief, short) = create(&fixture.db, &fixture.clock, &owner, &new(Scope::Read, 1))
+            .await
+            .unwrap();
+        let (long, text) = create(&fixture.db, &fixture.clock, &owner, &new(Scope::Read, 365))
+            .await
+            .unwrap();
         fixture.clock.advance(DAY - 1);
         assert!(works(&fixture, &short).await);
         fixture.clock.advance(1);
         assert!(!works(&fixture, &short).await && works(&fixture, &text).await);
         // Streams that were started with it end, too.
-        let begun = async |id: &TokenId| actor(&fixture.db, &fixture.clock, id).await.unwrap().is_some();
+        let begun = async |id: &TokenId| {
+            actor(&fixture.db, &fixture.clock, id)
+                .await
+                .unwrap()
+                .is_some()
+        };
         assert!(!begun(&brief.id).await && begun(&long.id).await);
-        assert_eq!(revoke(&fixture.db, &fixture.clock, &long.id, Some(&stranger)).await.unwrap_err().kind(), ErrorKind::NotFound);
-        users::disable(&fixture.db, &fixture.clock, &owner.user, None).await.unwrap();
+        assert_eq!(
+            revoke(&fixture.db, &fixture.clock, &long.id, Some(&stranger))
+                .await
+                .unwrap_err()
+                .kind(),
+            ErrorKind::NotFound
+        );
+        users::disable(&fixture.db, &fixture.clock, &owner.user, None)
+            .await
+            .unwrap();
         assert!(!works(&fixture, &text).await);
         assert!(!begun(&long.id).await);
         // A reactivated person needs new tokens.
-        users::enable(&fixture.db, &fixture.clock, &owner.user, None).await.unwrap();
+        users::enable(&fixture.db, &fixture.clock, &owner.user, None)
+            .await
+            .unwrap();
         assert!(!works(&fixture, &text).await && !begun(&long.id).await);
-        let (other, text) = create(&fixture.db, &fixture.clock, &owner, &new(Scope::Read, 365)).await.unwrap();
+        let (other, text) = create(&fixture.db, &fixture.clock, &owner, &new(Scope::Read, 365))
+            .await
+            .unwrap();
         assert!(works(&fixture, &text).await);
-        revoke(&fixture.db, &fixture.clock, &other.id, Some(&owner)).await.unwrap();
+        revoke(&fixture.db, &fixture.clock, &other.id, Some(&owner))
+            .await
+            .unwrap();
         assert!(!works(&fixture, &text).await && !begun(&other.id).await);
         for days in [0, 366] {
-            assert_eq!(create(&fixture.db, &fixture.clock, &owner, &new(Scope::Read, days)).await.unwrap_err().field_errors()[0].0, "days");
+            assert_eq!(
+                create(&fixture.db, &fixture.clock, &owner, &new(Scope::Read, days))
+                    .await
+                    .unwrap_err()
+                    .field_errors()[0]
+                    .0,
+                "days"
+            );
         }
     }
 
@@ -237,12 +394,18 @@ mod tests {
     async fn the_last_use_is_written_at_most_once_a_minute() {
         let fixture = AuthFixture::new().await;
         let owner = fixture.person("olga", Role::Editor).await;
-        let (_, text) = create(&fixture.db, &fixture.clock, &owner, &new(Scope::Read, 1)).await.unwrap();
+        let (_, text) = create(&fixture.db, &fixture.clock, &owner, &new(Scope::Read, 1))
+            .await
+            .unwrap();
         let mut seen = Vec::new();
         for step in [0, 30_000, 31_000] {
             fixture.clock.advance(step);
             assert!(works(&fixture, &text).await);
-            seen.push(list(&fixture.db, Some(&owner.user)).await.unwrap()[0].last_used_at.unwrap());
+            seen.push(
+                list(&fixture.db, Some(&owner.user)).await.unwrap()[0]
+                    .last_used_at
+                    .unwrap(),
+            );
         }
         assert_eq!((seen[1] - seen[0], seen[2] - seen[0]), (0, 61_000));
     }

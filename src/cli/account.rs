@@ -93,35 +93,89 @@ impl From<Account> for AccountLine {
 pub async fn run(global_args: &GlobalArgs, command: Command) -> CommandResult {
     let app = super::user::open(global_args).await?;
     match command {
-        Command::Add { user, connector, name, fields, secret_file, api_url, requests_per_minute, time_zone } => {
+        Command::Add {
+            user,
+            connector,
+            name,
+            fields,
+            secret_file,
+            api_url,
+            requests_per_minute,
+            time_zone,
+        } => {
             let owner = super::user::find(&app, &user).await?.actor();
-            let connector = Connector::parse(&connector).ok_or_else(|| Error::field("connector", "--connector must be livechat or liveleader."))?;
+            let connector = Connector::parse(&connector).ok_or_else(|| {
+                Error::field("connector", "--connector must be livechat or liveleader.")
+            })?;
             let mut credentials = BTreeMap::new();
             for field in fields {
-                let (id, value) = field.split_once('=').ok_or_else(|| Error::field("field", format!("--field must be ID=VALUE, not {field}.")))?;
+                let (id, value) = field.split_once('=').ok_or_else(|| {
+                    Error::field("field", format!("--field must be ID=VALUE, not {field}."))
+                })?;
                 if connector.fields().iter().any(|f| f.id == id && f.secret) {
-                    return Err(Error::field("field", format!("{id} is secret. Pass it on standard input or with --secret-file.")).into());
+                    return Err(Error::field(
+                        "field",
+                        format!("{id} is secret. Pass it on standard input or with --secret-file."),
+                    )
+                    .into());
                 }
                 credentials.insert(id.to_owned(), Secret::new(value));
             }
             credentials.extend(secrets(connector, secret_file.as_deref())?);
-            let account = app.accounts.create(&owner, &NewAccount { connector, name, credentials, api_url, requests_per_minute, time_zone }).await?;
+            let account = app
+                .accounts
+                .create(
+                    &owner,
+                    &NewAccount {
+                        connector,
+                        name,
+                        credentials,
+                        api_url,
+                        requests_per_minute,
+                        time_zone,
+                    },
+                )
+                .await?;
             print_line!("{}", account.id)?;
         }
         Command::List { json } => {
-            let lines: Vec<AccountLine> = app.accounts.list(&system_actor()).await?.into_iter().map(AccountLine::from).collect();
-            print_list(json, &["id", "connector", "name", "owner", "datasets", "health"], &lines, |l| {
-                vec![l.id.to_string(), l.connector.to_owned(), l.name.clone(), l.owner.clone(), l.datasets.to_string(), l.health.to_owned()]
-            })?;
+            let lines: Vec<AccountLine> = app
+                .accounts
+                .list(&system_actor())
+                .await?
+                .into_iter()
+                .map(AccountLine::from)
+                .collect();
+            print_list(
+                json,
+                &["id", "connector", "name", "owner", "datasets", "health"],
+                &lines,
+                |l| {
+                    vec![
+                        l.id.to_string(),
+                        l.connector.to_owned(),
+                        l.name.clone(),
+                        l.owner.clone(),
+                        l.datasets.to_string(),
+                        l.health.to_owned(),
+                    ]
+                },
+            )?;
         }
         Command::Check { id } => {
             let checked = app.accounts.check(&system_actor(), &parse(&id)?).await?;
             if !checked.ok {
-                return Err(CommandError { code: 1, message: checked.message });
+                return Err(CommandError {
+                    code: 1,
+                    message: checked.message,
+                });
             }
             print_line!("{}", checked.message)?;
         }
-        Command::RotateSecret { id, secret_file } => print_line!("{}", rotate(&app, &parse(&id)?, secret_file.as_deref()).await?)?,
+        Command::RotateSecret { id, secret_file } => print_line!(
+            "{}",
+            rotate(&app, &parse(&id)?, secret_file.as_deref()).await?
+        )?,
     }
     app.stop().await;
     Ok(())
@@ -132,10 +186,15 @@ fn parse(id: &str) -> Result<AccountId, CommandError> {
 }
 
 /// Reads one line and uses it for every secret field of the connector.
-fn secrets(connector: Connector, file: Option<&Path>) -> Result<BTreeMap<String, Secret>, CommandError> {
+fn secrets(
+    connector: Connector,
+    file: Option<&Path>,
+) -> Result<BTreeMap<String, Secret>, CommandError> {
     let fields = || connector.fields().iter().filter(|field| field.secret);
     let secret = secret_input::read(file, fields().next().map_or("Secret", |field| field.label))?;
-    let secrets = fields().map(|field| (field.id.to_owned(), secret.clone())).collect();
+    let secrets = fields()
+        .map(|field| (field.id.to_owned(), secret.clone()))
+        .collect();
     for (_, sentence) in outer_spaces(connector, &secrets) {
         eprintln!("Note: {sentence}");
     }
@@ -145,11 +204,20 @@ fn secrets(connector: Connector, file: Option<&Path>) -> Result<BTreeMap<String,
 /// Tests the new secret with the vendor, saves it if it is accepted, and returns the result.
 async fn rotate(app: &App, id: &AccountId, file: Option<&Path>) -> Result<String, CommandError> {
     let account = app.accounts.get(&system_actor(), id).await?;
-    let change = ChangeAccount { credentials: secrets(account.connector, file)?, ..ChangeAccount::default() };
-    let Some(seen) = app.accounts.try_change(&system_actor(), id, &change).await? else {
+    let change = ChangeAccount {
+        credentials: secrets(account.connector, file)?,
+        ..ChangeAccount::default()
+    };
+    let Some(seen) = app
+        .accounts
+        .try_change(&system_actor(), id, &change)
+        .await?
+    else {
         return Err(Error::field("secret", "The input is empty. Pass the new credential on standard input or with --secret-file. Nothing was changed.").into());
     };
     app.accounts.update(&system_actor(), id, &change).await?;
-    app.accounts.record_health(id, Ok(&seen), app.clock.now()).await?;
+    app.accounts
+        .record_health(id, Ok(&seen), app.clock.now())
+        .await?;
     Ok(seen)
 }

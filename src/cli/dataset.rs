@@ -26,7 +26,10 @@ use crate::puller::run::{Run, RunState, Trigger};
 use crate::puller::schedules::{self, Schedule};
 
 #[derive(clap::Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of them, and it is read once")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of them, and it is read once"
+)]
 pub enum Command {
     /// List DataSets
     List {
@@ -41,7 +44,12 @@ pub enum Command {
         #[arg(long)]
         name: String,
         /// Description, shown in the list (optional)
-        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        #[arg(
+            long,
+            value_name = "TEXT",
+            default_value = "",
+            hide_default_value = true
+        )]
         description: String,
         /// Account id
         #[arg(long)]
@@ -81,7 +89,12 @@ pub enum Command {
         #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
         key: Vec<String>,
         /// For merge and partition: later runs start this many days before the first day that is missing; 0 pulls all days in each run
-        #[arg(long, value_name = "DAYS", default_value_t = 0, hide_default_value = true)]
+        #[arg(
+            long,
+            value_name = "DAYS",
+            default_value_t = 0,
+            hide_default_value = true
+        )]
         look_back: u32,
         /// Pull days that ended less than 48 hours ago only once: fewer API calls, but data that moves between pages can be missed
         #[arg(long)]
@@ -147,18 +160,29 @@ pub async fn run(global_args: &GlobalArgs, command: Command) -> CommandResult {
     let app = super::user::open(global_args).await?;
     match command {
         Command::List { json } => {
-            let lines: Vec<DatasetLine> = app.datasets.list(&system_actor()).await?.into_iter().map(DatasetLine::from).collect();
-            print_list(json, &["id", "name", "report", "rows", "updated", "next run"], &lines, |l| {
-                let text = |t: &Option<String>| t.clone().unwrap_or_else(|| "-".to_owned());
-                vec![
-                    l.id.to_string(),
-                    l.name.clone(),
-                    l.report.to_owned(),
-                    l.rows.map_or_else(|| "-".to_owned(), |r| r.to_string()),
-                    text(&l.updated_at),
-                    text(&l.next_run_at),
-                ]
-            })?;
+            let lines: Vec<DatasetLine> = app
+                .datasets
+                .list(&system_actor())
+                .await?
+                .into_iter()
+                .map(DatasetLine::from)
+                .collect();
+            print_list(
+                json,
+                &["id", "name", "report", "rows", "updated", "next run"],
+                &lines,
+                |l| {
+                    let text = |t: &Option<String>| t.clone().unwrap_or_else(|| "-".to_owned());
+                    vec![
+                        l.id.to_string(),
+                        l.name.clone(),
+                        l.report.to_owned(),
+                        l.rows.map_or_else(|| "-".to_owned(), |r| r.to_string()),
+                        text(&l.updated_at),
+                        text(&l.next_run_at),
+                    ]
+                },
+            )?;
         }
         Command::Create {
             user,
@@ -183,19 +207,59 @@ pub async fn run(global_args: &GlobalArgs, command: Command) -> CommandResult {
             time_zone,
         } => {
             let actor = super::user::find(&app, &user).await?.actor();
-            let (include_pending, agent_details) = (include_pending.then_some(true), agent_details.then_some(true));
-            let menus = Menus { start_days, end_days, group, login, group_by, tag, weekday, include_pending, agent_details };
-            let mut settings = dataset_settings(&app, &actor, &name, &account, &report, menus, &schedule, time_zone).await?;
+            let (include_pending, agent_details) = (
+                include_pending.then_some(true),
+                agent_details.then_some(true),
+            );
+            let menus = Menus {
+                start_days,
+                end_days,
+                group,
+                login,
+                group_by,
+                tag,
+                weekday,
+                include_pending,
+                agent_details,
+            };
+            let mut settings = dataset_settings(
+                &app, &actor, &name, &account, &report, menus, &schedule, time_zone,
+            )
+            .await?;
             settings.description = DatasetDescription::parse(&description)?;
             settings.update_mode = update_mode.unwrap_or(settings.update_mode);
-            let setup = ReportSetup { report: settings.report, mode: settings.update_mode, menus: &settings.menus };
-            let options = datasets::options::DatasetOptions { key, look_back, second_read: !no_second_read, ..Default::default() };
+            let setup = ReportSetup {
+                report: settings.report,
+                mode: settings.update_mode,
+                menus: &settings.menus,
+            };
+            let options = datasets::options::DatasetOptions {
+                key,
+                look_back,
+                second_read: !no_second_read,
+                ..Default::default()
+            };
             settings.options = options.check(&setup, &[]).map_err(Error::fields)?;
             print_line!("{}", app.datasets.create(&actor, &settings).await?)?;
         }
         Command::Run { id } => return pull(app, &parse(&id)?).await,
-        Command::Export { id, output, bom, guard_formulas } => {
-            export_csv(&app, &parse(&id)?, output, CsvOptions { columns: None, bom, guard: guard_formulas }).await?
+        Command::Export {
+            id,
+            output,
+            bom,
+            guard_formulas,
+        } => {
+            export_csv(
+                &app,
+                &parse(&id)?,
+                output,
+                CsvOptions {
+                    columns: None,
+                    bom,
+                    guard: guard_formulas,
+                },
+            )
+            .await?
         }
     }
     app.stop().await;
@@ -207,7 +271,8 @@ fn group_by(word: &str) -> Result<GroupBy, String> {
 }
 
 fn update_mode(word: &str) -> Result<UpdateMode, String> {
-    UpdateMode::parse(word).ok_or_else(|| "it must be replace, append, merge or partition".to_owned())
+    UpdateMode::parse(word)
+        .ok_or_else(|| "it must be replace, append, merge or partition".to_owned())
 }
 
 fn weekday(word: &str) -> Result<Weekday, String> {
@@ -230,12 +295,18 @@ async fn dataset_settings(
 ) -> Result<DatasetSettings, CommandError> {
     let account_id = AccountId::parse(account).ok_or_else(|| Error::not_found("account"))?;
     let account = app.accounts.usable(actor, &account_id).await?;
-    let report = account.connector.report(report).ok_or_else(|| Error::field("report", format!("{} has no report {report}.", account.connector.title())))?;
+    let report = account.connector.report(report).ok_or_else(|| {
+        Error::field(
+            "report",
+            format!("{} has no report {report}.", account.connector.title()),
+        )
+    })?;
     schedules::zone(&time_zone)?;
     let now = app.clock.now();
     let schedule = match schedule.wire()? {
         None => None,
-        Some(wire) => Schedule::from_json(&wire, &time_zone, now, app.config.shortest_interval)?.to_stored(now),
+        Some(wire) => Schedule::from_json(&wire, &time_zone, now, app.config.shortest_interval)?
+            .to_stored(now),
     };
     Ok(DatasetSettings {
         name: DatasetName::parse(name)?,
@@ -255,7 +326,15 @@ async fn dataset_settings(
 async fn pull(mut app: App, id: &DatasetId) -> CommandResult {
     let dataset = app.datasets.for_run(id).await?;
     let mut tx = app.db.write().await?;
-    let run = queue::enqueue(&mut tx, app.clock.now(), id, &dataset.source_key(), Trigger::Manual, None).await?;
+    let run = queue::enqueue(
+        &mut tx,
+        app.clock.now(),
+        id,
+        &dataset.source_key(),
+        Trigger::Manual,
+        None,
+    )
+    .await?;
     tx.commit().await.map_err(Error::from)?;
     if app.try_lock_data_directory().await? {
         app.start_pulling().await?;
@@ -277,18 +356,35 @@ fn print_outcome(run: &Run) -> CommandResult {
             print_line!("{} rows", run.rows)?;
             Ok(())
         }
-        (_, Some(failure)) => Err(CommandError { code: 1, message: format!("{} {} {}", failure.message, failure.who, failure.action) }),
-        (state, None) => Err(CommandError { code: 1, message: format!("The run is {}.", state.word()) }),
+        (_, Some(failure)) => Err(CommandError {
+            code: 1,
+            message: format!("{} {} {}", failure.message, failure.who, failure.action),
+        }),
+        (state, None) => Err(CommandError {
+            code: 1,
+            message: format!("The run is {}.", state.word()),
+        }),
     }
 }
 
 /// Writes the current version as CSV to a file or to standard output.
-async fn export_csv(app: &App, id: &DatasetId, output: Option<PathBuf>, options: CsvOptions) -> CommandResult {
+async fn export_csv(
+    app: &App,
+    id: &DatasetId,
+    output: Option<PathBuf>,
+    options: CsvOptions,
+) -> CommandResult {
     app.datasets.for_run(id).await?;
     let version = app.datasets.versions.current(id).await?;
-    let version = version.ok_or_else(|| Error::conflict("no_data_yet", "This DataSet has no data yet. Run it first."))?;
+    let version = version.ok_or_else(|| {
+        Error::conflict("no_data_yet", "This DataSet has no data yet. Run it first.")
+    })?;
     app.datasets.segments.check(&version.segments).await?;
-    let mut encoder = export::csv(&app.datasets.segments, app.datasets.versions.pin(&version), options)?;
+    let mut encoder = export::csv(
+        &app.datasets.segments,
+        app.datasets.versions.pin(&version),
+        options,
+    )?;
     match output.filter(|path| path.as_os_str() != "-") {
         None => write_out(&mut encoder, std::io::stdout().lock())?,
         Some(output) => write_file(&mut encoder, &output)?,
@@ -305,7 +401,12 @@ async fn export_csv(app: &App, id: &DatasetId, output: Option<PathBuf>, options:
 fn write_file(encoder: &mut impl Encode, output: &Path) -> CommandResult {
     let mut partial = output.as_os_str().to_owned();
     partial.push(".part");
-    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)?;
     let written = write_out(encoder, file);
     match &written {
         Ok(()) => std::fs::rename(&partial, output)?,

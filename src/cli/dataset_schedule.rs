@@ -9,7 +9,12 @@ pub struct ScheduleArgs {
     #[arg(long, value_name = "CRON", conflicts_with_all = ["at", "every", "on", "months"])]
     schedule: Option<String>,
     /// Times of day, for example 09:00,17:30
-    #[arg(long, value_name = "TIMES", value_delimiter = ',', conflicts_with = "every")]
+    #[arg(
+        long,
+        value_name = "TIMES",
+        value_delimiter = ',',
+        conflicts_with = "every"
+    )]
     at: Vec<String>,
     /// Interval, counted from midnight: 5m, 10m, 15m, 20m, 30m, 1h, 2h, 3h, 4h, 6h, 8h or 12h
     #[arg(long, value_name = "STEP")]
@@ -34,13 +39,20 @@ pub struct ScheduleArgs {
 impl ScheduleArgs {
     /// The schedule of the arguments. `None` without one: manual runs only.
     pub fn wire(&self) -> Result<Option<ScheduleJson>> {
-        let mut wire = ScheduleJson { cron: self.schedule.clone(), every: self.every.clone(), ..ScheduleJson::default() };
+        let mut wire = ScheduleJson {
+            cron: self.schedule.clone(),
+            every: self.every.clone(),
+            ..ScheduleJson::default()
+        };
         wire.times = (!self.at.is_empty()).then(|| self.at.clone());
         wire.months = (!self.months.is_empty()).then(|| self.months.clone());
         (wire.starts_at, wire.catch_up) = (self.starts_at.clone(), self.catch_up.clone());
         if let Some(active) = &self.active {
             let Some((from, to)) = active.split_once('-') else {
-                return Err(Error::field("active", "--active must have a start and an end, for example 08:00-18:00."));
+                return Err(Error::field(
+                    "active",
+                    "--active must have a start and an end, for example 08:00-18:00.",
+                ));
             };
             (wire.active_from, wire.active_to) = (Some(from.to_owned()), Some(to.to_owned()));
         }
@@ -56,7 +68,11 @@ impl ScheduleArgs {
         if self.on.is_empty() {
             return Ok(());
         }
-        let ordinals: Vec<(&str, &str)> = self.on.iter().filter_map(|part| part.split_once('-')).collect();
+        let ordinals: Vec<(&str, &str)> = self
+            .on
+            .iter()
+            .filter_map(|part| part.split_once('-'))
+            .collect();
         let numbers: Option<Vec<NumberOrLast>> = self.on.iter().map(|part| which(part)).collect();
         if ordinals.len() == self.on.len() {
             wire.nth = ordinals.iter().map(|(nth, _)| which(nth)).collect();
@@ -64,7 +80,10 @@ impl ScheduleArgs {
             days.dedup();
             wire.weekdays = Some(days);
             if wire.nth.is_none() {
-                return Err(Error::field("on", "Write a weekday of the month as 2-fri or last-sun."));
+                return Err(Error::field(
+                    "on",
+                    "Write a weekday of the month as 2-fri or last-sun.",
+                ));
             }
         } else if numbers.is_some() {
             wire.month_days = numbers;
@@ -85,24 +104,43 @@ mod tests {
             #[command(flatten)]
             schedule: ScheduleArgs,
         }
-        let line: ScheduleLine = clap::Parser::try_parse_from([&["create"], arguments].concat()).unwrap();
+        let line: ScheduleLine =
+            clap::Parser::try_parse_from([&["create"], arguments].concat()).unwrap();
         line.schedule.wire()
     }
 
     #[test]
     fn arguments_say_the_same_as_the_object() {
         for (arguments, json) in [
-            (&["--schedule", "0 9 * * *", "--catch-up", "all"][..], r#"{"cron":"0 9 * * *","catch_up":"all"}"#),
-            (&["--at", "09:00,17:30", "--on", "mon,fri", "--months", "1,12"], r#"{"times":["09:00","17:30"],"weekdays":["mon","fri"],"months":[1,12]}"#),
-            (&["--every", "3h", "--active", "08:00-18:00"], r#"{"every":"3h","active_from":"08:00","active_to":"18:00"}"#),
-            (&["--at", "9:00", "--on", "2-fri,last-fri"], r#"{"times":["9:00"],"weekdays":["fri"],"nth":[2,"last"]}"#),
-            (&["--at", "9:00", "--on", "1,15,last"], r#"{"times":["9:00"],"month_days":[1,15,"last"]}"#),
+            (
+                &["--schedule", "0 9 * * *", "--catch-up", "all"][..],
+                r#"{"cron":"0 9 * * *","catch_up":"all"}"#,
+            ),
+            (
+                &["--at", "09:00,17:30", "--on", "mon,fri", "--months", "1,12"],
+                r#"{"times":["09:00","17:30"],"weekdays":["mon","fri"],"months":[1,12]}"#,
+            ),
+            (
+                &["--every", "3h", "--active", "08:00-18:00"],
+                r#"{"every":"3h","active_from":"08:00","active_to":"18:00"}"#,
+            ),
+            (
+                &["--at", "9:00", "--on", "2-fri,last-fri"],
+                r#"{"times":["9:00"],"weekdays":["fri"],"nth":[2,"last"]}"#,
+            ),
+            (
+                &["--at", "9:00", "--on", "1,15,last"],
+                r#"{"times":["9:00"],"month_days":[1,15,"last"]}"#,
+            ),
         ] {
             let wire = parse_arguments(arguments).unwrap().unwrap();
             assert_eq!(serde_json::to_string(&wire).unwrap(), json);
             assert!(wire.plan().is_ok(), "{json}");
         }
         assert!(parse_arguments(&[]).unwrap().is_none());
-        assert!(parse_arguments(&["--every", "3h", "--active", "08:00"]).is_err() && parse_arguments(&["--at", "9:00", "--on", "x-fri"]).is_err());
+        assert!(
+            parse_arguments(&["--every", "3h", "--active", "08:00"]).is_err()
+                && parse_arguments(&["--at", "9:00", "--on", "x-fri"]).is_err()
+        );
     }
 }

@@ -67,7 +67,11 @@ enum DemoAccount {
 }
 
 impl DemoAccount {
-    const ALL: [DemoAccount; 3] = [DemoAccount::Support, DemoAccount::Webshop, DemoAccount::Leader];
+    const ALL: [DemoAccount; 3] = [
+        DemoAccount::Support,
+        DemoAccount::Webshop,
+        DemoAccount::Leader,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -78,16 +82,25 @@ impl DemoAccount {
     }
 
     fn connector(self) -> Connector {
-        if self == DemoAccount::Leader { Connector::LiveLeader } else { Connector::LiveChat }
+        if self == DemoAccount::Leader {
+            Connector::LiveLeader
+        } else {
+            Connector::LiveChat
+        }
     }
 
     fn credentials(self) -> BTreeMap<String, Secret> {
         let pairs = match self {
             DemoAccount::Support => [("username", LOGIN), ("api_key", API_KEY)],
             DemoAccount::Webshop => [("username", LOGIN), ("api_key", "a key that was withdrawn")],
-            DemoAccount::Leader => [("email", liveleader::EMAIL), ("password", liveleader::PASSWORD)],
+            DemoAccount::Leader => [
+                ("email", liveleader::EMAIL),
+                ("password", liveleader::PASSWORD),
+            ],
         };
-        pairs.map(|(field, value)| (field.to_owned(), Secret::new(value))).into()
+        pairs
+            .map(|(field, value)| (field.to_owned(), Secret::new(value)))
+            .into()
     }
 }
 
@@ -168,7 +181,10 @@ const DEMO_DATASETS: [DemoDataset; 8] = [
 ];
 
 pub async fn run(global_args: &GlobalArgs, arguments: &DemoArgs) -> CommandResult {
-    super::log::start(global_args.log.as_deref().unwrap_or("error"), global_args.log_format.unwrap_or_default())?;
+    super::log::start(
+        global_args.log.as_deref().unwrap_or("error"),
+        global_args.log_format.unwrap_or_default(),
+    )?;
     let (dir, temporary) = match &global_args.data {
         Some(dir) => (dir.clone(), false),
         None => (temporary_directory()?, true),
@@ -181,9 +197,16 @@ pub async fn run(global_args: &GlobalArgs, arguments: &DemoArgs) -> CommandResul
 }
 
 async fn run_in(global_args: &GlobalArgs, arguments: &DemoArgs, dir: PathBuf) -> CommandResult {
-    let mut global_args = GlobalArgs { data: Some(dir), ..global_args.clone() };
-    global_args.allow_upstream.push(AllowUpstream::Host("localhost".to_owned()));
-    global_args.allow_upstream.push(AllowUpstream::Net(std::net::IpAddr::from([127, 0, 0, 1]).into()));
+    let mut global_args = GlobalArgs {
+        data: Some(dir),
+        ..global_args.clone()
+    };
+    global_args
+        .allow_upstream
+        .push(AllowUpstream::Host("localhost".to_owned()));
+    global_args.allow_upstream.push(AllowUpstream::Net(
+        std::net::IpAddr::from([127, 0, 0, 1]).into(),
+    ));
     let config = Config::resolve(&global_args, &arguments.serve)?;
     let stop = shutdown_signal(Hangup::Ends);
     // Bound before the week is simulated, so that a port in use is reported at once.
@@ -191,19 +214,32 @@ async fn run_in(global_args: &GlobalArgs, arguments: &DemoArgs, dir: PathBuf) ->
     let config = config.listening_on(listener.local_addr()?)?;
 
     let vendor = start_sandbox(arguments.chats, stop.clone()).await?;
-    print_line!("Creating a week of sample data. The simulated LiveChat and LiveLeader listen at {vendor} ...")?;
+    print_line!(
+        "Creating a week of sample data. The simulated LiveChat and LiveLeader listen at {vendor} ..."
+    )?;
     let passphrase = simulate_week(config.clone(), &vendor).await?;
 
     let app = App::open(config, Clock::system()).await?;
     print_line!("")?;
     print_line!("Chatlake is ready at {}", app.config.public_url)?;
     match passphrase {
-        Some(passphrase) => print_line!("Sign in as maren@{HOST} with the password {}", passphrase.reveal())?,
-        None => print_line!("This directory contains an earlier demo. Sign in with the password that it printed.")?,
+        Some(passphrase) => print_line!(
+            "Sign in as maren@{HOST} with the password {}",
+            passphrase.reveal()
+        )?,
+        None => print_line!(
+            "This directory contains an earlier demo. Sign in with the password that it printed."
+        )?,
     }
-    print_line!("To add accounts for the simulated LiveChat and LiveLeader, use the API URL {vendor} and these credentials:")?;
+    print_line!(
+        "To add accounts for the simulated LiveChat and LiveLeader, use the API URL {vendor} and these credentials:"
+    )?;
     print_line!("  LiveChat: Username {LOGIN}, API Key {API_KEY}")?;
-    print_line!("  LiveLeader: Email {}, Password {}", liveleader::EMAIL, liveleader::PASSWORD)?;
+    print_line!(
+        "  LiveLeader: Email {}, Password {}",
+        liveleader::EMAIL,
+        liveleader::PASSWORD
+    )?;
     print_line!("Press Ctrl+C to stop.")?;
     app.serve(listener.into_std()?, stop).await?;
     Ok(())
@@ -219,7 +255,13 @@ async fn bind(config: &Config) -> Result<TcpListener> {
 async fn start_sandbox(chats: u64, stop: CancellationToken) -> Result<String, CommandError> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let vendor = format!("http://{}", listener.local_addr()?);
-    let options = SandboxOptions { chats, days: 60, seed: 7, delay: Duration::from_millis(2), ..SandboxOptions::default() };
+    let options = SandboxOptions {
+        chats,
+        days: 60,
+        seed: 7,
+        delay: Duration::from_millis(2),
+        ..SandboxOptions::default()
+    };
     let sandbox = Sandbox::new(options, Clock::system());
     tokio::spawn(async move { sandbox.serve(listener, stop).await });
     Ok(vendor)
@@ -231,7 +273,10 @@ async fn simulate_week(config: Config, vendor: &str) -> Result<Option<Secret>, C
     let now = Clock::system().now();
     let clock = Clock::stopped_at(now - 7 * DAY);
     // The sandbox runs in this process, so one rejection is final and is confirmed at once.
-    let limits = Limits { confirm_after: Duration::from_millis(20), ..Limits::default() };
+    let limits = Limits {
+        confirm_after: Duration::from_millis(20),
+        ..Limits::default()
+    };
     let app = App::open_with_limits(config.clone(), clock.clone(), limits).await?;
     if users::count(&app.db).await? > 0 {
         repoint_accounts(&app, vendor).await?;
@@ -242,10 +287,16 @@ async fn simulate_week(config: Config, vendor: &str) -> Result<Option<Secret>, C
     let owner = create_people(&app, &passphrase).await?;
     let mut accounts = Vec::new();
     for demo_account in DemoAccount::ALL {
-        accounts.push((demo_account, create_account(&app, &owner, demo_account, vendor).await?));
+        accounts.push((
+            demo_account,
+            create_account(&app, &owner, demo_account, vendor).await?,
+        ));
     }
     for demo in &DEMO_DATASETS {
-        for (_, account) in accounts.iter().filter(|(demo_account, _)| *demo_account == demo.account) {
+        for (_, account) in accounts
+            .iter()
+            .filter(|(demo_account, _)| *demo_account == demo.account)
+        {
             create_dataset(&app, &owner, demo, account).await?;
         }
     }
@@ -257,7 +308,10 @@ async fn simulate_week(config: Config, vendor: &str) -> Result<Option<Secret>, C
         app.puller.wake_scheduler.notify_one();
         settle(&app, &clock, now).await?;
     }
-    for (_, account) in accounts.iter().filter(|(demo_account, _)| *demo_account != DemoAccount::Webshop) {
+    for (_, account) in accounts
+        .iter()
+        .filter(|(demo_account, _)| *demo_account != DemoAccount::Webshop)
+    {
         app.accounts.check(&owner, account).await?;
     }
     app.stop().await;
@@ -273,8 +327,16 @@ async fn settle(app: &App, clock: &Clock, latest: Millis) -> Result<()> {
             return Err(Error::internal("the demo's week was not pulled in time"));
         }
         tokio::time::sleep(Duration::from_millis(15)).await;
-        let waiting = app.datasets.next_scheduled().await?.is_some_and(|next| next <= clock.now());
-        quiet = if waiting || queue::count_active(&app.db).await? > 0 { 0 } else { quiet + 1 };
+        let waiting = app
+            .datasets
+            .next_scheduled()
+            .await?
+            .is_some_and(|next| next <= clock.now());
+        quiet = if waiting || queue::count_active(&app.db).await? > 0 {
+            0
+        } else {
+            quiet + 1
+        };
         if clock.now() < latest {
             clock.advance((latest - clock.now()).min(400));
         }
@@ -285,15 +347,29 @@ async fn settle(app: &App, clock: &Clock, latest: Millis) -> Result<()> {
 async fn create_people(app: &App, passphrase: &Secret) -> Result<Actor> {
     let hasher = Hasher::new(2);
     let mut owner = None;
-    for (name, email, role) in [("Maren Aasen", "maren", Role::Admin), ("Kacper Nowak", "kacper", Role::Editor), ("Noor Haddad", "noor", Role::Viewer)] {
-        let new = NewUser { email: format!("{email}@{HOST}"), name: name.to_owned(), role, password: Some(passphrase.clone()) };
+    for (name, email, role) in [
+        ("Maren Aasen", "maren", Role::Admin),
+        ("Kacper Nowak", "kacper", Role::Editor),
+        ("Noor Haddad", "noor", Role::Viewer),
+    ] {
+        let new = NewUser {
+            email: format!("{email}@{HOST}"),
+            name: name.to_owned(),
+            role,
+            password: Some(passphrase.clone()),
+        };
         let user = users::create(&app.db, &app.clock, &hasher, &new, None).await?;
         owner.get_or_insert(user.actor());
     }
     owner.ok_or_else(|| Error::internal("a demo without people"))
 }
 
-async fn create_account(app: &App, owner: &Actor, demo_account: DemoAccount, vendor: &str) -> Result<AccountId> {
+async fn create_account(
+    app: &App,
+    owner: &Actor,
+    demo_account: DemoAccount,
+    vendor: &str,
+) -> Result<AccountId> {
     let new = NewAccount {
         connector: demo_account.connector(),
         name: demo_account.name().to_owned(),
@@ -305,12 +381,23 @@ async fn create_account(app: &App, owner: &Actor, demo_account: DemoAccount, ven
     Ok(app.accounts.create(owner, &new).await?.id)
 }
 
-async fn create_dataset(app: &App, owner: &Actor, demo: &DemoDataset, account: &AccountId) -> Result<()> {
+async fn create_dataset(
+    app: &App,
+    owner: &Actor,
+    demo: &DemoDataset,
+    account: &AccountId,
+) -> Result<()> {
     let connector = demo.account.connector();
-    let report = connector.report(demo.report).ok_or_else(|| Error::internal("a demo of a report that is not there"))?;
+    let report = connector
+        .report(demo.report)
+        .ok_or_else(|| Error::internal("a demo of a report that is not there"))?;
     let now = app.clock.now();
     let schedule = Schedule::parse(demo.cron, ZONE, now)?;
-    let menus = Menus { start_days: demo.days.map(|(start, _)| start), end_days: demo.days.map(|(_, end)| end), ..Menus::default() };
+    let menus = Menus {
+        start_days: demo.days.map(|(start, _)| start),
+        end_days: demo.days.map(|(_, end)| end),
+        ..Menus::default()
+    };
     let settings = DatasetSettings {
         name: DatasetName::parse(demo.name)?,
         description: DatasetDescription::parse(demo.description)?,
@@ -334,14 +421,31 @@ async fn create_dataset(app: &App, owner: &Actor, demo: &DemoDataset, account: &
 async fn repoint_accounts(app: &App, vendor: &str) -> Result<()> {
     let system_actor = super::system_actor();
     for account in app.accounts.list(&system_actor).await? {
-        if account.api_url.as_deref().is_some_and(|url| url.starts_with("http://127.0.0.1:")) {
+        if account
+            .api_url
+            .as_deref()
+            .is_some_and(|url| url.starts_with("http://127.0.0.1:"))
+        {
             let demo_account = DemoAccount::ALL
                 .into_iter()
                 .find(|demo_account| demo_account.name() == account.name)
-                .unwrap_or(if account.connector == Connector::LiveLeader { DemoAccount::Leader } else { DemoAccount::Support });
-            let secrets = demo_account.credentials().into_iter().filter(|(field, _)| !account.fields.contains_key(field));
-            let change = ChangeAccount { api_url: Some(Some(vendor.to_owned())), credentials: secrets.collect(), ..ChangeAccount::default() };
-            app.accounts.update(&system_actor, &account.id, &change).await?;
+                .unwrap_or(if account.connector == Connector::LiveLeader {
+                    DemoAccount::Leader
+                } else {
+                    DemoAccount::Support
+                });
+            let secrets = demo_account
+                .credentials()
+                .into_iter()
+                .filter(|(field, _)| !account.fields.contains_key(field));
+            let change = ChangeAccount {
+                api_url: Some(Some(vendor.to_owned())),
+                credentials: secrets.collect(),
+                ..ChangeAccount::default()
+            };
+            app.accounts
+                .update(&system_actor, &account.id, &change)
+                .await?;
         }
     }
     Ok(())
@@ -350,12 +454,15 @@ async fn repoint_accounts(app: &App, vendor: &str) -> Result<()> {
 /// Four words and a number: about 26 bits, for a server on this machine with generated data.
 fn passphrase() -> Secret {
     const WORDS: [&str; 32] = [
-        "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "harbor", "island", "juniper", "kettle", "lantern", "meadow", "north", "orchid",
-        "pebble", "quartz", "river", "summit", "timber", "umber", "valley", "willow", "yonder", "zephyr", "anchor", "beacon", "copper", "drift", "echo",
-        "feather", "glacier",
+        "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "harbor", "island",
+        "juniper", "kettle", "lantern", "meadow", "north", "orchid", "pebble", "quartz", "river",
+        "summit", "timber", "umber", "valley", "willow", "yonder", "zephyr", "anchor", "beacon",
+        "copper", "drift", "echo", "feather", "glacier",
     ];
     let mut rng = rand::rng();
-    let words: Vec<&str> = (0..4).map(|_| WORDS[rng.random_range(0..WORDS.len())]).collect();
+    let words: Vec<&str> = (0..4)
+        .map(|_| WORDS[rng.random_range(0..WORDS.len())])
+        .collect();
     Secret::new(format!("{}-{}", words.join("-"), rng.random_range(10..100)))
 }
 

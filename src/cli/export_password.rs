@@ -42,7 +42,13 @@ pub async fn run(global_args: &GlobalArgs, command: Command) -> CommandResult {
     match command {
         Command::Create { user, name, days } => {
             let owner = super::user::find(&app, &user).await?.actor();
-            let (_, text) = export_passwords::create(&app.db, &app.clock, (&owner).into(), &NewExportPassword { name, days }).await?;
+            let (_, text) = export_passwords::create(
+                &app.db,
+                &app.clock,
+                (&owner).into(),
+                &NewExportPassword { name, days },
+            )
+            .await?;
             print_line!("{}", text.reveal())?;
         }
         Command::List { user, json } => {
@@ -51,23 +57,49 @@ pub async fn run(global_args: &GlobalArgs, command: Command) -> CommandResult {
                 None => None,
             };
             let people = users::list(&app.db).await?;
-            let email = |one: &ExportPassword| people.iter().find(|p| p.id == one.user_id).map(|p| p.email.clone()).unwrap_or_default();
+            let email = |one: &ExportPassword| {
+                people
+                    .iter()
+                    .find(|p| p.id == one.user_id)
+                    .map(|p| p.email.clone())
+                    .unwrap_or_default()
+            };
             let all = export_passwords::list(&app.db, of.as_ref()).await?;
             let now = app.clock.now();
-            print_list(json, &["id", "user", "name", "expires", "last used", "sent over http"], &all, |one| {
-                let until = if one.revoked_at.is_some() {
-                    "revoked".to_owned()
-                } else if one.expires_at <= now {
-                    "expired".to_owned()
-                } else {
-                    iso(one.expires_at)
-                };
-                let last_used = one.last_used_at.map_or_else(|| "never".to_owned(), iso);
-                vec![one.id.to_string(), email(one), one.name.clone(), until, last_used, one.exposed_at.map_or_else(|| "no".to_owned(), iso)]
-            })?;
+            print_list(
+                json,
+                &[
+                    "id",
+                    "user",
+                    "name",
+                    "expires",
+                    "last used",
+                    "sent over http",
+                ],
+                &all,
+                |one| {
+                    let until = if one.revoked_at.is_some() {
+                        "revoked".to_owned()
+                    } else if one.expires_at <= now {
+                        "expired".to_owned()
+                    } else {
+                        iso(one.expires_at)
+                    };
+                    let last_used = one.last_used_at.map_or_else(|| "never".to_owned(), iso);
+                    vec![
+                        one.id.to_string(),
+                        email(one),
+                        one.name.clone(),
+                        until,
+                        last_used,
+                        one.exposed_at.map_or_else(|| "no".to_owned(), iso),
+                    ]
+                },
+            )?;
         }
         Command::Revoke { id } => {
-            let id = ExportPasswordId::parse(&id).ok_or_else(|| Error::not_found("export password"))?;
+            let id =
+                ExportPasswordId::parse(&id).ok_or_else(|| Error::not_found("export password"))?;
             export_passwords::revoke(&app.db, &app.clock, &id, None).await?;
             print_line!("{id} is revoked.")?;
         }

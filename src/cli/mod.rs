@@ -1,7 +1,11 @@
 //! One file per command. The output of a command goes to standard output, logs and errors to standard error. A closed output pipe
 //! (for example `chatlake dataset list | head`) is not an error, so commands print with `print_line!`. Exit codes: 0 success, 1
 //! failure, 2 invalid arguments, 69 the server is not ready, 78 the vault key is missing or invalid.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command's own output")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command's own output"
+)]
 
 /// Prints a line to standard output, like `println!`, for `?`. See `print_line`.
 macro_rules! print_line {
@@ -38,7 +42,12 @@ use crate::ids::UserId;
 
 /// Pulls chat-support data from LiveChat and LiveLeader into versioned DataSets and serves it.
 #[derive(Parser)]
-#[command(name = "chatlake", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "chatlake",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(flatten)]
     global_args: GlobalArgs,
@@ -90,14 +99,20 @@ impl From<Error> for CommandError {
         if let Some(cause) = &error.log_cause().0 {
             line = format!("{line} ({cause})");
         }
-        Self { code: 1, message: line }
+        Self {
+            code: 1,
+            message: line,
+        }
     }
 }
 
 impl From<StartError> for CommandError {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Key(line) => Self { code: 78, message: line },
+            StartError::Key(line) => Self {
+                code: 78,
+                message: line,
+            },
             StartError::Other(error) => error.into(),
         }
     }
@@ -105,7 +120,10 @@ impl From<StartError> for CommandError {
 
 impl From<std::io::Error> for CommandError {
     fn from(error: std::io::Error) -> Self {
-        Self { code: 1, message: error.to_string() }
+        Self {
+            code: 1,
+            message: error.to_string(),
+        }
     }
 }
 
@@ -116,8 +134,14 @@ pub fn run() -> ExitCode {
     forbid_core_dumps();
     // One TLS provider for all libraries.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let Cli { global_args, command } = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let Cli {
+        global_args,
+        command,
+    } = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(why) => {
             eprintln!("chatlake: {why}");
@@ -153,8 +177,13 @@ pub fn run() -> ExitCode {
 /// from piping one to a program, and keeps other processes of the same user from reading the memory.
 fn forbid_core_dumps() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    if let Err(why) = setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable)) {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    if let Err(why) = setrlimit(Resource::Core, none)
+        .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable))
+    {
         eprintln!("chatlake: core dumps could not be turned off: {why}");
     }
 }
@@ -166,7 +195,15 @@ pub fn command_line() -> clap::Command {
 
 /// The actor of the command line: anyone with access to the data directory may do everything.
 fn system_actor() -> Actor {
-    Actor { user: UserId::new(), name: "the command line".to_owned(), email: String::new(), role: Role::Admin, scope: None, token: None, session: None }
+    Actor {
+        user: UserId::new(),
+        name: "the command line".to_owned(),
+        email: String::new(),
+        role: Role::Admin,
+        scope: None,
+        token: None,
+        session: None,
+    }
 }
 
 /// Writes a line to standard output. A closed pipe is not an error; anything else, such as a full disk, is.
@@ -183,7 +220,12 @@ fn ignore_broken_pipe(written: std::io::Result<()>) -> std::io::Result<()> {
 }
 
 /// Prints a list: a table for people, or a JSON array for programs.
-fn print_list<T: Serialize>(json: bool, heads: &[&str], items: &[T], cells: impl Fn(&T) -> Vec<String>) -> CommandResult {
+fn print_list<T: Serialize>(
+    json: bool,
+    heads: &[&str],
+    items: &[T],
+    cells: impl Fn(&T) -> Vec<String>,
+) -> CommandResult {
     if json {
         let text = serde_json::to_string_pretty(items).map_err(Error::internal)?;
         print_line!("{text}")?;
@@ -193,11 +235,22 @@ fn print_list<T: Serialize>(json: bool, heads: &[&str], items: &[T], cells: impl
     let widths: Vec<usize> = heads
         .iter()
         .enumerate()
-        .map(|(i, head)| rows.iter().filter_map(|row| row.get(i)).map(|cell| cell.chars().count()).chain([head.len()]).max().unwrap_or(0))
+        .map(|(i, head)| {
+            rows.iter()
+                .filter_map(|row| row.get(i))
+                .map(|cell| cell.chars().count())
+                .chain([head.len()])
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let heads = heads.iter().map(|head| (*head).to_owned()).collect();
     for cells in std::iter::once(heads).chain(rows) {
-        let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
         print_line!("{}", padded.join("  ").trim_end())?;
     }
     Ok(())

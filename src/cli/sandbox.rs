@@ -32,7 +32,10 @@ pub struct SandboxArgs {
 }
 
 pub async fn run(global_args: &GlobalArgs, arguments: &SandboxArgs) -> CommandResult {
-    super::log::start(global_args.log.as_deref().unwrap_or("warn"), global_args.log_format.unwrap_or_default())?;
+    super::log::start(
+        global_args.log.as_deref().unwrap_or("warn"),
+        global_args.log_format.unwrap_or_default(),
+    )?;
     let options = SandboxOptions {
         chats: arguments.chats,
         days: arguments.days,
@@ -43,8 +46,12 @@ pub async fn run(global_args: &GlobalArgs, arguments: &SandboxArgs) -> CommandRe
     let listener = tokio::net::TcpListener::bind(arguments.listen).await?;
     let address = listener.local_addr()?;
     print_line!("Simulated LiveChat at http://{address}  (agent@sandbox.test / sandbox-key)")?;
-    print_line!("Simulated LiveLeader at http://{address}/a/Srv  (operator@sandbox.test / sandbox-password)")?;
+    print_line!(
+        "Simulated LiveLeader at http://{address}/a/Srv  (operator@sandbox.test / sandbox-password)"
+    )?;
     let stop = shutdown_signal(Hangup::Ends);
-    Sandbox::new(options, Clock::system()).serve(listener, stop).await?;
+    Sandbox::new(options, Clock::system())
+        .serve(listener, stop)
+        .await?;
     Ok(())
 }

@@ -26,11 +26,16 @@ fn read_lines(file: Option<&Path>, prompts: &[&str]) -> Result<Secret, CommandEr
     let mut text = String::new();
     match file {
         Some(path) => {
-            text = std::fs::read_to_string(path).map_err(|why| CommandError { code: 1, message: format!("{} cannot be read: {why}.", path.display()) })?;
+            text = std::fs::read_to_string(path).map_err(|why| CommandError {
+                code: 1,
+                message: format!("{} cannot be read: {why}.", path.display()),
+            })?;
         }
         None if std::io::stdin().is_terminal() => return read_from_terminal(prompts),
         None => {
-            std::io::stdin().take(MAX_LENGTH).read_to_string(&mut text)?;
+            std::io::stdin()
+                .take(MAX_LENGTH)
+                .read_to_string(&mut text)?;
         }
     }
     Ok(Secret::new(text.lines().next().unwrap_or_default()))
@@ -46,13 +51,21 @@ fn read_from_terminal(prompts: &[&str]) -> Result<Secret, CommandError> {
         write!(errors, "{prompt}")?;
         errors.flush()?;
         let mut line = String::new();
-        std::io::stdin().lock().take(MAX_LENGTH).read_line(&mut line)?;
+        std::io::stdin()
+            .lock()
+            .take(MAX_LENGTH)
+            .read_line(&mut line)?;
         writeln!(errors)?;
         answers.push(Secret::new(line.trim_end_matches(['\n', '\r'])));
     }
     match answers.split_first() {
-        Some((first, others)) if others.iter().all(|other| other.reveal() == first.reveal()) => Ok(first.clone()),
-        _ => Err(CommandError { code: 1, message: "The two entries are not the same. Nothing was changed.".to_owned() }),
+        Some((first, others)) if others.iter().all(|other| other.reveal() == first.reveal()) => {
+            Ok(first.clone())
+        }
+        _ => Err(CommandError {
+            code: 1,
+            message: "The two entries are not the same. Nothing was changed.".to_owned(),
+        }),
     }
 }
 

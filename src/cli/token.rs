@@ -45,9 +45,20 @@ pub enum Command {
 pub async fn run(global_args: &GlobalArgs, command: Command) -> CommandResult {
     let app = super::user::open(global_args).await?;
     match command {
-        Command::Create { user, name, scope, days } => {
+        Command::Create {
+            user,
+            name,
+            scope,
+            days,
+        } => {
             let owner = super::user::find(&app, &user).await?;
-            let (_, text) = tokens::create(&app.db, &app.clock, &owner.actor(), &NewToken { name, scope, days }).await?;
+            let (_, text) = tokens::create(
+                &app.db,
+                &app.clock,
+                &owner.actor(),
+                &NewToken { name, scope, days },
+            )
+            .await?;
             print_line!("{}", text.reveal())?;
         }
         Command::List { user, json } => {
@@ -56,19 +67,37 @@ pub async fn run(global_args: &GlobalArgs, command: Command) -> CommandResult {
                 None => None,
             };
             let people = users::list(&app.db).await?;
-            let email = |token: &Token| people.iter().find(|p| p.id == token.user_id).map(|p| p.email.clone()).unwrap_or_default();
+            let email = |token: &Token| {
+                people
+                    .iter()
+                    .find(|p| p.id == token.user_id)
+                    .map(|p| p.email.clone())
+                    .unwrap_or_default()
+            };
             let all = tokens::list(&app.db, of.as_ref()).await?;
             let now = app.clock.now();
-            print_list(json, &["id", "user", "name", "scope", "expires", "last used"], &all, |t| {
-                let until = if t.revoked_at.is_some() {
-                    "revoked".to_owned()
-                } else if t.expires_at <= now {
-                    "expired".to_owned()
-                } else {
-                    iso(t.expires_at)
-                };
-                vec![t.id.to_string(), email(t), t.name.clone(), t.scope.word().to_owned(), until, t.last_used_at.map_or_else(|| "never".to_owned(), iso)]
-            })?;
+            print_list(
+                json,
+                &["id", "user", "name", "scope", "expires", "last used"],
+                &all,
+                |t| {
+                    let until = if t.revoked_at.is_some() {
+                        "revoked".to_owned()
+                    } else if t.expires_at <= now {
+                        "expired".to_owned()
+                    } else {
+                        iso(t.expires_at)
+                    };
+                    vec![
+                        t.id.to_string(),
+                        email(t),
+                        t.name.clone(),
+                        t.scope.word().to_owned(),
+                        until,
+                        t.last_used_at.map_or_else(|| "never".to_owned(), iso),
+                    ]
+                },
+            )?;
         }
         Command::Revoke { id } => {
             let id = TokenId::parse(&id).ok_or_else(|| Error::not_found("token"))?;

@@ -47,9 +47,19 @@ pub enum Command {
 
 pub async fn run(global_args: &GlobalArgs, command: Command) -> CommandResult {
     match command {
-        Command::Add { email, name, role, password_file } => {
+        Command::Add {
+            email,
+            name,
+            role,
+            password_file,
+        } => {
             let password = secret_input::read_new(password_file.as_deref(), "Password")?;
-            let new = NewUser { email, name, role, password: Some(password) };
+            let new = NewUser {
+                email,
+                name,
+                role,
+                password: Some(password),
+            };
             // Validated first, so that the data directory is only created for a valid person.
             users::validate(&new)?;
             let app = App::open_for_command(load_config(global_args)?, Clock::system()).await?;
@@ -60,17 +70,38 @@ pub async fn run(global_args: &GlobalArgs, command: Command) -> CommandResult {
         Command::List { json } => {
             let app = open(global_args).await?;
             let people = users::list(&app.db).await?;
-            print_list(json, &["email", "name", "role", "state"], &people, |p: &User| {
-                vec![p.email.clone(), p.name.clone(), p.role.word().to_owned(), if p.disabled_at.is_some() { "deactivated" } else { "" }.to_owned()]
-            })?;
+            print_list(
+                json,
+                &["email", "name", "role", "state"],
+                &people,
+                |p: &User| {
+                    vec![
+                        p.email.clone(),
+                        p.name.clone(),
+                        p.role.word().to_owned(),
+                        if p.disabled_at.is_some() {
+                            "deactivated"
+                        } else {
+                            ""
+                        }
+                        .to_owned(),
+                    ]
+                },
+            )?;
             app.stop().await;
         }
-        Command::Password { email, password_file } => {
+        Command::Password {
+            email,
+            password_file,
+        } => {
             let app = open(global_args).await?;
             let user = find(&app, &email).await?;
             let password = secret_input::read_new(password_file.as_deref(), "New password")?;
             users::set_password(&app.db, &app.clock, &Hasher::new(1), &user.id, &password).await?;
-            print_line!("The password of {} was changed. All their sessions have ended.", user.email)?;
+            print_line!(
+                "The password of {} was changed. All their sessions have ended.",
+                user.email
+            )?;
             app.stop().await;
         }
         Command::Disable { email } => {
@@ -92,11 +123,20 @@ pub(super) async fn open(global_args: &GlobalArgs) -> Result<App, CommandError> 
 /// Resolves the settings of a command and starts its log.
 fn load_config(global_args: &GlobalArgs) -> Result<Config, CommandError> {
     let config = Config::for_command(global_args)?;
-    super::log::start(global_args.log.as_deref().unwrap_or("warn"), config.log_format)?;
+    super::log::start(
+        global_args.log.as_deref().unwrap_or("warn"),
+        config.log_format,
+    )?;
     Ok(config)
 }
 
 pub(super) async fn find(app: &App, email: &str) -> Result<User, CommandError> {
     let found = users::by_email(&app.db, email).await?;
-    found.ok_or_else(|| Error::field("user", format!("No person has the email {email}. chatlake user list shows all people.")).into())
+    found.ok_or_else(|| {
+        Error::field(
+            "user",
+            format!("No person has the email {email}. chatlake user list shows all people."),
+        )
+        .into()
+    })
 }

@@ -27,7 +27,13 @@ pub async fn run(global_args: &GlobalArgs, arguments: &VerifyArgs) -> CommandRes
     app::check_catalogue_not_lost(&data)?;
     let is_empty = std::fs::metadata(&catalogue).is_ok_and(|about| about.len() == 0);
     if !catalogue.is_file() || is_empty || !dir.is_dir() {
-        return Err(CommandError { code: 1, message: format!("{} is not a Chatlake data directory: it has no chatlake.db or no segments.", data.display()) });
+        return Err(CommandError {
+            code: 1,
+            message: format!(
+                "{} is not a Chatlake data directory: it has no chatlake.db or no segments.",
+                data.display()
+            ),
+        });
     }
     // Read before the catalogue: a running server writes both, the catalogue first.
     let commit_mark = CommitMark::read(&data);
@@ -35,13 +41,20 @@ pub async fn run(global_args: &GlobalArgs, arguments: &VerifyArgs) -> CommandRes
     let segments = Segments::new(dir, db.clone(), Clock::system())?;
     let mut found = rows::verify(&db, &segments, arguments.deep).await?;
     if let Some(commit_mark) = commit_mark {
-        found.extend(commit_mark.mismatch(db.commit_mark().await?.as_ref()).map(|mismatch| rows::Finding::new("commit_file", commits::FILE, mismatch)));
+        found.extend(
+            commit_mark
+                .mismatch(db.commit_mark().await?.as_ref())
+                .map(|mismatch| rows::Finding::new("commit_file", commits::FILE, mismatch)),
+        );
     }
     found.extend(runs::verify(&db).await?);
     let unchecked = rows::without_checksums(&db).await?;
     db.close().await;
     if arguments.json {
-        print_line!("{}", serde_json::to_string_pretty(&found).map_err(Error::internal)?)?;
+        print_line!(
+            "{}",
+            serde_json::to_string_pretty(&found).map_err(Error::internal)?
+        )?;
     } else {
         for finding in &found {
             print_line!("{}: {} {}", finding.check, finding.object, finding.message)?;
@@ -50,12 +63,20 @@ pub async fn run(global_args: &GlobalArgs, arguments: &VerifyArgs) -> CommandRes
             print_line!("No problems found.")?;
         }
         if unchecked > 0 {
-            print_line!("{unchecked} files have no checksums yet. The server's integrity check adds them.")?;
+            print_line!(
+                "{unchecked} files have no checksums yet. The server's integrity check adds them."
+            )?;
         }
     }
     match found.len() {
         0 => Ok(()),
-        1 => Err(CommandError { code: 1, message: "1 problem found.".to_owned() }),
-        many => Err(CommandError { code: 1, message: format!("{many} problems found.") }),
+        1 => Err(CommandError {
+            code: 1,
+            message: "1 problem found.".to_owned(),
+        }),
+        many => Err(CommandError {
+            code: 1,
+            message: format!("{many} problems found."),
+        }),
     }
 }

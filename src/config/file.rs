@@ -55,15 +55,34 @@ impl SettingsFile {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(why) => return Err(Error::conflict("settings", format!("{} cannot be read: {why}.", path.display()))),
+            Err(why) => {
+                return Err(Error::conflict(
+                    "settings",
+                    format!("{} cannot be read: {why}.", path.display()),
+                ));
+            }
         };
-        let file = Self { path: path.to_owned(), text, values: FileSettings::default() };
+        let file = Self {
+            path: path.to_owned(),
+            text,
+            values: FileSettings::default(),
+        };
         let parsed = toml::Deserializer::parse(&file.text).map_err(|why| (String::new(), why));
-        let read = parsed.and_then(|whole| serde_path_to_error::deserialize(whole).map_err(|why| (why.path().to_string(), why.into_inner())));
+        let read = parsed.and_then(|whole| {
+            serde_path_to_error::deserialize(whole)
+                .map_err(|why| (why.path().to_string(), why.into_inner()))
+        });
         match read {
             Ok(values) => Ok(Self { values, ..file }),
             Err((key, why)) => {
-                let line = why.span().map(|span| file.text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
+                let line = why.span().map(|span| {
+                    file.text
+                        .get(..span.start)
+                        .unwrap_or_default()
+                        .matches('\n')
+                        .count()
+                        + 1
+                });
                 Err(file.error_at(line, &key, &toml_message(why.message())))
             }
         }
@@ -71,19 +90,44 @@ impl SettingsFile {
 
     /// The error for an invalid value of `key` in the file. `problem`: for example "must be at least 1".
     pub fn invalid_value(&self, key: &str, problem: &str) -> Error {
-        let of_key = |line: &str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
-        self.error_at(self.text.lines().position(of_key).map(|index| index + 1), key, problem)
+        let of_key = |line: &str| {
+            line.trim_start()
+                .strip_prefix(key)
+                .is_some_and(|rest| rest.trim_start().starts_with('='))
+        };
+        self.error_at(
+            self.text.lines().position(of_key).map(|index| index + 1),
+            key,
+            problem,
+        )
     }
 
     fn error_at(&self, line: Option<usize>, key: &str, problem: &str) -> Error {
-        let line = line.map(|line| format!(", line {line}")).unwrap_or_default();
-        let key = if key.is_empty() || key == "." { String::new() } else { format!("{key}: ") };
-        Error::conflict("settings", format!("{}{line}: {key}{}.", self.path.display(), problem.trim_end_matches('.')))
+        let line = line
+            .map(|line| format!(", line {line}"))
+            .unwrap_or_default();
+        let key = if key.is_empty() || key == "." {
+            String::new()
+        } else {
+            format!("{key}: ")
+        };
+        Error::conflict(
+            "settings",
+            format!(
+                "{}{line}: {key}{}.",
+                self.path.display(),
+                problem.trim_end_matches('.')
+            ),
+        )
     }
 }
 
 /// The message of the TOML parser on one line, without type names.
 fn toml_message(problem: &str) -> String {
     let problem = problem.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-    ["usize", "u64", "u32"].iter().fold(problem, |problem, kind| problem.replace(&format!("expected {kind}"), "expected a whole number"))
+    ["usize", "u64", "u32"]
+        .iter()
+        .fold(problem, |problem, kind| {
+            problem.replace(&format!("expected {kind}"), "expected a whole number")
+        })
 }

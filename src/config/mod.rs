@@ -29,13 +29,24 @@ pub struct GlobalArgs {
     pub data: Option<PathBuf>,
     /// Private or plain-http hosts that accounts and webhooks may use, on any port: an address, a network or a host name. Repeatable;
     /// separated by commas in the environment. Default: none
-    #[arg(long, env = "CHATLAKE_ALLOW_UPSTREAM", value_name = "CIDR_OR_HOST", value_delimiter = ',', global = true)]
+    #[arg(
+        long,
+        env = "CHATLAKE_ALLOW_UPSTREAM",
+        value_name = "CIDR_OR_HOST",
+        value_delimiter = ',',
+        global = true
+    )]
     pub allow_upstream: Vec<AllowUpstream>,
     /// Log filter, for example info, debug or chatlake=trace. Default: info for serve, error for demo, warn for other commands
     #[arg(long, env = "CHATLAKE_LOG", value_name = "FILTER", global = true)]
     pub log: Option<String>,
     /// Format of log lines. Default: human
-    #[arg(long, env = "CHATLAKE_LOG_FORMAT", value_name = "human|json", global = true)]
+    #[arg(
+        long,
+        env = "CHATLAKE_LOG_FORMAT",
+        value_name = "human|json",
+        global = true
+    )]
     pub log_format: Option<LogFormat>,
 }
 
@@ -102,11 +113,21 @@ pub struct ServeArgs {
     pub metrics_listen: Option<SocketAddr>,
     /// Private hosts that an admin may set as the mail server: an address, a network or a host name. Repeatable; separated by commas in the
     /// environment. Default: none
-    #[arg(long, env = "CHATLAKE_ALLOW_MAIL_SERVER", value_name = "CIDR_OR_HOST", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "CHATLAKE_ALLOW_MAIL_SERVER",
+        value_name = "CIDR_OR_HOST",
+        value_delimiter = ','
+    )]
     pub allow_mail_server: Vec<AllowUpstream>,
     /// Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted. Repeatable; separated by commas in the
     /// environment. Default: none
-    #[arg(long, env = "CHATLAKE_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "CHATLAKE_TRUSTED_PROXY",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
     pub trusted_proxy: Vec<ipnet::IpNet>,
 }
 
@@ -171,12 +192,18 @@ impl FromStr for AllowUpstream {
         if let Ok(net) = text.parse() {
             return Ok(Self::Net(net));
         }
-        if let Ok(address) = text.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>() {
+        if let Ok(address) = text
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<std::net::IpAddr>()
+        {
             return Ok(Self::Net(address.into()));
         }
         match url::Host::parse(text) {
             Ok(url::Host::Domain(host)) => Ok(Self::Host(host.to_ascii_lowercase())),
-            _ => Err(format!("{text} is neither an address, nor a network such as 10.0.0.0/8, nor a host name")),
+            _ => Err(format!(
+                "{text} is neither an address, nor a network such as 10.0.0.0/8, nor a host name"
+            )),
         }
     }
 }
@@ -184,7 +211,9 @@ impl FromStr for AllowUpstream {
 impl std::fmt::Display for AllowUpstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Net(net) if net.prefix_len() == net.max_prefix_len() => write!(f, "{}", net.addr()),
+            Self::Net(net) if net.prefix_len() == net.max_prefix_len() => {
+                write!(f, "{}", net.addr())
+            }
             Self::Net(net) => write!(f, "{net}"),
             Self::Host(host) => f.write_str(host),
         }
@@ -194,7 +223,10 @@ impl std::fmt::Display for AllowUpstream {
 impl Config {
     /// The data directory from the flag or the environment, or the default.
     pub fn data_dir(global_args: &GlobalArgs) -> PathBuf {
-        global_args.data.clone().unwrap_or_else(|| PathBuf::from("./chatlake-data"))
+        global_args
+            .data
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("./chatlake-data"))
     }
 
     /// Resolves the settings of a server from flags, environment, `chatlake.toml` and defaults. Refuses settings that would serve plain
@@ -224,7 +256,8 @@ impl Config {
     /// The listening address of a server with these settings, even if other settings are invalid. For health checks.
     pub fn listen_address(global_args: &GlobalArgs, serve: &ServeArgs) -> SocketAddr {
         let in_file = || {
-            let text = std::fs::read_to_string(Self::data_dir(global_args).join("chatlake.toml")).ok()?;
+            let text =
+                std::fs::read_to_string(Self::data_dir(global_args).join("chatlake.toml")).ok()?;
             let table: toml::Table = toml::from_str(&text).ok()?;
             table.get("listen")?.as_str()?.parse().ok()
         };
@@ -242,42 +275,149 @@ impl Config {
         let public_url = match &named_url {
             Some(url) if is_origin(url) => url.clone(),
             Some(_) => {
-                let problem = "must be scheme, host and port only, for example https://chatlake.example.com";
-                return Err(invalid_setting(&read, "public_url", serve.public_url.is_some(), problem));
+                let problem =
+                    "must be scheme, host and port only, for example https://chatlake.example.com";
+                return Err(invalid_setting(
+                    &read,
+                    "public_url",
+                    serve.public_url.is_some(),
+                    problem,
+                ));
             }
             None => Url::parse(&format!("http://{listen}")).map_err(Error::internal)?,
         };
-        let allow_upstream = allowed_hosts(&read, "allow_upstream", &global_args.allow_upstream, &file.allow_upstream)?;
-        let allow_mail_server = allowed_hosts(&read, "allow_mail_server", &serve.allow_mail_server, &file.allow_mail_server)?;
+        let allow_upstream = allowed_hosts(
+            &read,
+            "allow_upstream",
+            &global_args.allow_upstream,
+            &file.allow_upstream,
+        )?;
+        let allow_mail_server = allowed_hosts(
+            &read,
+            "allow_mail_server",
+            &serve.allow_mail_server,
+            &file.allow_mail_server,
+        )?;
         let mail_hello = match (&serve.mail_hello, &file.mail_hello) {
-            (None, Some(text)) => Some(mail_hello(text).map_err(|why| read.invalid_value("mail_hello", &why))?),
+            (None, Some(text)) => {
+                Some(mail_hello(text).map_err(|why| read.invalid_value("mail_hello", &why))?)
+            }
             (flag, _) => flag.clone(),
         };
-        let log = global_args.log.clone().or(file.log.clone()).unwrap_or_else(|| "info".to_owned());
+        let log = global_args
+            .log
+            .clone()
+            .or(file.log.clone())
+            .unwrap_or_else(|| "info".to_owned());
         if let Err(why) = EnvFilter::try_new(&log) {
-            return Err(invalid_setting(&read, "log", global_args.log.is_some(), &format!("is not a log filter: {why}")));
+            return Err(invalid_setting(
+                &read,
+                "log",
+                global_args.log.is_some(),
+                &format!("is not a log filter: {why}"),
+            ));
         }
-        let within = |key: &str, flag: Option<u64>, in_file: Option<u64>, default_value: u64, range: RangeInclusive<u64>, unit: &str| {
+        let within = |key: &str,
+                      flag: Option<u64>,
+                      in_file: Option<u64>,
+                      default_value: u64,
+                      range: RangeInclusive<u64>,
+                      unit: &str| {
             let value = flag.or(in_file).unwrap_or(default_value);
             if range.contains(&value) {
                 return Ok(value);
             }
-            let bounds = if *range.end() == u64::MAX { format!("at least {}", range.start()) } else { format!("from {} to {}", range.start(), range.end()) };
-            Err(invalid_setting(&read, key, flag.is_some(), &format!("must be {bounds}{unit}, not {value}")))
+            let bounds = if *range.end() == u64::MAX {
+                format!("at least {}", range.start())
+            } else {
+                format!("from {} to {}", range.start(), range.end())
+            };
+            Err(invalid_setting(
+                &read,
+                key,
+                flag.is_some(),
+                &format!("must be {bounds}{unit}, not {value}"),
+            ))
         };
         let to_u64 = |value: Option<u32>| value.map(u64::from);
         let count = |value: Option<usize>| value.map(|value| value as u64);
-        let workers = within("workers", count(serve.workers), count(file.workers), 4, 1..=64, "")?;
+        let workers = within(
+            "workers",
+            count(serve.workers),
+            count(file.workers),
+            4,
+            1..=64,
+            "",
+        )?;
         let rates = 0..=MAX_TRANSFER_RATE;
-        let min_transfer_rate = within("min_transfer_rate", serve.min_transfer_rate, file.min_transfer_rate, 1_024, rates, " bytes per minute")?;
-        let max_run_hours = within("max_run_hours", to_u64(serve.max_run_hours), to_u64(file.max_run_hours), 12, 1..=720, "")?;
-        let shortest_interval = within("shortest_interval", to_u64(serve.shortest_interval), to_u64(file.shortest_interval), 5, 1..=1_440, " minutes")?;
-        let keep_versions = within("keep_versions", to_u64(serve.keep_versions), to_u64(file.keep_versions), 10, 1..=u64::MAX, "")?;
-        let scrub_percent = within("scrub_percent", to_u64(serve.scrub_percent), to_u64(file.scrub_percent), 10, 0..=100, "")?;
-        let of_person = (count(serve.downloads_per_person), count(file.downloads_per_person));
-        let downloads_per_person = within("downloads_per_person", of_person.0, of_person.1, 8, 1..=1_000, "")?;
-        let downloads = within("downloads", count(serve.downloads), count(file.downloads), 64, 1..=1_000, "")?;
-        let audit_days = within("audit_days", to_u64(serve.audit_days), to_u64(file.audit_days), 365, 1..=u64::MAX, "")?;
+        let min_transfer_rate = within(
+            "min_transfer_rate",
+            serve.min_transfer_rate,
+            file.min_transfer_rate,
+            1_024,
+            rates,
+            " bytes per minute",
+        )?;
+        let max_run_hours = within(
+            "max_run_hours",
+            to_u64(serve.max_run_hours),
+            to_u64(file.max_run_hours),
+            12,
+            1..=720,
+            "",
+        )?;
+        let shortest_interval = within(
+            "shortest_interval",
+            to_u64(serve.shortest_interval),
+            to_u64(file.shortest_interval),
+            5,
+            1..=1_440,
+            " minutes",
+        )?;
+        let keep_versions = within(
+            "keep_versions",
+            to_u64(serve.keep_versions),
+            to_u64(file.keep_versions),
+            10,
+            1..=u64::MAX,
+            "",
+        )?;
+        let scrub_percent = within(
+            "scrub_percent",
+            to_u64(serve.scrub_percent),
+            to_u64(file.scrub_percent),
+            10,
+            0..=100,
+            "",
+        )?;
+        let of_person = (
+            count(serve.downloads_per_person),
+            count(file.downloads_per_person),
+        );
+        let downloads_per_person = within(
+            "downloads_per_person",
+            of_person.0,
+            of_person.1,
+            8,
+            1..=1_000,
+            "",
+        )?;
+        let downloads = within(
+            "downloads",
+            count(serve.downloads),
+            count(file.downloads),
+            64,
+            1..=1_000,
+            "",
+        )?;
+        let audit_days = within(
+            "audit_days",
+            to_u64(serve.audit_days),
+            to_u64(file.audit_days),
+            365,
+            1..=u64::MAX,
+            "",
+        )?;
         // The value fits, because its flag and its field in the file have this type.
         let to_u32 = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
@@ -299,14 +439,27 @@ impl Config {
             downloads_per_person: size(downloads_per_person),
             downloads: size(downloads),
             audit_days: to_u32(audit_days),
-            audit_max_rows: serve.audit_max_rows.or(file.audit_max_rows).unwrap_or(1_000_000),
+            audit_max_rows: serve
+                .audit_max_rows
+                .or(file.audit_max_rows)
+                .unwrap_or(1_000_000),
             mail_hello,
-            connections_per_address: serve.connections_per_address.or(file.connections_per_address).unwrap_or_else(default_connections_per_address),
+            connections_per_address: serve
+                .connections_per_address
+                .or(file.connections_per_address)
+                .unwrap_or_else(default_connections_per_address),
             metrics_listen: serve.metrics_listen.or(file.metrics_listen),
             allow_mail_server,
-            trusted_proxy: if serve.trusted_proxy.is_empty() { file.trusted_proxy.clone() } else { serve.trusted_proxy.clone() },
+            trusted_proxy: if serve.trusted_proxy.is_empty() {
+                file.trusted_proxy.clone()
+            } else {
+                serve.trusted_proxy.clone()
+            },
             log,
-            log_format: global_args.log_format.or(file.log_format).unwrap_or_default(),
+            log_format: global_args
+                .log_format
+                .or(file.log_format)
+                .unwrap_or_default(),
         };
         Ok((config, named_url.is_some()))
     }
@@ -314,7 +467,9 @@ impl Config {
     /// The settings after the server has bound `address`: a port of 0 is replaced by the actual one.
     pub fn listening_on(mut self, address: SocketAddr) -> Result<Self> {
         if self.public_url.port() == Some(0) {
-            self.public_url.set_port(Some(address.port())).map_err(|()| Error::internal("a public address that takes no port"))?;
+            self.public_url
+                .set_port(Some(address.port()))
+                .map_err(|()| Error::internal("a public address that takes no port"))?;
         }
         self.listen = address;
         Ok(self)
@@ -335,34 +490,62 @@ impl Config {
 /// Parses the name for the EHLO greeting: a host name or an IP address.
 fn mail_hello(text: &str) -> std::result::Result<Host, String> {
     let text = text.trim();
-    let host = if text.parse::<std::net::Ipv6Addr>().is_ok() { Host::parse(&format!("[{text}]")) } else { Host::parse(text) };
-    host.map_err(|_| format!("{text:?} is neither a host name, such as chatlake.example.com, nor an IP address"))
+    let host = if text.parse::<std::net::Ipv6Addr>().is_ok() {
+        Host::parse(&format!("[{text}]"))
+    } else {
+        Host::parse(text)
+    };
+    host.map_err(|_| {
+        format!("{text:?} is neither a host name, such as chatlake.example.com, nor an IP address")
+    })
 }
 
 /// The default limit of connections per address: enough for an office behind one address, but never all files that the process may open.
 fn default_connections_per_address() -> usize {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    MAX_DEFAULT_CONNECTIONS.min(usize::try_from(files / 4).unwrap_or(usize::MAX)).max(1)
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+        .current
+        .unwrap_or(u64::MAX);
+    MAX_DEFAULT_CONNECTIONS
+        .min(usize::try_from(files / 4).unwrap_or(usize::MAX))
+        .max(1)
 }
 
 /// The allowed hosts of the flag, or those of `key` in the file if the flag is not set.
-fn allowed_hosts(read: &SettingsFile, key: &str, by_flag: &[AllowUpstream], in_file: &[String]) -> Result<Vec<AllowUpstream>> {
+fn allowed_hosts(
+    read: &SettingsFile,
+    key: &str,
+    by_flag: &[AllowUpstream],
+    in_file: &[String],
+) -> Result<Vec<AllowUpstream>> {
     if !by_flag.is_empty() {
         return Ok(by_flag.to_vec());
     }
-    in_file.iter().map(|text| text.parse().map_err(|why: String| read.invalid_value(key, &why))).collect()
+    in_file
+        .iter()
+        .map(|text| {
+            text.parse()
+                .map_err(|why: String| read.invalid_value(key, &why))
+        })
+        .collect()
 }
 
 /// Whether the URL has only scheme, host and port.
 fn is_origin(url: &Url) -> bool {
-    let plain = matches!(url.scheme(), "http" | "https") && url.host().is_some() && url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.host().is_some()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none();
     plain && url.username().is_empty() && url.password().is_none()
 }
 
 /// The error for an invalid setting, naming the place where it was set.
 fn invalid_setting(file: &SettingsFile, key: &str, by_flag: bool, problem: &str) -> Error {
     match by_flag {
-        true => Error::conflict("settings", format!("--{} {problem}.", key.replace('_', "-"))),
+        true => Error::conflict(
+            "settings",
+            format!("--{} {problem}.", key.replace('_', "-")),
+        ),
         false => file.invalid_value(key, problem),
     }
 }

@@ -28,7 +28,9 @@ impl HeadScanner {
                 (ScanState::Body, _) => break,
                 (ScanState::Idle, b'\r' | b'\n') => {}
                 // A request head begins with the upper-case letter of a method.
-                (ScanState::Idle, byte) if !byte.is_ascii_uppercase() => self.state = ScanState::Body,
+                (ScanState::Idle, byte) if !byte.is_ascii_uppercase() => {
+                    self.state = ScanState::Body
+                }
                 (ScanState::Idle, _) => (self.state, self.is_empty) = (ScanState::Head, false),
                 (ScanState::Head, b'\n') => {
                     bare |= self.last != b'\r';
@@ -62,7 +64,10 @@ mod tests {
     fn found(requests: &[&str], length: usize) -> Vec<bool> {
         let mut scanner = HeadScanner::default();
         let of_one = |request: &&str| {
-            let bare = request.as_bytes().chunks(length).fold(false, |bare, piece| bare | scanner.on_read(piece));
+            let bare = request
+                .as_bytes()
+                .chunks(length)
+                .fold(false, |bare, piece| bare | scanner.on_read(piece));
             scanner.on_write(b"HTTP/1.1 100 Continue\r\n\r\n");
             let more = scanner.on_read(b"{\n}\n");
             scanner.on_write(b"HTTP/1.1 200 OK\r\n\r\n");
@@ -74,11 +79,22 @@ mod tests {
     #[test]
     fn a_line_feed_alone_is_found_in_heads_and_not_in_bodies() {
         let good = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{\n\n\"a\":1}";
-        let cases =
-            ["GET / HTTP/1.1\nHost: a\n\n", "GET / HTTP/1.1\r\nHost: a\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\n", "\r\nGET / HTTP/1.1\r\nHost:\r\na\n\r\n"];
+        let cases = [
+            "GET / HTTP/1.1\nHost: a\n\n",
+            "GET / HTTP/1.1\r\nHost: a\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\n",
+            "\r\nGET / HTTP/1.1\r\nHost:\r\na\n\r\n",
+        ];
         for length in [1, 2, 7, 1_000] {
             for bad in cases {
-                assert_eq!(found(&[good, "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", bad], length), [false, false, true], "{bad:?} by {length}");
+                assert_eq!(
+                    found(
+                        &[good, "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", bad],
+                        length
+                    ),
+                    [false, false, true],
+                    "{bad:?} by {length}"
+                );
             }
         }
     }

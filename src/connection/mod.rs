@@ -97,7 +97,12 @@ struct ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut open = self.of.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self
+            .of
+            .0
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = open.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -110,12 +115,22 @@ impl Drop for ConnectionPermit {
 impl AddressLimit {
     /// `max`: 0 for no limit. Connections from the networks `proxies` are not limited.
     pub fn new(max: usize, proxies: Vec<IpNet>) -> Self {
-        Self(Arc::new(AddressCounts { max, proxies, open: Mutex::default() }))
+        Self(Arc::new(AddressCounts {
+            max,
+            proxies,
+            open: Mutex::default(),
+        }))
     }
 
     /// Counts a connection from this address. `Err` if the limit is reached.
     fn count(&self, address: IpAddr) -> Result<Option<ConnectionPermit>, TooManyConnections> {
-        if self.0.max == 0 || self.0.proxies.iter().any(|net| net.contains(&address.to_canonical())) {
+        if self.0.max == 0
+            || self
+                .0
+                .proxies
+                .iter()
+                .any(|net| net.contains(&address.to_canonical()))
+        {
             return Ok(None);
         }
         let address = client_network(address);
@@ -125,7 +140,10 @@ impl AddressLimit {
             return Err(TooManyConnections);
         }
         *count += 1;
-        Ok(Some(ConnectionPermit { of: self.clone(), address }))
+        Ok(Some(ConnectionPermit {
+            of: self.clone(),
+            address,
+        }))
     }
 }
 
@@ -143,7 +161,11 @@ pub struct Acceptor {
 
 impl Acceptor {
     pub fn new(clock: Clock, metrics: Metrics, address_limit: AddressLimit) -> Self {
-        Self { clock, metrics, address_limit }
+        Self {
+            clock,
+            metrics,
+            address_limit,
+        }
     }
 }
 
@@ -153,14 +175,20 @@ impl<S> axum_server::accept::Accept<TcpStream, S> for Acceptor {
     type Future = std::future::Ready<io::Result<(Self::Stream, Self::Service)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let counted = match stream.peer_addr().map(|peer| self.address_limit.count(peer.ip())) {
+        let counted = match stream
+            .peer_addr()
+            .map(|peer| self.address_limit.count(peer.ip()))
+        {
             Ok(Ok(counted)) => counted,
             // The client has already disconnected.
             Err(why) => return std::future::ready(Err(why)),
             Ok(Err(TooManyConnections)) => {
                 stream.reset();
                 self.metrics.refused_connections.inc();
-                return std::future::ready(Err(io::Error::new(io::ErrorKind::ConnectionRefused, "too many connections from one address")));
+                return std::future::ready(Err(io::Error::new(
+                    io::ErrorKind::ConnectionRefused,
+                    "too many connections from one address",
+                )));
             }
         };
         if let Err(why) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT_BYTES) {
@@ -168,7 +196,16 @@ impl<S> axum_server::accept::Accept<TcpStream, S> for Acceptor {
         }
         let connection = Connection::default();
         let service = Extension(connection.clone()).layer(service);
-        std::future::ready(Ok((ClientStream::new(stream, self.clock.clone(), self.metrics.clone(), &connection, counted), service)))
+        std::future::ready(Ok((
+            ClientStream::new(
+                stream,
+                self.clock.clone(),
+                self.metrics.clone(),
+                &connection,
+                counted,
+            ),
+            service,
+        )))
     }
 }
 
@@ -204,10 +241,29 @@ impl Reset for TcpStream {
 }
 
 impl<S> ClientStream<S> {
-    fn new(stream: S, clock: Clock, metrics: Metrics, connection: &Connection, counted: Option<ConnectionPermit>) -> Self {
+    fn new(
+        stream: S,
+        clock: Clock,
+        metrics: Metrics,
+        connection: &Connection,
+        counted: Option<ConnectionPermit>,
+    ) -> Self {
         let aborted = Box::pin(connection.aborted.clone().cancelled_owned());
-        let (head_scanner, bare_line_feed) = (HeadScanner::default(), connection.bare_line_feed.clone());
-        Self { stream, clock, metrics, aborted, blocked_since: None, blocked: 0, taken: 0, slow_timer: None, head_scanner, bare_line_feed, _counted: counted }
+        let (head_scanner, bare_line_feed) =
+            (HeadScanner::default(), connection.bare_line_feed.clone());
+        Self {
+            stream,
+            clock,
+            metrics,
+            aborted,
+            blocked_since: None,
+            blocked: 0,
+            taken: 0,
+            slow_timer: None,
+            head_scanner,
+            bare_line_feed,
+            _counted: counted,
+        }
     }
 
     /// Records that the client has read `bytes`.
@@ -224,12 +280,24 @@ impl<S> ClientStream<S> {
 
     /// Called while the client reads nothing. Ready once the client was too slow for `SLOW_PERIOD` in total.
     fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let since = *self.blocked_since.get_or_insert_with(|| self.clock.monotonic());
-        let (clock, left) = (self.clock.clone(), millis(SLOW_PERIOD) - self.blocked - (self.clock.monotonic() - since));
+        let since = *self
+            .blocked_since
+            .get_or_insert_with(|| self.clock.monotonic());
+        let (clock, left) = (
+            self.clock.clone(),
+            millis(SLOW_PERIOD) - self.blocked - (self.clock.monotonic() - since),
+        );
         let wait = move || -> Pin<Box<dyn Future<Output = ()> + Send>> {
-            Box::pin(async move { clock.wait(Duration::from_millis(left.max(0).unsigned_abs())).await })
+            Box::pin(async move {
+                clock
+                    .wait(Duration::from_millis(left.max(0).unsigned_abs()))
+                    .await
+            })
         };
-        self.slow_timer.get_or_insert_with(wait).as_mut().poll(context)
+        self.slow_timer
+            .get_or_insert_with(wait)
+            .as_mut()
+            .poll(context)
     }
 }
 
@@ -239,10 +307,17 @@ impl<S: Reset> ClientStream<S> {
         self.stream.reset();
         // A completed future must not be polled again.
         self.aborted = Box::pin(cancelled());
-        Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, "the server closed the connection"))
+        Poll::Ready(io::Error::new(
+            io::ErrorKind::ConnectionAborted,
+            "the server closed the connection",
+        ))
     }
 
-    fn after_write(&mut self, context: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn after_write(
+        &mut self,
+        context: &mut Context<'_>,
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         match result {
             Poll::Ready(Ok(bytes)) => {
                 self.record_taken(bytes);
@@ -257,8 +332,13 @@ impl<S: Reset> ClientStream<S> {
                 self.stream.reset();
                 self.slow_timer = None;
                 self.metrics.slow_clients.inc();
-                tracing::info!("a client received less than 1 KiB per second for a minute and was disconnected");
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client read too slowly")))
+                tracing::info!(
+                    "a client received less than 1 KiB per second for a minute and was disconnected"
+                );
+                Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the client read too slowly",
+                )))
             }
         }
     }
@@ -272,14 +352,21 @@ fn cancelled() -> WaitForCancellationFutureOwned {
 }
 
 impl<S: AsyncRead + Reset + Unpin> AsyncRead for ClientStream<S> {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if let Poll::Ready(why) = this.poll_aborted(context) {
             return Poll::Ready(Err(why));
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(context, buffer);
-        if this.head_scanner.on_read(buffer.filled().get(before..).unwrap_or_default()) {
+        if this
+            .head_scanner
+            .on_read(buffer.filled().get(before..).unwrap_or_default())
+        {
             this.bare_line_feed.store(true, Ordering::Release);
         }
         read
@@ -287,7 +374,11 @@ impl<S: AsyncRead + Reset + Unpin> AsyncRead for ClientStream<S> {
 }
 
 impl<S: AsyncWrite + Reset + Unpin> AsyncWrite for ClientStream<S> {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write(context, bytes);
         if result.is_ready() {
@@ -296,11 +387,16 @@ impl<S: AsyncWrite + Reset + Unpin> AsyncWrite for ClientStream<S> {
         this.after_write(context, result)
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let result = Pin::new(&mut this.stream).poll_write_vectored(context, parts);
         if result.is_ready() {
-            this.head_scanner.on_write(parts.first().map(|part| &**part).unwrap_or_default());
+            this.head_scanner
+                .on_write(parts.first().map(|part| &**part).unwrap_or_default());
         }
         this.after_write(context, result)
     }
@@ -344,15 +440,26 @@ mod tests {
 
     /// A server that sends without end through a buffer of `kernel` bytes.
     fn pair(kernel: usize) -> Pair {
-        let (clock, metrics, connection) = (Clock::stopped_at(1_795_262_400_000), Metrics::new(), Connection::default());
+        let (clock, metrics, connection) = (
+            Clock::stopped_at(1_795_262_400_000),
+            Metrics::new(),
+            Connection::default(),
+        );
         let (server, client) = tokio::io::duplex(kernel);
-        let mut server = ClientStream::new(server, clock.clone(), metrics.clone(), &connection, None);
+        let mut server =
+            ClientStream::new(server, clock.clone(), metrics.clone(), &connection, None);
         let sends = tokio::spawn(async move {
             loop {
                 server.write_all(&[b'x'; 4_096]).await?;
             }
         });
-        Pair { clock, metrics, connection, client, sends }
+        Pair {
+            clock,
+            metrics,
+            connection,
+            client,
+            sends,
+        }
     }
 
     /// Lets the server continue until it has to wait.
@@ -373,7 +480,10 @@ mod tests {
             pair.clock.advance(1_000);
         }
         let ended = pair.sends.await.unwrap().unwrap_err();
-        assert_eq!((ended.kind(), pair.metrics.slow_clients.get()), (io::ErrorKind::TimedOut, 1));
+        assert_eq!(
+            (ended.kind(), pair.metrics.slow_clients.get()),
+            (io::ErrorKind::TimedOut, 1)
+        );
     }
 
     #[tokio::test]
@@ -396,7 +506,13 @@ mod tests {
     async fn a_server_that_has_nothing_to_send_does_not_blame_the_client() {
         let clock = Clock::stopped_at(1_795_262_400_000);
         let (server, mut client) = tokio::io::duplex(64);
-        let mut server = ClientStream::new(server, clock.clone(), Metrics::new(), &Connection::default(), None);
+        let mut server = ClientStream::new(
+            server,
+            clock.clone(),
+            Metrics::new(),
+            &Connection::default(),
+            None,
+        );
         for _ in 0..10 {
             let (sent, _) = tokio::join!(
                 async {
@@ -419,6 +535,9 @@ mod tests {
         let pair = pair(1_024);
         settle().await;
         pair.connection.abort();
-        assert_eq!(pair.sends.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        assert_eq!(
+            pair.sends.await.unwrap().unwrap_err().kind(),
+            io::ErrorKind::ConnectionAborted
+        );
     }
 }

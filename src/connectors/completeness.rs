@@ -29,7 +29,14 @@ pub enum Completeness {
 }
 
 impl Completeness {
-    pub const ALL: [Self; 6] = [Self::Verified, Self::Reread, Self::Counted, Self::Corrected, Self::Complete, Self::Short];
+    pub const ALL: [Self; 6] = [
+        Self::Verified,
+        Self::Reread,
+        Self::Counted,
+        Self::Corrected,
+        Self::Complete,
+        Self::Short,
+    ];
 
     pub fn word(self) -> &'static str {
         match self {
@@ -43,7 +50,9 @@ impl Completeness {
     }
 
     pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|completeness| completeness.word() == word)
+        Self::ALL
+            .into_iter()
+            .find(|completeness| completeness.word() == word)
     }
 
     /// `Some(true)` when completeness is proven, `Some(false)` when it is not, `None` when the vendor gives no total.
@@ -67,9 +76,14 @@ pub const SETTLED_AFTER_HOURS: i64 = 48;
 
 /// The last day of `zone` that is final at `now`.
 pub fn last_settled_day(now: Timestamp, zone: &TimeZone) -> Date {
-    let then = now.checked_sub(Span::new().hours(SETTLED_AFTER_HOURS)).unwrap_or(Timestamp::MIN);
+    let then = now
+        .checked_sub(Span::new().hours(SETTLED_AFTER_HOURS))
+        .unwrap_or(Timestamp::MIN);
     // At that moment its own day had not ended, so the day before is the last final one.
-    then.to_zoned(zone.clone()).date().yesterday().unwrap_or(Date::MIN)
+    then.to_zoned(zone.clone())
+        .date()
+        .yesterday()
+        .unwrap_or(Date::MIN)
 }
 
 #[cfg(test)]
@@ -80,12 +94,20 @@ mod tests {
 
     #[test]
     fn a_day_is_final_48_hours_after_its_end() {
-        let at = |text: &str, zone: &str| last_settled_day(text.parse().unwrap(), &TimeZone::get(zone).unwrap());
+        let at = |text: &str, zone: &str| {
+            last_settled_day(text.parse().unwrap(), &TimeZone::get(zone).unwrap())
+        };
         assert_eq!(at("2026-11-20T00:00:00Z", "UTC"), date(2026, 11, 17));
         assert_eq!(at("2026-11-19T23:59:59.999Z", "UTC"), date(2026, 11, 16));
         // 17 November ended at 23:00 UTC in Oslo, and at 08:00 UTC on the 18th in Los Angeles.
-        assert_eq!(at("2026-11-19T23:00:00Z", "Europe/Oslo"), date(2026, 11, 17));
-        assert_eq!(at("2026-11-20T07:59:59Z", "America/Los_Angeles"), date(2026, 11, 16));
+        assert_eq!(
+            at("2026-11-19T23:00:00Z", "Europe/Oslo"),
+            date(2026, 11, 17)
+        );
+        assert_eq!(
+            at("2026-11-20T07:59:59Z", "America/Los_Angeles"),
+            date(2026, 11, 16)
+        );
         // The 48 hours are elapsed time, not wall-clock time: 28 March had only 23 hours, so 27 March ended 48 hours before 23:00.
         assert_eq!(at("2027-03-29T22:59:00Z", "Europe/Oslo"), date(2027, 3, 26));
         assert_eq!(at("2027-03-29T23:00:00Z", "Europe/Oslo"), date(2027, 3, 27));
@@ -101,6 +123,16 @@ mod tests {
             assert_eq!(Completeness::Short.with(Some(one)), Completeness::Short);
         }
         let proven: Vec<_> = Completeness::ALL.map(Completeness::verified).into();
-        assert_eq!(proven, [Some(true), Some(true), Some(false), Some(false), None, Some(false)]);
+        assert_eq!(
+            proven,
+            [
+                Some(true),
+                Some(true),
+                Some(false),
+                Some(false),
+                None,
+                Some(false)
+            ]
+        );
     }
 }

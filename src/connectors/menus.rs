@@ -46,9 +46,15 @@ impl Menus {
     pub fn check(mut self, report: &Report) -> Result<Self, Vec<(String, String)>> {
         let mut wrong = Vec::new();
         // Equal requests are normalized to equal values, so that DataSets with the same request share one read.
-        self.include_pending = self.include_pending.filter(|on| *on || !report.takes(Menu::IncludePending));
-        self.agent_details = self.agent_details.filter(|on| *on || !report.takes(Menu::AgentDetails));
-        self.group_by = self.group_by.filter(|by| *by != GroupBy::Automatic || !report.takes(Menu::GroupBy));
+        self.include_pending = self
+            .include_pending
+            .filter(|on| *on || !report.takes(Menu::IncludePending));
+        self.agent_details = self
+            .agent_details
+            .filter(|on| *on || !report.takes(Menu::AgentDetails));
+        self.group_by = self
+            .group_by
+            .filter(|by| *by != GroupBy::Automatic || !report.takes(Menu::GroupBy));
         let is_set = [
             (Menu::StartDays, self.start_days.is_some()),
             (Menu::EndDays, self.end_days.is_some()),
@@ -62,38 +68,72 @@ impl Menus {
         ];
         for (menu, is_set) in is_set {
             if is_set && !report.takes(menu) {
-                wrong.push((menu.id().to_owned(), format!("{} does not support {}. Leave it out.", report.title, menu.label())));
+                wrong.push((
+                    menu.id().to_owned(),
+                    format!(
+                        "{} does not support {}. Leave it out.",
+                        report.title,
+                        menu.label()
+                    ),
+                ));
             }
             let required = report.menus.iter().any(|m| m.menu == menu && m.required);
             if required && !is_set && menu.kind() == "choice" {
-                wrong.push((menu.id().to_owned(), format!("{} requires a {}.", report.title, menu.label())));
+                wrong.push((
+                    menu.id().to_owned(),
+                    format!("{} requires a {}.", report.title, menu.label()),
+                ));
             }
         }
         if report.takes(Menu::StartDays) && wrong.is_empty() {
             let start = *self.start_days.get_or_insert(7);
             let end = *self.end_days.get_or_insert(1.min(start));
             if start > MAX_DAYS {
-                wrong.push(("start_days".to_owned(), format!("Start Days must be {MAX_DAYS} or less (10 years).")));
+                wrong.push((
+                    "start_days".to_owned(),
+                    format!("Start Days must be {MAX_DAYS} or less (10 years)."),
+                ));
             } else if end > start {
-                wrong.push(("end_days".to_owned(), format!("End Days must be {start} or less (Start Days is {start}).")));
+                wrong.push((
+                    "end_days".to_owned(),
+                    format!("End Days must be {start} or less (Start Days is {start})."),
+                ));
             }
         }
         if report.takes(Menu::Weekday) {
             self.weekday.get_or_insert(Weekday::Mon);
         }
-        for (name, text) in [("group", &self.group), ("login", &self.login), ("tag", &self.tag)] {
-            if text.as_ref().is_some_and(|t| t.is_empty() || t.len() > 320 || t.chars().any(char::is_control)) {
+        for (name, text) in [
+            ("group", &self.group),
+            ("login", &self.login),
+            ("tag", &self.tag),
+        ] {
+            if text
+                .as_ref()
+                .is_some_and(|t| t.is_empty() || t.len() > 320 || t.chars().any(char::is_control))
+            {
                 let typed = Menu::parse(name).is_some_and(|menu| report.is_free_text(menu));
-                let how = if typed { "Enter the exact value" } else { "Choose a value from the list" };
+                let how = if typed {
+                    "Enter the exact value"
+                } else {
+                    "Choose a value from the list"
+                };
                 wrong.push((name.to_owned(), format!("{how}, or leave it out for all.")));
             }
         }
-        if wrong.is_empty() { Ok(self) } else { Err(wrong) }
+        if wrong.is_empty() {
+            Ok(self)
+        } else {
+            Err(wrong)
+        }
     }
 
     /// The range of days that a run on `today` pulls; `None` for a report without days.
     pub fn range(&self, today: Date) -> Option<Window> {
         let back = |days: u32| today.saturating_sub(jiff::Span::new().days(i64::from(days)));
-        Some(Window { from: back(self.start_days?), to: back(self.end_days?) })
+        Some(Window {
+            from: back(self.start_days?),
+            to: back(self.end_days?),
+        })
     }
 }

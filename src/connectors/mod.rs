@@ -75,7 +75,9 @@ impl Connector {
     pub fn about(self) -> &'static str {
         match self {
             Connector::LiveChat => "Chats, messages, agents, groups and reports from LiveChat.",
-            Connector::LiveLeader => "Chats with their messages and operators from LiveLeader's data export.",
+            Connector::LiveLeader => {
+                "Chats with their messages and operators from LiveLeader's data export."
+            }
         }
     }
 
@@ -102,7 +104,11 @@ impl Connector {
 
     /// Whether the choices of this menu are read from the account.
     pub fn fills_menu(self, menu: Menu) -> bool {
-        menu.kind() == "choice" && self.reports().iter().any(|report| report.takes(menu) && !report.is_free_text(menu))
+        menu.kind() == "choice"
+            && self
+                .reports()
+                .iter()
+                .any(|report| report.takes(menu) && !report.is_free_text(menu))
     }
 
     /// The vendor's API URL, used unless the account has its own.
@@ -133,7 +139,11 @@ impl Connector {
 
     /// Whether one read of the vendor can serve several reports like this one.
     pub fn can_share_request(self, report: &Report) -> bool {
-        self.reports().iter().filter(|other| other.request == report.request).count() > 1
+        self.reports()
+            .iter()
+            .filter(|other| other.request == report.request)
+            .count()
+            > 1
     }
 
     pub fn parse(id: &str) -> Option<Self> {
@@ -150,7 +160,11 @@ pub struct Window {
 
 impl std::fmt::Display for Window {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.from == self.to { write!(f, "{}", self.from) } else { write!(f, "{} to {}", self.from, self.to) }
+        if self.from == self.to {
+            write!(f, "{}", self.from)
+        } else {
+            write!(f, "{} to {}", self.from, self.to)
+        }
     }
 }
 
@@ -223,10 +237,20 @@ pub enum PullEvent {
     /// report with `Report::parent`.
     EmptyParents { report: usize, parents: Vec<String> },
     /// The current position of the read.
-    Progress { window: Option<usize>, page: u64, pages: u64, read: u64, calls: u64 },
+    Progress {
+        window: Option<usize>,
+        page: u64,
+        pages: u64,
+        read: u64,
+        calls: u64,
+    },
     /// A window is complete for all reports of the request. `is_boundary`: no event of an unfinished window was sent so far, so a pull can
     /// resume after this one.
-    WindowDone { window: Option<usize>, counts: WindowCounts, is_boundary: bool },
+    WindowDone {
+        window: Option<usize>,
+        counts: WindowCounts,
+        is_boundary: bool,
+    },
 }
 
 /// The counters of a window. `read = kept + duplicates + left_out + rejected`, in records of the vendor. Pages that are read again add only
@@ -277,7 +301,9 @@ pub fn too_many_rejected(rejected: u64, of: u64) -> bool {
 /// Splits a range of days into windows: one day each up to 31 days, else one week each. An export always gets one day each and requests
 /// several at once. A report with one answer (list, periods), and an archive whose records have no day, gets the whole range as one window.
 pub fn windows(report: &Report, range: Option<Window>) -> Vec<Window> {
-    let Some(range) = range else { return Vec::new() };
+    let Some(range) = range else {
+        return Vec::new();
+    };
     let days = i64::from((range.to - range.from).get_days());
     let step = match report.shape {
         report::Shape::Export(_) => 1,
@@ -293,7 +319,9 @@ pub fn windows(report: &Report, range: Option<Window>) -> Vec<Window> {
     let mut windows = Vec::new();
     let mut from = range.from;
     while from <= range.to {
-        let to = from.saturating_add(jiff::Span::new().days(step - 1)).min(range.to);
+        let to = from
+            .saturating_add(jiff::Span::new().days(step - 1))
+            .min(range.to);
         windows.push(Window { from, to });
         let Ok(next) = to.tomorrow() else { break };
         from = next;
@@ -307,7 +335,9 @@ pub fn is_about_time_zones(vendor_message: &str) -> bool {
 }
 
 /// Boxed, so that all connectors return one type: the compiler cannot handle the nested future types of all readers.
-fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+fn boxed<'a, T>(
+    future: impl Future<Output = T> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
     Box::pin(future)
 }
 
@@ -329,7 +359,11 @@ pub async fn choices(source: &Source, menu: Menu) -> Result<Vec<Choice>, PullErr
 }
 
 /// Pulls a set of reports, window by window, into `out`. Ends early with `Cancelled` if the token fires or the receiver is dropped.
-pub async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sender<PullEvent>) -> Result<(), PullError> {
+pub async fn pull(
+    source: &Source,
+    request: &PullRequest,
+    out: &mpsc::Sender<PullEvent>,
+) -> Result<(), PullError> {
     match source.connector {
         Connector::LiveChat => livechat::pull(source, request, out).await,
         Connector::LiveLeader => liveleader::pull(source, request, out).await,
@@ -361,7 +395,14 @@ pub async fn sample(
     limit: usize,
 ) -> Result<Sample, PullError> {
     match source.connector {
-        Connector::LiveChat => boxed(livechat::sample(source, report, menus, zone, range, limit)).await,
-        Connector::LiveLeader => boxed(liveleader::sample(source, report, menus, zone, range, limit)).await,
+        Connector::LiveChat => {
+            boxed(livechat::sample(source, report, menus, zone, range, limit)).await
+        }
+        Connector::LiveLeader => {
+            boxed(liveleader::sample(
+                source, report, menus, zone, range, limit,
+            ))
+            .await
+        }
     }
 }

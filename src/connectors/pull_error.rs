@@ -87,7 +87,10 @@ pub struct ResponseLocation {
 impl Cause {
     /// Whether a firewall, a proxy or a sign-in page answered instead of the vendor.
     pub fn is_block(&self) -> bool {
-        matches!(self, Self::WebPage(_) | Self::Redirected(_) | Self::Denied(_) | Self::ProxyCredentials)
+        matches!(
+            self,
+            Self::WebPage(_) | Self::Redirected(_) | Self::Denied(_) | Self::ProxyCredentials
+        )
     }
 }
 
@@ -105,25 +108,45 @@ impl Cause {
     pub fn sentence(&self, vendor: &str) -> String {
         match self {
             Cause::NameNotFound => format!("Could not reach {vendor}: host not found."),
-            Cause::ConnectionRefused => format!("Could not reach {vendor}: the connection was refused."),
-            Cause::ConnectTimeout => format!("Could not reach {vendor}: no connection within 10 seconds."),
+            Cause::ConnectionRefused => {
+                format!("Could not reach {vendor}: the connection was refused.")
+            }
+            Cause::ConnectTimeout => {
+                format!("Could not reach {vendor}: no connection within 10 seconds.")
+            }
             Cause::FirstByteTimeout => format!("{vendor} did not answer within 60 seconds."),
             Cause::NoProgress => format!("{vendor} stopped sending data for 60 seconds."),
             Cause::TooSlow => format!("{vendor} took longer than 10 minutes to send an answer."),
-            Cause::BelowMinRate { received: 1, min } => format!("{vendor} sent 1 byte in one minute. At least {min} bytes are required."),
-            Cause::BelowMinRate { received, min } => format!("{vendor} sent {received} bytes in one minute. At least {min} bytes are required."),
+            Cause::BelowMinRate { received: 1, min } => {
+                format!("{vendor} sent 1 byte in one minute. At least {min} bytes are required.")
+            }
+            Cause::BelowMinRate { received, min } => format!(
+                "{vendor} sent {received} bytes in one minute. At least {min} bytes are required."
+            ),
             Cause::ConnectionCut => format!("The connection to {vendor} was lost."),
-            Cause::Certificate => format!("Could not reach {vendor}: its TLS certificate could not be verified."),
+            Cause::Certificate => {
+                format!("Could not reach {vendor}: its TLS certificate could not be verified.")
+            }
             Cause::Status(status) => format!("{vendor} returned error {status}."),
             Cause::Redirected(status) => {
-                format!("{vendor} returned a redirect (status {status}) instead of data. A firewall, a proxy or a sign-in page can cause this.")
+                format!(
+                    "{vendor} returned a redirect (status {status}) instead of data. A firewall, a proxy or a sign-in page can cause this."
+                )
             }
             Cause::WebPage(status) => {
-                format!("{vendor} returned a web page (status {status}) instead of data. A firewall, a proxy or a sign-in page can cause this.")
+                format!(
+                    "{vendor} returned a web page (status {status}) instead of data. A firewall, a proxy or a sign-in page can cause this."
+                )
             }
-            Cause::Denied(status) => format!("The request to {vendor} was denied (status {status}) without a reason. A firewall or a proxy can cause this."),
-            Cause::ProxyCredentials => format!("A proxy between this server and {vendor} requires credentials (status 407)."),
-            Cause::Unconfirmed(status) => format!("{vendor} rejected a request (status {status}), but a check did not confirm that the credentials are wrong."),
+            Cause::Denied(status) => format!(
+                "The request to {vendor} was denied (status {status}) without a reason. A firewall or a proxy can cause this."
+            ),
+            Cause::ProxyCredentials => format!(
+                "A proxy between this server and {vendor} requires credentials (status 407)."
+            ),
+            Cause::Unconfirmed(status) => format!(
+                "{vendor} rejected a request (status {status}), but a check did not confirm that the credentials are wrong."
+            ),
             Cause::NoData(status) => format!("{vendor} returned status {status} without data."),
         }
     }
@@ -135,32 +158,64 @@ impl PullError {
         match self {
             PullError::Unauthorized => format!("{vendor} rejected the credentials."),
             PullError::CredentialsStopped => {
-                format!("{vendor} rejected these credentials {MAX_AUTH_FAILURES} times in a row. Chatlake stopped using them.")
+                format!(
+                    "{vendor} rejected these credentials {MAX_AUTH_FAILURES} times in a row. Chatlake stopped using them."
+                )
             }
-            PullError::RateLimited { wait: Some(wait) } => format!("{vendor} limits calls and asked Chatlake to wait {} seconds.", wait.as_secs()),
-            PullError::RateLimited { wait: None } => format!("{vendor} limits calls and asked Chatlake to wait."),
+            PullError::RateLimited { wait: Some(wait) } => format!(
+                "{vendor} limits calls and asked Chatlake to wait {} seconds.",
+                wait.as_secs()
+            ),
+            PullError::RateLimited { wait: None } => {
+                format!("{vendor} limits calls and asked Chatlake to wait.")
+            }
             PullError::Unavailable(cause) => cause.sentence(vendor),
             // The request was not sent.
-            PullError::Refused { status: 0, vendor_message } => format!("Chatlake could not send the request to {vendor}: {vendor_message}."),
-            PullError::Refused { status, vendor_message } if vendor_message.is_empty() => format!("{vendor} refused the request (status {status})."),
-            PullError::Refused { status, vendor_message } => format!("{vendor} refused the request (status {status}): “{vendor_message}”."),
-            PullError::Malformed { at, why } if at.path.is_empty() => format!("{vendor} returned unreadable data: {why}."),
-            PullError::Malformed { at, why } => format!("{vendor} returned unreadable data ({at}): {why}."),
+            PullError::Refused {
+                status: 0,
+                vendor_message,
+            } => format!("Chatlake could not send the request to {vendor}: {vendor_message}."),
+            PullError::Refused {
+                status,
+                vendor_message,
+            } if vendor_message.is_empty() => {
+                format!("{vendor} refused the request (status {status}).")
+            }
+            PullError::Refused {
+                status,
+                vendor_message,
+            } => format!("{vendor} refused the request (status {status}): “{vendor_message}”."),
+            PullError::Malformed { at, why } if at.path.is_empty() => {
+                format!("{vendor} returned unreadable data: {why}.")
+            }
+            PullError::Malformed { at, why } => {
+                format!("{vendor} returned unreadable data ({at}): {why}.")
+            }
             PullError::Incomplete { window, have, of } if have < of => {
                 format!("{vendor} reported {of} rows for {window} but returned {have}.")
             }
             PullError::Incomplete { window, of, .. } => {
-                format!("The rows from {vendor} for {window} changed during the run. Chatlake could not confirm that all {of} arrived.")
+                format!(
+                    "The rows from {vendor} for {window} changed during the run. Chatlake could not confirm that all {of} arrived."
+                )
             }
             PullError::UnexpectedRecords { rejected, of } => {
                 let rows = if *of == 1 { "row" } else { "rows" };
-                format!("{rejected} of {of} {rows} from {vendor} were rejected: unexpected structure, or no value in the report's key.")
+                format!(
+                    "{rejected} of {of} {rows} from {vendor} were rejected: unexpected structure, or no value in the report's key."
+                )
             }
             PullError::NotAllowed(MissingAccess::Permission) => {
-                format!("{vendor} accepted the credentials, but the operator does not have the account permission.")
+                format!(
+                    "{vendor} accepted the credentials, but the operator does not have the account permission."
+                )
             }
-            PullError::NotAllowed(MissingAccess::Plan) => format!("{vendor} accepted the credentials, but the plan does not include data export."),
-            PullError::StorageFull => "The server's disk does not have enough space for the new rows.".to_owned(),
+            PullError::NotAllowed(MissingAccess::Plan) => format!(
+                "{vendor} accepted the credentials, but the plan does not include data export."
+            ),
+            PullError::StorageFull => {
+                "The server's disk does not have enough space for the new rows.".to_owned()
+            }
             PullError::AddressRefused { why } => why.clone(),
             PullError::Cancelled => "The request was cancelled.".to_owned(),
         }

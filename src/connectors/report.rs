@@ -53,9 +53,15 @@ pub enum Calls {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// One array: the whole answer, or the value of its field `under`.
-    List { under: Option<&'static str>, rows: RecordRows },
+    List {
+        under: Option<&'static str>,
+        rows: RecordRows,
+    },
     /// A paged archive with its records under `records` (for example `chats`), read window by window.
-    Archive { records: &'static str, rows: RecordRows },
+    Archive {
+        records: &'static str,
+        rows: RecordRows,
+    },
     /// An object keyed by period.
     Periods(PeriodRows),
     /// One object that becomes one row. All its fields, also nested ones, become columns.
@@ -79,7 +85,10 @@ pub enum RecordRows {
     Records,
     /// One row for each item of the record's list `list`, with the record's id, the item's position and the record's start (`start`,
     /// seconds since 1970).
-    Items { list: &'static str, start: &'static str },
+    Items {
+        list: &'static str,
+        start: &'static str,
+    },
 }
 
 /// What becomes a row of a period report.
@@ -129,8 +138,17 @@ impl MenuUse {
 }
 
 impl Menu {
-    pub const ALL: [Menu; 9] =
-        [Menu::StartDays, Menu::EndDays, Menu::Group, Menu::Login, Menu::Weekday, Menu::GroupBy, Menu::Tag, Menu::IncludePending, Menu::AgentDetails];
+    pub const ALL: [Menu; 9] = [
+        Menu::StartDays,
+        Menu::EndDays,
+        Menu::Group,
+        Menu::Login,
+        Menu::Weekday,
+        Menu::GroupBy,
+        Menu::Tag,
+        Menu::IncludePending,
+        Menu::AgentDetails,
+    ];
 
     pub fn id(self) -> &'static str {
         match self {
@@ -197,14 +215,21 @@ pub enum GroupBy {
 }
 
 impl GroupBy {
-    const OPTIONS: &[(&str, &str)] = &[("automatic", "Automatic"), ("hour", "Hour"), ("day", "Day"), ("month", "Month")];
+    const OPTIONS: &[(&str, &str)] = &[
+        ("automatic", "Automatic"),
+        ("hour", "Hour"),
+        ("day", "Day"),
+        ("month", "Month"),
+    ];
 
     pub fn word(self) -> &'static str {
         Self::OPTIONS[self as usize].0
     }
 
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Automatic, Self::Hour, Self::Day, Self::Month].into_iter().find(|by| by.word() == word)
+        [Self::Automatic, Self::Hour, Self::Day, Self::Month]
+            .into_iter()
+            .find(|by| by.word() == word)
     }
 }
 
@@ -222,15 +247,32 @@ pub enum Weekday {
 }
 
 impl Weekday {
-    const OPTIONS: &[(&str, &str)] =
-        &[("mon", "Monday"), ("tue", "Tuesday"), ("wed", "Wednesday"), ("thu", "Thursday"), ("fri", "Friday"), ("sat", "Saturday"), ("sun", "Sunday")];
+    const OPTIONS: &[(&str, &str)] = &[
+        ("mon", "Monday"),
+        ("tue", "Tuesday"),
+        ("wed", "Wednesday"),
+        ("thu", "Thursday"),
+        ("fri", "Friday"),
+        ("sat", "Saturday"),
+        ("sun", "Sunday"),
+    ];
 
     pub fn word(self) -> &'static str {
         Self::OPTIONS[self as usize].0
     }
 
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Mon, Self::Tue, Self::Wed, Self::Thu, Self::Fri, Self::Sat, Self::Sun].into_iter().find(|day| day.word() == word)
+        [
+            Self::Mon,
+            Self::Tue,
+            Self::Wed,
+            Self::Thu,
+            Self::Fri,
+            Self::Sat,
+            Self::Sun,
+        ]
+        .into_iter()
+        .find(|day| day.word() == word)
     }
 }
 
@@ -290,7 +332,10 @@ impl ColumnKind {
 
 /// The Arrow field of a column in every batch. Its metadata contains the kind and whether the report declares the column.
 pub fn arrow_field(name: &str, kind: ColumnKind, declared: bool) -> Field {
-    let metadata = HashMap::from([("kind".to_owned(), kind.word().to_owned()), ("declared".to_owned(), declared.to_string())]);
+    let metadata = HashMap::from([
+        ("kind".to_owned(), kind.word().to_owned()),
+        ("declared".to_owned(), declared.to_string()),
+    ]);
     Field::new(name, kind.arrow(), true).with_metadata(metadata)
 }
 
@@ -349,7 +394,12 @@ pub enum UpdateMode {
 }
 
 impl UpdateMode {
-    pub const ALL: [UpdateMode; 4] = [UpdateMode::Replace, UpdateMode::Append, UpdateMode::Merge, UpdateMode::Partition];
+    pub const ALL: [UpdateMode; 4] = [
+        UpdateMode::Replace,
+        UpdateMode::Append,
+        UpdateMode::Merge,
+        UpdateMode::Partition,
+    ];
 
     pub fn word(self) -> &'static str {
         match self {
@@ -384,9 +434,13 @@ impl Report {
     pub fn parent(&self) -> Option<&'static str> {
         let nested = matches!(
             self.shape,
-            Shape::List { rows: RecordRows::Items { .. }, .. }
-                | Shape::Archive { rows: RecordRows::Items { .. }, .. }
-                | Shape::Export(ExportRows::Messages | ExportRows::Operators)
+            Shape::List {
+                rows: RecordRows::Items { .. },
+                ..
+            } | Shape::Archive {
+                rows: RecordRows::Items { .. },
+                ..
+            } | Shape::Export(ExportRows::Messages | ExportRows::Operators)
         );
         self.key.first().copied().filter(|_| nested)
     }
@@ -394,7 +448,12 @@ impl Report {
     /// The vendor's noun for the records of this report, singular and plural. A row is one record or a part of one.
     pub fn records(&self) -> (&'static str, &'static str) {
         match (self.shape, self.request.path) {
-            (Shape::Archive { records: "tickets", .. }, _) => ("ticket", "tickets"),
+            (
+                Shape::Archive {
+                    records: "tickets", ..
+                },
+                _,
+            ) => ("ticket", "tickets"),
             (Shape::Archive { .. } | Shape::Export(_), _) => ("chat", "chats"),
             (Shape::Periods(_), _) => ("period", "periods"),
             (_, "/agents") => ("agent", "agents"),

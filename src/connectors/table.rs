@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
-    new_null_array,
+    ArrayBuilder, ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder,
+    RecordBatch, StringBuilder, TimestampMicrosecondBuilder, new_null_array,
 };
 use arrow::compute::concat;
 use arrow::datatypes::Schema;
@@ -61,7 +61,10 @@ impl TableBuilder {
     pub fn new(columns: &'static [Column]) -> Self {
         Self {
             columns,
-            declared: columns.iter().map(|column| ColumnBuilder::new(column.kind)).collect(),
+            declared: columns
+                .iter()
+                .map(|column| ColumnBuilder::new(column.kind))
+                .collect(),
             extras: Vec::new(),
             extra_at: HashMap::new(),
             more: None,
@@ -91,12 +94,20 @@ impl TableBuilder {
 
     /// Writes a row to all columns: `cells` for the declared columns, `extras` for undeclared fields and `misfits` for values that fit no
     /// cell, as JSON by name. A new column is null in the rows before.
-    pub fn write<N: AsRef<str>, J: AsRef<str>>(&mut self, cells: &[Cell<'_>], extras: &[(N, J)], misfits: &[(N, J)]) -> Result<(), ArrowError> {
+    pub fn write<N: AsRef<str>, J: AsRef<str>>(
+        &mut self,
+        cells: &[Cell<'_>],
+        extras: &[(N, J)],
+        misfits: &[(N, J)],
+    ) -> Result<(), ArrowError> {
         for (builder, cell) in self.declared.iter_mut().zip(cells) {
             self.bytes += builder.push(cell);
         }
         let mut more = Vec::new();
-        let mut misfits: Vec<(&str, &str)> = misfits.iter().map(|(name, json)| (name.as_ref(), json.as_ref())).collect();
+        let mut misfits: Vec<(&str, &str)> = misfits
+            .iter()
+            .map(|(name, json)| (name.as_ref(), json.as_ref()))
+            .collect();
         for (name, json) in extras {
             let (name, json) = (name.as_ref(), json.as_ref());
             match self.extra(name, json) {
@@ -112,14 +123,25 @@ impl TableBuilder {
             }
             let text = object(values);
             self.bytes += text.len();
-            column.get_or_insert_with(|| nulls(self.rows)).append_value(text);
+            column
+                .get_or_insert_with(|| nulls(self.rows))
+                .append_value(text);
         }
         self.rows += 1;
-        let rest = self.extras.iter_mut().map(|(_, builder)| builder).chain(&mut self.more).chain(&mut self.misfit);
+        let rest = self
+            .extras
+            .iter_mut()
+            .map(|(_, builder)| builder)
+            .chain(&mut self.more)
+            .chain(&mut self.misfit);
         for builder in rest.filter(|builder| builder.len() < self.rows) {
             builder.append_null();
         }
-        if self.rows >= MAX_ROWS || self.bytes >= MAX_BYTES { self.flush() } else { Ok(()) }
+        if self.rows >= MAX_ROWS || self.bytes >= MAX_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// Stores an undeclared field in its own column. Returns whether its text is complete, or `None` if there is no room for another
@@ -128,7 +150,10 @@ impl TableBuilder {
         let at = match self.extra_at.get(name) {
             Some(at) => *at,
             None => {
-                let fits = !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.starts_with('_') && self.columns.iter().all(|column| column.name != name);
+                let fits = !name.is_empty()
+                    && name.len() <= MAX_NAME_BYTES
+                    && !name.starts_with('_')
+                    && self.columns.iter().all(|column| column.name != name);
                 if !fits || self.extras.len() >= MAX_EXTRAS || name.chars().any(char::is_control) {
                     return None;
                 }
@@ -145,7 +170,11 @@ impl TableBuilder {
             builder.append_null();
             return Some(true);
         }
-        let text = if json.starts_with('"') { decoded(json) } else { None };
+        let text = if json.starts_with('"') {
+            decoded(json)
+        } else {
+            None
+        };
         let (text, whole) = text.unwrap_or((Cow::Borrowed(json), true));
         self.bytes += text.len();
         builder.append_value(text);
@@ -230,7 +259,9 @@ impl ColumnBuilder {
             ColumnKind::Number => ColumnBuilder::Number(Float64Builder::new()),
             ColumnKind::Boolean => ColumnBuilder::Boolean(BooleanBuilder::new()),
             ColumnKind::Date => ColumnBuilder::Date(Date32Builder::new()),
-            ColumnKind::Timestamp => ColumnBuilder::Timestamp(TimestampMicrosecondBuilder::new().with_data_type(kind.arrow())),
+            ColumnKind::Timestamp => ColumnBuilder::Timestamp(
+                TimestampMicrosecondBuilder::new().with_data_type(kind.arrow()),
+            ),
         }
     }
 
@@ -245,7 +276,9 @@ impl ColumnBuilder {
             (ColumnBuilder::Number(builder), Cell::Number(value)) => builder.append_value(*value),
             (ColumnBuilder::Boolean(builder), Cell::Boolean(value)) => builder.append_value(*value),
             (ColumnBuilder::Date(builder), Cell::Date(value)) => builder.append_value(*value),
-            (ColumnBuilder::Timestamp(builder), Cell::Timestamp(millis)) => builder.append_value(millis.saturating_mul(1_000)),
+            (ColumnBuilder::Timestamp(builder), Cell::Timestamp(millis)) => {
+                builder.append_value(millis.saturating_mul(1_000))
+            }
             (ColumnBuilder::Text(builder), _) => builder.append_null(),
             (ColumnBuilder::Integer(builder), _) => builder.append_null(),
             (ColumnBuilder::Number(builder), _) => builder.append_null(),
@@ -272,7 +305,12 @@ impl ColumnBuilder {
 pub(super) fn concat_batches(batches: &[RecordBatch]) -> Option<RecordBatch> {
     let schema = batches.last()?.schema();
     let columns = schema.fields().iter().map(|field| {
-        let of = |batch: &RecordBatch| batch.column_by_name(field.name()).cloned().unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()));
+        let of = |batch: &RecordBatch| {
+            batch
+                .column_by_name(field.name())
+                .cloned()
+                .unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()))
+        };
         let parts: Vec<ArrayRef> = batches.iter().map(of).collect();
         concat(&parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>()).ok()
     });

@@ -45,11 +45,25 @@ impl ColumnInfo {
             (_, DataType::Boolean) => ColumnKind::Boolean,
             (_, DataType::Date32) => ColumnKind::Date,
             // Older segments store timestamps in milliseconds.
-            (_, DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Millisecond, Some(_))) => ColumnKind::Timestamp,
-            (_, other) => return Err(Error::internal(format!("column {:?} has the type {other}, which no column kind has", field.name()))),
+            (_, DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Millisecond, Some(_))) => {
+                ColumnKind::Timestamp
+            }
+            (_, other) => {
+                return Err(Error::internal(format!(
+                    "column {:?} has the type {other}, which no column kind has",
+                    field.name()
+                )));
+            }
         };
-        let declared = field.metadata().get("declared").is_some_and(|word| word == "true");
-        Ok(Self { name: field.name().clone(), kind, declared })
+        let declared = field
+            .metadata()
+            .get("declared")
+            .is_some_and(|word| word == "true");
+        Ok(Self {
+            name: field.name().clone(),
+            kind,
+            declared,
+        })
     }
 
     /// Whether the column is one of `TAIL`.
@@ -60,17 +74,31 @@ impl ColumnInfo {
 
 /// The columns that a report declares, in its order.
 pub fn columns_of(report: &Report) -> Vec<ColumnInfo> {
-    report.columns.iter().map(|column| ColumnInfo { name: column.name.to_owned(), kind: column.kind, declared: true }).collect()
+    report
+        .columns
+        .iter()
+        .map(|column| ColumnInfo {
+            name: column.name.to_owned(),
+            kind: column.kind,
+            declared: true,
+        })
+        .collect()
 }
 
 /// The columns of a batch or file.
 pub fn from_schema(schema: &Schema) -> Result<Vec<ColumnInfo>> {
-    schema.fields().iter().map(|field| ColumnInfo::of(field)).collect()
+    schema
+        .fields()
+        .iter()
+        .map(|field| ColumnInfo::of(field))
+        .collect()
 }
 
 /// The Arrow schema of these columns.
 pub fn to_schema(columns: &[ColumnInfo]) -> SchemaRef {
-    Arc::new(Schema::new(columns.iter().map(ColumnInfo::field).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        columns.iter().map(ColumnInfo::field).collect::<Vec<_>>(),
+    ))
 }
 
 /// The union of several lists: declared columns first, then the others, both in order of first appearance, then those of `TAIL`. If
@@ -95,14 +123,26 @@ pub fn union<'a>(lists: impl IntoIterator<Item = &'a [ColumnInfo]>) -> Vec<Colum
 /// The columns of a new version: the declared ones, those of the pulled rows, and those of the previous version, which stay with
 /// empty cells. Columns of `TAIL` are only included if the pulled rows have them. Above `MAX_EXTRA_COLUMNS`, columns that the vendor
 /// no longer sends are dropped first.
-pub fn next_version(declared: &[ColumnInfo], pulled: &[ColumnInfo], before: &[ColumnInfo]) -> Vec<ColumnInfo> {
+pub fn next_version(
+    declared: &[ColumnInfo],
+    pulled: &[ColumnInfo],
+    before: &[ColumnInfo],
+) -> Vec<ColumnInfo> {
     let mut columns = union([declared, pulled]);
-    let room = MAX_EXTRA_COLUMNS.saturating_sub(columns.iter().filter(|column| !column.declared && !column.is_tail()).count());
+    let room = MAX_EXTRA_COLUMNS.saturating_sub(
+        columns
+            .iter()
+            .filter(|column| !column.declared && !column.is_tail())
+            .count(),
+    );
     let stays: Vec<ColumnInfo> = before
         .iter()
         .filter(|old| !old.is_tail() && !columns.iter().any(|column| column.name == old.name))
         .take(room)
-        .map(|old| ColumnInfo { declared: false, ..old.clone() })
+        .map(|old| ColumnInfo {
+            declared: false,
+            ..old.clone()
+        })
         .collect();
     columns = union([columns.as_slice(), stays.as_slice()]);
     columns
@@ -119,11 +159,18 @@ pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     for field in schema.fields() {
         arrays.push(match batch.column_by_name(field.name()) {
             Some(array) if array.data_type() == field.data_type() => array.clone(),
-            Some(array) => arrow::compute::cast(array, field.data_type()).map_err(Error::internal)?,
+            Some(array) => {
+                arrow::compute::cast(array, field.data_type()).map_err(Error::internal)?
+            }
             None => new_null_array(field.data_type(), rows),
         });
     }
-    RecordBatch::try_new_with_options(schema.clone(), arrays, &RecordBatchOptions::new().with_row_count(Some(rows))).map_err(Error::internal)
+    RecordBatch::try_new_with_options(
+        schema.clone(),
+        arrays,
+        &RecordBatchOptions::new().with_row_count(Some(rows)),
+    )
+    .map_err(Error::internal)
 }
 
 #[cfg(test)]
@@ -132,7 +179,11 @@ mod tests {
     use arrow::array::{Array, Int64Array, StringArray};
 
     fn column(name: &str, kind: ColumnKind, declared: bool) -> ColumnInfo {
-        ColumnInfo { name: name.to_owned(), kind, declared }
+        ColumnInfo {
+            name: name.to_owned(),
+            kind,
+            declared,
+        }
     }
 
     fn names(columns: &[ColumnInfo]) -> Vec<&str> {
@@ -149,15 +200,29 @@ mod tests {
             .collect();
         assert_eq!(from_schema(&to_schema(&columns)).unwrap(), columns);
         let text = serde_json::to_string(&columns).unwrap();
-        assert_eq!(serde_json::from_str::<Vec<ColumnInfo>>(&text).unwrap(), columns);
+        assert_eq!(
+            serde_json::from_str::<Vec<ColumnInfo>>(&text).unwrap(),
+            columns
+        );
     }
 
     #[test]
     fn a_union_has_declared_columns_first_and_what_did_not_fit_last() {
-        let one = [column("id", ColumnKind::Text, true), column("mood", ColumnKind::Json, false), column(MISFIT, ColumnKind::Json, false)];
-        let two = [column("id", ColumnKind::Text, true), column("rate", ColumnKind::Number, true), column(MORE, ColumnKind::Json, false)];
+        let one = [
+            column("id", ColumnKind::Text, true),
+            column("mood", ColumnKind::Json, false),
+            column(MISFIT, ColumnKind::Json, false),
+        ];
+        let two = [
+            column("id", ColumnKind::Text, true),
+            column("rate", ColumnKind::Number, true),
+            column(MORE, ColumnKind::Json, false),
+        ];
         let three = [column("age", ColumnKind::Json, false)];
-        assert_eq!(names(&union([&one[..], &two[..], &three[..]])), ["id", "rate", "mood", "age", MISFIT, MORE]);
+        assert_eq!(
+            names(&union([&one[..], &two[..], &three[..]])),
+            ["id", "rate", "mood", "age", MISFIT, MORE]
+        );
     }
 
     #[test]
@@ -169,12 +234,17 @@ mod tests {
             column("mood", ColumnKind::Json, false),
             column(MISFIT, ColumnKind::Json, false),
         ];
-        let pulled = [column("id", ColumnKind::Text, true), column("new", ColumnKind::Json, false)];
+        let pulled = [
+            column("id", ColumnKind::Text, true),
+            column("new", ColumnKind::Json, false),
+        ];
         let next = next_version(&declared, &pulled, &before);
         assert_eq!(names(&next), ["id", "new", "retired", "mood"]);
         assert!(!next[2].declared);
 
-        let many: Vec<_> = (0..MAX_EXTRA_COLUMNS - 1).map(|n| column(&format!("x{n}"), ColumnKind::Json, false)).collect();
+        let many: Vec<_> = (0..MAX_EXTRA_COLUMNS - 1)
+            .map(|n| column(&format!("x{n}"), ColumnKind::Json, false))
+            .collect();
         let next = next_version(&declared, &many, &before);
         assert_eq!(next.len(), 1 + MAX_EXTRA_COLUMNS);
         assert_eq!(next.last().unwrap().name, "retired");
@@ -183,11 +253,20 @@ mod tests {
     #[test]
     fn columns_are_found_by_name_and_missing_is_null() {
         let batch = RecordBatch::try_new(
-            to_schema(&[column("b", ColumnKind::Integer, true), column("gone", ColumnKind::Text, true)]),
-            vec![Arc::new(Int64Array::from(vec![1, 2])), Arc::new(StringArray::from(vec!["x", "y"]))],
+            to_schema(&[
+                column("b", ColumnKind::Integer, true),
+                column("gone", ColumnKind::Text, true),
+            ]),
+            vec![
+                Arc::new(Int64Array::from(vec![1, 2])),
+                Arc::new(StringArray::from(vec!["x", "y"])),
+            ],
         )
         .unwrap();
-        let wide = to_schema(&[column("a", ColumnKind::Text, true), column("b", ColumnKind::Integer, true)]);
+        let wide = to_schema(&[
+            column("a", ColumnKind::Text, true),
+            column("b", ColumnKind::Integer, true),
+        ]);
         let conformed = conform(&batch, &wide).unwrap();
         assert_eq!(conformed.column(0).null_count(), 2);
         assert_eq!(conformed.column(1).len(), 2);

@@ -39,14 +39,28 @@ const RETRY_IN: Duration = Duration::from_secs(30);
 pub fn etag(version: &Version, options: &CsvOptions) -> String {
     let mut hash = Sha256::new();
     // The number 2 is the revision of the CSV format: it must change when the same rows are written differently.
-    hash.update(format!("csv 2 {} {:?} {} {}", version.content(), options.columns, options.bom, options.guard));
-    let hex: String = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    hash.update(format!(
+        "csv 2 {} {:?} {} {}",
+        version.content(),
+        options.columns,
+        options.bom,
+        options.guard
+    ));
+    let hex: String = hash
+        .finalize()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("\"{hex}\"")
 }
 
 /// Whether an `If-None-Match` header names this tag. Proxies that compress mark tags as weak; the rows are the same.
 pub fn etag_matches(header: &str, etag: &str) -> bool {
-    header.split(',').map(str::trim).any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == etag)
+    header
+        .split(',')
+        .map(str::trim)
+        .any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == etag)
 }
 
 /// The downloads of a server. Cheap to clone.
@@ -87,7 +101,14 @@ pub struct CsvDownload {
 impl Downloads {
     /// Limits downloads to `per_person` and to `total` of all people; each limit is at least 1.
     pub fn new(clock: Clock, per_person: usize, total: usize) -> Self {
-        Self { clock, quota: Quota::new(per_person, total), per_person, total, pool: EncoderPool::default(), replaced_nul: Counter::default() }
+        Self {
+            clock,
+            quota: Quota::new(per_person, total),
+            per_person,
+            total,
+            pool: EncoderPool::default(),
+            replaced_nul: Counter::default(),
+        }
     }
 
     /// Waits for a slot. Errors: `too_many_downloads` (TooMany) if none becomes free within a minute.
@@ -101,14 +122,23 @@ impl Downloads {
 
     fn too_many(&self) -> Error {
         let (until, seconds) = (self.clock.now() + millis(RETRY_IN), SLOT_WAIT.as_secs());
-        let message =
-            format!("Nothing was downloaded. For {seconds} seconds, you had {} downloads in progress or the server had {}.", self.per_person, self.total);
-        Error::new(ErrorKind::TooMany { until }, TOO_MANY_DOWNLOADS, message).action("Wait until a download ends, then try again.")
+        let message = format!(
+            "Nothing was downloaded. For {seconds} seconds, you had {} downloads in progress or the server had {}.",
+            self.per_person, self.total
+        );
+        Error::new(ErrorKind::TooMany { until }, TOO_MANY_DOWNLOADS, message)
+            .action("Wait until a download ends, then try again.")
     }
 
     /// Prepares a version as CSV. Nothing is pinned while the download waits for its slot, so the version is looked up again
     /// afterwards. Must be called within a runtime.
-    pub async fn csv(&self, datasets: &Datasets, actor: &Actor, request: CsvRequest<'_>, connection: Connection) -> Result<CsvDownload> {
+    pub async fn csv(
+        &self,
+        datasets: &Datasets,
+        actor: &Actor,
+        request: CsvRequest<'_>,
+        connection: Connection,
+    ) -> Result<CsvDownload> {
         let (mut dataset, mut version) = find(datasets, actor, request.id, request.version).await?;
         let mut current_etag = etag(&version, &request.options);
         let mut slot = None;
@@ -129,17 +159,42 @@ impl Downloads {
             Some(slot) if !etag_matches(request.if_none_match, &current_etag) => {
                 datasets.segments.check(&version.segments).await?;
                 if request.options.guard {
-                    guarded_cells = export::guarded_cells::count(&datasets.segments, datasets.versions.pin(&version), request.options.columns.clone()).await?;
+                    guarded_cells = export::guarded_cells::count(
+                        &datasets.segments,
+                        datasets.versions.pin(&version),
+                        request.options.columns.clone(),
+                    )
+                    .await?;
                 }
-                let mut encoder = export::csv(&datasets.segments, datasets.versions.pin(&version), request.options)?;
+                let mut encoder = export::csv(
+                    &datasets.segments,
+                    datasets.versions.pin(&version),
+                    request.options,
+                )?;
                 encoder.replaced_nul = self.replaced_nul.clone();
                 let of = id.clone();
                 let on_error = move |why: &Error| tracing::error!(version = %of, cause = ?why.log_cause(), "a CSV download stopped early: {why}");
-                Some(self.body(slot, connection, encoder, on_error, still_allowed(datasets, actor, request.id)).boxed())
+                Some(
+                    self.body(
+                        slot,
+                        connection,
+                        encoder,
+                        on_error,
+                        still_allowed(datasets, actor, request.id),
+                    )
+                    .boxed(),
+                )
             }
             _ => None,
         };
-        Ok(CsvDownload { dataset, version: id, rows, guarded_cells, etag: current_etag, body })
+        Ok(CsvDownload {
+            dataset,
+            version: id,
+            rows,
+            guarded_cells,
+            etag: current_etag,
+            body,
+        })
     }
 
     /// Streams the output of `encoder`. Calls `is_still_allowed` at intervals; once it returns false, the stream ends with an error
@@ -168,31 +223,60 @@ impl Downloads {
 }
 
 /// Looks up the DataSet, if this person may see it, and the given version or the current one.
-pub async fn find(datasets: &Datasets, actor: &Actor, id: &DatasetId, version: Option<&str>) -> Result<(Dataset, Version)> {
+pub async fn find(
+    datasets: &Datasets,
+    actor: &Actor,
+    id: &DatasetId,
+    version: Option<&str>,
+) -> Result<(Dataset, Version)> {
     let dataset = datasets.get(actor, id).await?;
     let Some(text) = version else {
-        let none = || Error::conflict("no_data_yet", "This DataSet has no data yet.").action("Run it, or wait for its first run to succeed.");
-        return Ok((dataset, datasets.versions.current(id).await?.ok_or_else(none)?));
+        let none = || {
+            Error::conflict("no_data_yet", "This DataSet has no data yet.")
+                .action("Run it, or wait for its first run to succeed.")
+        };
+        return Ok((
+            dataset,
+            datasets.versions.current(id).await?.ok_or_else(none)?,
+        ));
     };
     let missing = || Error::not_found("version");
     let wanted = VersionId::parse(text).ok_or_else(missing)?;
-    let version = datasets.versions.get(&wanted).await?.filter(|version| version.dataset == *id).ok_or_else(missing)?;
+    let version = datasets
+        .versions
+        .get(&wanted)
+        .await?
+        .filter(|version| version.dataset == *id)
+        .ok_or_else(missing)?;
     Ok((dataset, version))
 }
 
 /// Whether this person is still authorized and may see the DataSet.
-fn still_allowed(datasets: &Datasets, actor: &Actor, id: &DatasetId) -> impl Fn() -> BoxFuture<'static, bool> + Send + use<> {
+fn still_allowed(
+    datasets: &Datasets,
+    actor: &Actor,
+    id: &DatasetId,
+) -> impl Fn() -> BoxFuture<'static, bool> + Send + use<> {
     let (datasets, actor, id) = (datasets.clone(), actor.clone(), id.clone());
     move || {
         let (datasets, actor, id) = (datasets.clone(), actor.clone(), id.clone());
-        async move { auth::is_still_authorized(&datasets.db, &datasets.clock, &actor).await && datasets.get(&actor, &id).await.is_ok() }.boxed()
+        async move {
+            auth::is_still_authorized(&datasets.db, &datasets.clock, &actor).await
+                && datasets.get(&actor, &id).await.is_ok()
+        }
+        .boxed()
     }
 }
 
 /// Forwards the stream while `is_still_allowed` returns true; then yields one error and closes the connection. The checks run in a
 /// separate task: a body is polled only while its client reads, so a check inside the body would occupy a database connection until
 /// the client reads again.
-fn while_allowed<S, F, A>(stream: S, clock: Clock, connection: Connection, is_still_allowed: F) -> impl Stream<Item = io::Result<Bytes>> + Send
+fn while_allowed<S, F, A>(
+    stream: S,
+    clock: Clock,
+    connection: Connection,
+    is_still_allowed: F,
+) -> impl Stream<Item = io::Result<Bytes>> + Send
 where
     S: Stream<Item = io::Result<Bytes>> + Send,
     F: Fn() -> A + Send + 'static,
@@ -241,7 +325,12 @@ mod tests {
         for (shared, is_still_allowed) in [(false, true), (true, false)] {
             let world = World::new().await;
             let (db, clock) = (world.db.clone(), world.clock.clone());
-            let datasets = Datasets { db, clock, segments: world.segments.clone(), versions: world.versions.clone() };
+            let datasets = Datasets {
+                db,
+                clock,
+                segments: world.segments.clone(),
+                versions: world.versions.clone(),
+            };
             let reader = Actor {
                 user: UserId::new(),
                 name: "Carl".to_owned(),
@@ -251,20 +340,38 @@ mod tests {
                 token: None,
                 session: None,
             };
-            let keeper = Actor { role: Role::Admin, ..reader.clone() };
+            let keeper = Actor {
+                role: Role::Admin,
+                ..reader.clone()
+            };
             datasets.share(&keeper, &world.dataset, true).await.unwrap();
-            let rows = futures_util::stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"id\r\n"))]).chain(futures_util::stream::pending());
+            let rows =
+                futures_util::stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"id\r\n"))])
+                    .chain(futures_util::stream::pending());
             let (seen_by, id) = (datasets.clone(), world.dataset.clone());
             let still_allowed = move || {
                 let (datasets, reader, id) = (seen_by.clone(), reader.clone(), id.clone());
                 async move { is_still_allowed && datasets.get(&reader, &id).await.is_ok() }
             };
-            let mut download = Box::pin(while_allowed(rows, world.clock.clone(), Connection::default(), still_allowed));
+            let mut download = Box::pin(while_allowed(
+                rows,
+                world.clock.clone(),
+                Connection::default(),
+                still_allowed,
+            ));
             assert_eq!(download.next().await.unwrap().unwrap(), "id\r\n");
-            datasets.share(&keeper, &world.dataset, shared).await.unwrap();
+            datasets
+                .share(&keeper, &world.dataset, shared)
+                .await
+                .unwrap();
             world.clock.advance(10_000);
-            let end = tokio::time::timeout(Duration::from_secs(10), download.next()).await.expect("it goes on");
-            assert!(end.unwrap().is_err(), "shared {shared}, let in {is_still_allowed}");
+            let end = tokio::time::timeout(Duration::from_secs(10), download.next())
+                .await
+                .expect("it goes on");
+            assert!(
+                end.unwrap().is_err(),
+                "shared {shared}, let in {is_still_allowed}"
+            );
             assert!(download.next().await.is_none());
         }
     }

@@ -11,7 +11,9 @@ impl Datasets {
     pub async fn duplicate(&self, actor: &Actor, id: &DatasetId) -> Result<DatasetId> {
         let original = self.get(actor, id).await?;
         if !actor.may_edit() {
-            return Err(Error::forbidden("Viewers cannot create DataSets. An admin can change your role."));
+            return Err(Error::forbidden(
+                "Viewers cannot create DataSets. An admin can change your role.",
+            ));
         }
         let name = copy_of(&original.name);
         let copy = DatasetId::new();

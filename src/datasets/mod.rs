@@ -150,10 +150,16 @@ impl DatasetName {
             return Err(Error::field("name", "Enter a name for the DataSet."));
         }
         if length > 200 {
-            return Err(Error::field("name", format!("Name must have 200 characters or fewer (now {length}).")));
+            return Err(Error::field(
+                "name",
+                format!("Name must have 200 characters or fewer (now {length})."),
+            ));
         }
         if !text.chars().all(crate::text::is_allowed_in_name) {
-            return Err(Error::field("name", "Name must be one line without control characters, invisible characters or text direction marks."));
+            return Err(Error::field(
+                "name",
+                "Name must be one line without control characters, invisible characters or text direction marks.",
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -168,10 +174,19 @@ impl DatasetDescription {
         let text = text.trim().replace("\r\n", "\n");
         let length = text.chars().count();
         if length > 2_000 {
-            return Err(Error::field("description", format!("Description must have 2,000 characters or fewer (now {length}).")));
+            return Err(Error::field(
+                "description",
+                format!("Description must have 2,000 characters or fewer (now {length})."),
+            ));
         }
-        if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
-            return Err(Error::field("description", "Description must not contain control characters."));
+        if text
+            .chars()
+            .any(|c| c.is_control() && c != '\n' && c != '\t')
+        {
+            return Err(Error::field(
+                "description",
+                "Description must not contain control characters.",
+            ));
         }
         Ok(Self(text))
     }
@@ -188,7 +203,10 @@ impl Dataset {
     /// Hides the account from people who may not see it. An account that is not shared is visible to its owner, to the owner of the
     /// DataSet and to admins.
     fn redacted_for(mut self, actor: &Actor) -> Self {
-        let is_known = actor.is_admin() || self.account_shared || self.owner_id == actor.user || self.account_owner_id.as_ref() == Some(&actor.user);
+        let is_known = actor.is_admin()
+            || self.account_shared
+            || self.owner_id == actor.user
+            || self.account_owner_id.as_ref() == Some(&actor.user);
         if self.account_id.is_some() && !is_known {
             self.account_is_private = true;
             self.hidden_name = self.account_name.replace(PRIVATE_ACCOUNT.to_owned());
@@ -232,11 +250,13 @@ impl Datasets {
 
     /// Like `list`, and also returns the ids of DataSets whose record cannot be read.
     pub async fn list_all(&self, actor: &Actor) -> Result<(Vec<Dataset>, Vec<String>)> {
-        let rows = sqlx::query(select_dataset!("WHERE ($1 = 1 OR d.owner_id = $2 OR d.shared = 1) ORDER BY LOWER(d.name), d.id"))
-            .bind(i64::from(actor.is_admin()))
-            .bind(&actor.user)
-            .fetch_all(self.db.read())
-            .await?;
+        let rows = sqlx::query(select_dataset!(
+            "WHERE ($1 = 1 OR d.owner_id = $2 OR d.shared = 1) ORDER BY LOWER(d.name), d.id"
+        ))
+        .bind(i64::from(actor.is_admin()))
+        .bind(&actor.user)
+        .fetch_all(self.db.read())
+        .await?;
         let (mut all, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in rows {
             match row::decode(&row) {
@@ -252,38 +272,62 @@ impl Datasets {
 
     /// One DataSet, if this person may see it.
     pub async fn get(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
-        let row: Option<DatasetRow> = sqlx::query_as(select_dataset!("WHERE d.id = $1 AND ($2 = 1 OR d.owner_id = $3 OR d.shared = 1)"))
-            .bind(id)
-            .bind(i64::from(actor.is_admin()))
-            .bind(&actor.user)
-            .fetch_optional(self.db.read())
-            .await?;
-        let dataset = row.map(Dataset::try_from).transpose()?.ok_or_else(|| Error::not_found("DataSet"))?;
+        let row: Option<DatasetRow> = sqlx::query_as(select_dataset!(
+            "WHERE d.id = $1 AND ($2 = 1 OR d.owner_id = $3 OR d.shared = 1)"
+        ))
+        .bind(id)
+        .bind(i64::from(actor.is_admin()))
+        .bind(&actor.user)
+        .fetch_optional(self.db.read())
+        .await?;
+        let dataset = row
+            .map(Dataset::try_from)
+            .transpose()?
+            .ok_or_else(|| Error::not_found("DataSet"))?;
         Ok(dataset.redacted_for(actor))
     }
 
     /// One DataSet, if this person may change it.
     pub async fn get_to_change(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.get(actor, id).await?;
-        if dataset.can_be_changed_by(actor) { Ok(dataset) } else { Err(Error::forbidden("Only the owner and admins can change this DataSet.")) }
+        if dataset.can_be_changed_by(actor) {
+            Ok(dataset)
+        } else {
+            Err(Error::forbidden(
+                "Only the owner and admins can change this DataSet.",
+            ))
+        }
     }
 
     /// One DataSet, if this person may start and stop its runs.
     pub async fn get_to_run(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.get(actor, id).await?;
-        if dataset.can_be_run_by(actor) { Ok(dataset) } else { Err(Error::forbidden("Only the owner and admins can run this DataSet.")) }
+        if dataset.can_be_run_by(actor) {
+            Ok(dataset)
+        } else {
+            Err(Error::forbidden(
+                "Only the owner and admins can run this DataSet.",
+            ))
+        }
     }
 
     /// One DataSet without a permission check, for the puller.
     pub async fn for_run(&self, id: &DatasetId) -> Result<Dataset> {
-        let row: Option<DatasetRow> = sqlx::query_as(select_dataset!("WHERE d.id = $1")).bind(id).fetch_optional(self.db.read()).await?;
-        row.map(Dataset::try_from).transpose()?.ok_or_else(|| Error::not_found("DataSet"))
+        let row: Option<DatasetRow> = sqlx::query_as(select_dataset!("WHERE d.id = $1"))
+            .bind(id)
+            .fetch_optional(self.db.read())
+            .await?;
+        row.map(Dataset::try_from)
+            .transpose()?
+            .ok_or_else(|| Error::not_found("DataSet"))
     }
 
     /// Creates a DataSet of this person. The caller has checked the permission to use the account.
     pub async fn create(&self, actor: &Actor, settings: &DatasetSettings) -> Result<DatasetId> {
         if !actor.may_edit() {
-            return Err(Error::forbidden("Viewers cannot create DataSets. An admin can change your role."));
+            return Err(Error::forbidden(
+                "Viewers cannot create DataSets. An admin can change your role.",
+            ));
         }
         let id = DatasetId::new();
         let now = self.clock.now();
@@ -315,7 +359,12 @@ impl Datasets {
 
     /// Changes a DataSet's settings. The rows stay until the next run. A DataSet whose report changes from Chats to another one is
     /// unpublished.
-    pub async fn configure(&self, actor: &Actor, id: &DatasetId, settings: &DatasetSettings) -> Result<()> {
+    pub async fn configure(
+        &self,
+        actor: &Actor,
+        id: &DatasetId,
+        settings: &DatasetSettings,
+    ) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         sqlx::query(
@@ -350,16 +399,24 @@ impl Datasets {
     }
 
     /// Changes the name and description of a DataSet.
-    pub async fn rename(&self, actor: &Actor, id: &DatasetId, name: &DatasetName, description: &DatasetDescription) -> Result<()> {
+    pub async fn rename(
+        &self,
+        actor: &Actor,
+        id: &DatasetId,
+        name: &DatasetName,
+        description: &DatasetDescription,
+    ) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
-        sqlx::query("UPDATE datasets SET name = $1, description = $2, updated_at = $3 WHERE id = $4")
-            .bind(name.as_str())
-            .bind(description.as_str())
-            .bind(self.clock.now())
-            .bind(id)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "UPDATE datasets SET name = $1, description = $2, updated_at = $3 WHERE id = $4",
+        )
+        .bind(name.as_str())
+        .bind(description.as_str())
+        .bind(self.clock.now())
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -397,7 +454,11 @@ impl Datasets {
 
     /// When the next schedule fires; `None` if no DataSet has a schedule.
     pub async fn next_scheduled(&self) -> Result<Option<Millis>> {
-        Ok(sqlx::query_scalar("SELECT MIN(next_run_at) FROM datasets WHERE next_run_at IS NOT NULL").fetch_one(self.db.read()).await?)
+        Ok(sqlx::query_scalar(
+            "SELECT MIN(next_run_at) FROM datasets WHERE next_run_at IS NOT NULL",
+        )
+        .fetch_one(self.db.read())
+        .await?)
     }
 
     /// Counts what deleting the DataSet would delete.
@@ -410,7 +471,11 @@ impl Datasets {
         .bind(id)
         .fetch_one(self.db.read())
         .await?;
-        Ok(DatasetContents { rows, versions, bytes })
+        Ok(DatasetContents {
+            rows,
+            versions,
+            bytes,
+        })
     }
 
     /// Deletes a DataSet with its runs and versions. A running pull loses its lease; the sweep deletes the files later.
@@ -418,8 +483,14 @@ impl Datasets {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         self.versions.drop_all(&mut tx, id).await?;
-        sqlx::query("DELETE FROM dataset_columns WHERE dataset_id = $1").bind(id).execute(&mut *tx).await?;
-        sqlx::query("DELETE FROM datasets WHERE id = $1").bind(id).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM dataset_columns WHERE dataset_id = $1")
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("DELETE FROM datasets WHERE id = $1")
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await?;
         Ok(())
     }

@@ -67,7 +67,13 @@ pub enum OnEmpty {
 }
 
 impl OnEmpty {
-    pub const ALL: [OnEmpty; 5] = [OnEmpty::Usual, OnEmpty::Keep, OnEmpty::Check, OnEmpty::Empty, OnEmpty::Fail];
+    pub const ALL: [OnEmpty; 5] = [
+        OnEmpty::Usual,
+        OnEmpty::Keep,
+        OnEmpty::Check,
+        OnEmpty::Empty,
+        OnEmpty::Fail,
+    ];
 
     pub fn word(self) -> &'static str {
         match self {
@@ -141,7 +147,8 @@ pub struct ReportSetup<'a> {
 impl ReportSetup<'_> {
     /// Whether a day can be pulled without the others: the days of a run are the days of the records.
     pub fn supports_single_days(&self) -> bool {
-        self.report.takes(Menu::StartDays) && matches!(self.report.shape, Shape::Archive { .. } | Shape::Export(_))
+        self.report.takes(Menu::StartDays)
+            && matches!(self.report.shape, Shape::Archive { .. } | Shape::Export(_))
     }
 
     fn is_by_month(&self) -> bool {
@@ -151,7 +158,9 @@ impl ReportSetup<'_> {
     /// What happens when a run pulls no rows.
     pub fn on_empty(&self, chosen: OnEmpty) -> OnEmpty {
         match chosen {
-            OnEmpty::Usual if self.mode == UpdateMode::Replace && !self.report.is_snapshot() => OnEmpty::Keep,
+            OnEmpty::Usual if self.mode == UpdateMode::Replace && !self.report.is_snapshot() => {
+                OnEmpty::Keep
+            }
             OnEmpty::Usual => OnEmpty::Check,
             chosen => chosen,
         }
@@ -163,53 +172,92 @@ impl ReportSetup<'_> {
     }
 
     pub fn takes_look_back(&self) -> bool {
-        matches!(self.mode, UpdateMode::Merge | UpdateMode::Partition) && self.supports_single_days()
+        matches!(self.mode, UpdateMode::Merge | UpdateMode::Partition)
+            && self.supports_single_days()
     }
 }
 
 impl DatasetOptions {
     /// The key columns.
     pub fn key_of<'a>(&'a self, report: &'static Report) -> Vec<&'a str> {
-        if self.key.is_empty() { report.key.to_vec() } else { self.key.iter().map(String::as_str).collect() }
+        if self.key.is_empty() {
+            report.key.to_vec()
+        } else {
+            self.key.iter().map(String::as_str).collect()
+        }
     }
 
     /// Validates the options. Returns field and message for each invalid one. `existing`: the columns that the DataSet has in
     /// addition to the declared ones.
-    pub fn check(mut self, setup: &ReportSetup<'_>, existing: &[ColumnInfo]) -> std::result::Result<Self, Vec<(String, String)>> {
+    pub fn check(
+        mut self,
+        setup: &ReportSetup<'_>,
+        existing: &[ColumnInfo],
+    ) -> std::result::Result<Self, Vec<(String, String)>> {
         let ReportSetup { report, mode, .. } = *setup;
         let mut wrong = Vec::new();
-        if self.key.iter().map(String::as_str).eq(report.key.iter().copied()) {
+        if self
+            .key
+            .iter()
+            .map(String::as_str)
+            .eq(report.key.iter().copied())
+        {
             self.key.clear();
         }
         if let Some(why) = self.wrong_key(report, existing) {
             wrong.push(("key".to_owned(), why));
         } else if mode == UpdateMode::Merge && self.key_of(report).is_empty() {
-            let why = format!("Merge needs a key, and {} has none. Enter the columns that identify a row.", report.title);
+            let why = format!(
+                "Merge needs a key, and {} has none. Enter the columns that identify a row.",
+                report.title
+            );
             wrong.push(("key".to_owned(), why));
         }
         if mode == UpdateMode::Partition && report.day.is_none() {
-            let why = format!("Partition needs a day on every row, and the rows of {} have none. Choose Merge or Replace.", report.title);
+            let why = format!(
+                "Partition needs a day on every row, and the rows of {} have none. Choose Merge or Replace.",
+                report.title
+            );
             wrong.push(("update_mode".to_owned(), why));
         } else if mode == UpdateMode::Partition && setup.is_by_month() {
             let why = "Partition replaces days, and these rows are months. Choose Merge, or another Group by.";
             wrong.push(("update_mode".to_owned(), why.to_owned()));
         }
         if self.look_back > MAX_DAYS {
-            wrong.push(("look_back".to_owned(), format!("Days to pull again must be {MAX_DAYS} or less (10 years).")));
+            wrong.push((
+                "look_back".to_owned(),
+                format!("Days to pull again must be {MAX_DAYS} or less (10 years)."),
+            ));
         } else if self.look_back > 0 && !setup.takes_look_back() {
             let why = if matches!(mode, UpdateMode::Merge | UpdateMode::Partition) {
-                format!("{} always pulls the whole date range. Set Days to pull again to 0.", report.title)
+                format!(
+                    "{} always pulls the whole date range. Set Days to pull again to 0.",
+                    report.title
+                )
             } else {
-                format!("{} does not use Days to pull again. Set it to 0, or choose Merge or Partition.", mode.title())
+                format!(
+                    "{} does not use Days to pull again. Set it to 0, or choose Merge or Partition.",
+                    mode.title()
+                )
             };
             wrong.push(("look_back".to_owned(), why));
         }
         if self.hold_drop > 99 {
-            wrong.push(("hold_drop".to_owned(), "The percentage must be from 0 to 99. 0 turns this safeguard off.".to_owned()));
+            wrong.push((
+                "hold_drop".to_owned(),
+                "The percentage must be from 0 to 99. 0 turns this safeguard off.".to_owned(),
+            ));
         } else if self.hold_drop > 0 && mode == UpdateMode::Append {
-            wrong.push(("hold_drop".to_owned(), "Append never drops rows. Set this safeguard to 0.".to_owned()));
+            wrong.push((
+                "hold_drop".to_owned(),
+                "Append never drops rows. Set this safeguard to 0.".to_owned(),
+            ));
         }
-        if wrong.is_empty() { Ok(self) } else { Err(wrong) }
+        if wrong.is_empty() {
+            Ok(self)
+        } else {
+            Err(wrong)
+        }
     }
 
     fn wrong_key(&self, report: &Report, existing: &[ColumnInfo]) -> Option<String> {
@@ -217,9 +265,13 @@ impl DatasetOptions {
             return Some(format!("A key has at most {MAX_KEY_COLUMNS} columns."));
         }
         for (at, name) in self.key.iter().enumerate() {
-            let is_there = report.column(name).is_some() || existing.iter().any(|column| column.name == *name);
+            let is_there =
+                report.column(name).is_some() || existing.iter().any(|column| column.name == *name);
             if name.is_empty() || name.starts_with('_') || !is_there {
-                return Some(format!("{} has no column “{name}”. Enter the names of existing columns.", report.title));
+                return Some(format!(
+                    "{} has no column “{name}”. Enter the names of existing columns.",
+                    report.title
+                ));
             }
             if self.key[..at].contains(name) {
                 return Some(format!("The column “{name}” is entered twice."));
@@ -230,9 +282,16 @@ impl DatasetOptions {
 
     /// Warnings about allowed options with effects that people may not expect.
     pub fn warnings(&self, setup: &ReportSetup<'_>) -> Vec<String> {
-        let ReportSetup { report, mode, menus } = *setup;
+        let ReportSetup {
+            report,
+            mode,
+            menus,
+        } = *setup;
         let mut warnings = Vec::new();
-        let days = menus.start_days.zip(menus.end_days).map(|(start, end)| start.saturating_sub(end) + 1);
+        let days = menus
+            .start_days
+            .zip(menus.end_days)
+            .map(|(start, end)| start.saturating_sub(end) + 1);
         match mode {
             UpdateMode::Append => match days {
                 Some(1) => warnings.push("A second run on the same day adds that day again, so its rows appear twice.".to_owned()),
@@ -273,7 +332,12 @@ pub(super) fn options_json(options: &DatasetOptions) -> Result<String> {
 
 impl Datasets {
     /// Changes only the options, which must be validated.
-    pub async fn set_options(&self, actor: &Actor, id: &DatasetId, options: &DatasetOptions) -> Result<()> {
+    pub async fn set_options(
+        &self,
+        actor: &Actor,
+        id: &DatasetId,
+        options: &DatasetOptions,
+    ) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         sqlx::query("UPDATE datasets SET options = $1, updated_at = $2 WHERE id = $3")
@@ -293,66 +357,180 @@ mod tests {
     use crate::connectors::Connector;
 
     fn setup<'a>(report: &str, mode: UpdateMode, menus: &'a Menus) -> ReportSetup<'a> {
-        ReportSetup { report: Connector::LiveChat.report(report).unwrap(), mode, menus }
+        ReportSetup {
+            report: Connector::LiveChat.report(report).unwrap(),
+            mode,
+            menus,
+        }
     }
 
     #[test]
     fn every_choice_that_does_not_fit_is_told_beside_its_field() {
-        let menus = Menus { start_days: Some(7), end_days: Some(1), ..Menus::default() };
-        let months = Menus { group_by: Some(GroupBy::Month), ..menus.clone() };
+        let menus = Menus {
+            start_days: Some(7),
+            end_days: Some(1),
+            ..Menus::default()
+        };
+        let months = Menus {
+            group_by: Some(GroupBy::Month),
+            ..menus.clone()
+        };
         let with = |change: fn(&mut DatasetOptions)| {
             let mut options = DatasetOptions::default();
             change(&mut options);
             options
         };
         let fields = |options: DatasetOptions, setup: &ReportSetup<'_>| -> Vec<String> {
-            options.check(setup, &[]).err().unwrap_or_default().into_iter().map(|(field, _)| field).collect()
+            options
+                .check(setup, &[])
+                .err()
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(field, _)| field)
+                .collect()
         };
         use UpdateMode::{Append, Merge, Partition, Replace};
         for mode in UpdateMode::ALL {
-            assert!(fields(DatasetOptions::default(), &setup("chat", mode, &menus)).is_empty(), "{mode:?}");
+            assert!(
+                fields(DatasetOptions::default(), &setup("chat", mode, &menus)).is_empty(),
+                "{mode:?}"
+            );
         }
         for (options, setup, field) in [
-            (DatasetOptions::default(), setup("agents", Partition, &menus), "update_mode"),
-            (DatasetOptions::default(), setup("chat_report", Partition, &months), "update_mode"),
-            (with(|o| o.key = vec!["nobody".to_owned()]), setup("chat", Merge, &menus), "key"),
-            (with(|o| o.key = vec!["_batch_id".to_owned()]), setup("chat", Merge, &menus), "key"),
-            (with(|o| o.key = vec!["id".to_owned(), "rate".to_owned(), "id".to_owned()]), setup("chat", Merge, &menus), "key"),
-            (with(|o| o.look_back = 2), setup("chat", Replace, &menus), "look_back"),
-            (with(|o| o.look_back = 2), setup("chat", Append, &menus), "look_back"),
-            (with(|o| o.look_back = 2), setup("agents", Merge, &menus), "look_back"),
-            (with(|o| o.look_back = 2), setup("chat_report", Merge, &menus), "look_back"),
-            (with(|o| o.look_back = 4_000), setup("chat", Merge, &menus), "look_back"),
-            (with(|o| o.hold_drop = 100), setup("chat", Replace, &menus), "hold_drop"),
-            (with(|o| o.hold_drop = 50), setup("chat", Append, &menus), "hold_drop"),
+            (
+                DatasetOptions::default(),
+                setup("agents", Partition, &menus),
+                "update_mode",
+            ),
+            (
+                DatasetOptions::default(),
+                setup("chat_report", Partition, &months),
+                "update_mode",
+            ),
+            (
+                with(|o| o.key = vec!["nobody".to_owned()]),
+                setup("chat", Merge, &menus),
+                "key",
+            ),
+            (
+                with(|o| o.key = vec!["_batch_id".to_owned()]),
+                setup("chat", Merge, &menus),
+                "key",
+            ),
+            (
+                with(|o| o.key = vec!["id".to_owned(), "rate".to_owned(), "id".to_owned()]),
+                setup("chat", Merge, &menus),
+                "key",
+            ),
+            (
+                with(|o| o.look_back = 2),
+                setup("chat", Replace, &menus),
+                "look_back",
+            ),
+            (
+                with(|o| o.look_back = 2),
+                setup("chat", Append, &menus),
+                "look_back",
+            ),
+            (
+                with(|o| o.look_back = 2),
+                setup("agents", Merge, &menus),
+                "look_back",
+            ),
+            (
+                with(|o| o.look_back = 2),
+                setup("chat_report", Merge, &menus),
+                "look_back",
+            ),
+            (
+                with(|o| o.look_back = 4_000),
+                setup("chat", Merge, &menus),
+                "look_back",
+            ),
+            (
+                with(|o| o.hold_drop = 100),
+                setup("chat", Replace, &menus),
+                "hold_drop",
+            ),
+            (
+                with(|o| o.hold_drop = 50),
+                setup("chat", Append, &menus),
+                "hold_drop",
+            ),
         ] {
-            assert_eq!(fields(options.clone(), &setup), [field], "{options:?} {:?}", setup.mode);
+            assert_eq!(
+                fields(options.clone(), &setup),
+                [field],
+                "{options:?} {:?}",
+                setup.mode
+            );
         }
-        let own = with(|o| o.key = vec!["id".to_owned()]).check(&setup("chat", Merge, &menus), &[]).unwrap();
-        assert!(own.key.is_empty(), "the report's own key is not a chosen one");
+        let own = with(|o| o.key = vec!["id".to_owned()])
+            .check(&setup("chat", Merge, &menus), &[])
+            .unwrap();
+        assert!(
+            own.key.is_empty(),
+            "the report's own key is not a chosen one"
+        );
     }
 
     #[test]
     fn what_does_not_fit_well_is_told_and_what_does_is_not() {
-        let week = Menus { start_days: Some(7), end_days: Some(1), ..Menus::default() };
-        let (day, none) = (Menus { start_days: Some(1), ..week.clone() }, Menus::default());
-        let told = |options: &DatasetOptions, report: &str, mode, menus: &Menus| options.warnings(&setup(report, mode, menus)).join(" ");
+        let week = Menus {
+            start_days: Some(7),
+            end_days: Some(1),
+            ..Menus::default()
+        };
+        let (day, none) = (
+            Menus {
+                start_days: Some(1),
+                ..week.clone()
+            },
+            Menus::default(),
+        );
+        let told = |options: &DatasetOptions, report: &str, mode, menus: &Menus| {
+            options.warnings(&setup(report, mode, menus)).join(" ")
+        };
         let own = DatasetOptions::default();
         assert!(told(&own, "chat", UpdateMode::Append, &week).contains("Every run pulls 7 days"));
-        assert!(told(&own, "chat", UpdateMode::Append, &day).contains("second run on the same day"));
+        assert!(
+            told(&own, "chat", UpdateMode::Append, &day).contains("second run on the same day")
+        );
         assert!(told(&own, "agents", UpdateMode::Append, &none).contains("snapshot"));
-        assert!(told(&own, "dashboard_report", UpdateMode::Merge, &none).contains("as with Append"));
-        let chosen = DatasetOptions { key: vec!["text".to_owned()], ..DatasetOptions::default() };
+        assert!(
+            told(&own, "dashboard_report", UpdateMode::Merge, &none).contains("as with Append")
+        );
+        let chosen = DatasetOptions {
+            key: vec!["text".to_owned()],
+            ..DatasetOptions::default()
+        };
         assert!(told(&chosen, "chat_messages", UpdateMode::Merge, &week).contains("chat_id"));
-        for mode in [UpdateMode::Replace, UpdateMode::Merge, UpdateMode::Partition] {
+        for mode in [
+            UpdateMode::Replace,
+            UpdateMode::Merge,
+            UpdateMode::Partition,
+        ] {
             assert_eq!(told(&own, "chat", mode, &week), "", "{mode:?}");
         }
     }
 
     #[test]
     fn what_is_stored_without_options_has_the_usual_ones() {
-        assert_eq!(serde_json::from_str::<DatasetOptions>("{}").unwrap(), DatasetOptions::default());
-        let text = serde_json::to_string(&DatasetOptions { look_back: 3, on_added: SchemaRule::Stop, ..DatasetOptions::default() }).unwrap();
-        assert_eq!(serde_json::from_str::<DatasetOptions>(&text).unwrap().on_added, SchemaRule::Stop);
+        assert_eq!(
+            serde_json::from_str::<DatasetOptions>("{}").unwrap(),
+            DatasetOptions::default()
+        );
+        let text = serde_json::to_string(&DatasetOptions {
+            look_back: 3,
+            on_added: SchemaRule::Stop,
+            ..DatasetOptions::default()
+        })
+        .unwrap();
+        assert_eq!(
+            serde_json::from_str::<DatasetOptions>(&text)
+                .unwrap()
+                .on_added,
+            SchemaRule::Stop
+        );
     }
 }

@@ -39,10 +39,18 @@ mod tests {
 
     #[test]
     fn only_modes_that_keep_old_rows_take_days_alone() {
-        assert_eq!(PartialPull::of(UpdateMode::Replace), PartialPull::Unsupported);
+        assert_eq!(
+            PartialPull::of(UpdateMode::Replace),
+            PartialPull::Unsupported
+        );
         assert_eq!(
             ["append", "merge", "partition", "of another time"].map(PartialPull::of_word),
-            [PartialPull::Appends, PartialPull::Replaces, PartialPull::Replaces, PartialPull::Unsupported]
+            [
+                PartialPull::Appends,
+                PartialPull::Replaces,
+                PartialPull::Replaces,
+                PartialPull::Unsupported
+            ]
         );
     }
 }

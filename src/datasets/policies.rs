@@ -95,8 +95,13 @@ pub enum NotificationKind {
 }
 
 impl NotificationKind {
-    pub const ALL: [NotificationKind; 5] =
-        [NotificationKind::Failure, NotificationKind::Recovery, NotificationKind::Late, NotificationKind::Stopped, NotificationKind::Sunset];
+    pub const ALL: [NotificationKind; 5] = [
+        NotificationKind::Failure,
+        NotificationKind::Recovery,
+        NotificationKind::Late,
+        NotificationKind::Stopped,
+        NotificationKind::Sunset,
+    ];
 
     pub fn word(self) -> &'static str {
         match self {
@@ -125,18 +130,37 @@ impl StopReason {
 
 impl RetryPolicy {
     /// The retry policy of a new DataSet.
-    pub const DEFAULT: RetryPolicy = RetryPolicy { minutes: 15, max_retries: 3 };
-    pub const NEVER: RetryPolicy = RetryPolicy { minutes: 15, max_retries: 0 };
+    pub const DEFAULT: RetryPolicy = RetryPolicy {
+        minutes: 15,
+        max_retries: 3,
+    };
+    pub const NEVER: RetryPolicy = RetryPolicy {
+        minutes: 15,
+        max_retries: 0,
+    };
 
     pub fn new(minutes: i64, max_retries: i64) -> Result<Self> {
         let mut wrong = Vec::new();
         if !RETRY_MINUTES.contains(&minutes) {
-            wrong.push(("retry_every".to_owned(), "The time between retries must be from 1 minute to 7 days.".to_owned()));
+            wrong.push((
+                "retry_every".to_owned(),
+                "The time between retries must be from 1 minute to 7 days.".to_owned(),
+            ));
         }
         if !(1..=MAX_RETRIES).contains(&max_retries) {
-            wrong.push(("retry_most".to_owned(), format!("Enter a number of retries from 1 to {MAX_RETRIES}.")));
+            wrong.push((
+                "retry_most".to_owned(),
+                format!("Enter a number of retries from 1 to {MAX_RETRIES}."),
+            ));
         }
-        if wrong.is_empty() { Ok(Self { minutes, max_retries }) } else { Err(Error::fields(wrong)) }
+        if wrong.is_empty() {
+            Ok(Self {
+                minutes,
+                max_retries,
+            })
+        } else {
+            Err(Error::fields(wrong))
+        }
     }
 
     pub fn minutes(self) -> i64 {
@@ -153,7 +177,11 @@ impl RetryPolicy {
         if self.max_retries == 0 {
             return "no retry".to_owned();
         }
-        let times = if self.max_retries == 1 { "once".to_owned() } else { format!("at most {} times", self.max_retries) };
+        let times = if self.max_retries == 1 {
+            "once".to_owned()
+        } else {
+            format!("at most {} times", self.max_retries)
+        };
         match self.minutes {
             1 => format!("retry every minute, {times}"),
             60 => format!("retry every hour, {times}"),
@@ -165,51 +193,106 @@ impl RetryPolicy {
 
 impl NotificationSettings {
     /// Validates addresses, webhook ids, event kinds and the number of failures.
-    pub fn new(emails: Option<Vec<String>>, webhooks: Vec<String>, on: Vec<NotificationKind>, after: i64) -> Result<Self> {
+    pub fn new(
+        emails: Option<Vec<String>>,
+        webhooks: Vec<String>,
+        on: Vec<NotificationKind>,
+        after: i64,
+    ) -> Result<Self> {
         let mut wrong = Vec::new();
         let mut addresses: Vec<String> = Vec::new();
-        for text in emails.iter().flatten().map(|text| text.trim()).filter(|text| !text.is_empty()) {
+        for text in emails
+            .iter()
+            .flatten()
+            .map(|text| text.trim())
+            .filter(|text| !text.is_empty())
+        {
             match parse_email(text) {
-                Some(address) if addresses.iter().any(|known| known.eq_ignore_ascii_case(&address)) => {}
+                Some(address)
+                    if addresses
+                        .iter()
+                        .any(|known| known.eq_ignore_ascii_case(&address)) => {}
                 Some(address) => addresses.push(address),
-                None => wrong.push(("emails".to_owned(), format!("“{}” is not an email address.", text.chars().take(100).collect::<String>()))),
+                None => wrong.push((
+                    "emails".to_owned(),
+                    format!(
+                        "“{}” is not an email address.",
+                        text.chars().take(100).collect::<String>()
+                    ),
+                )),
             }
         }
         if addresses.len() > MAX_EMAILS {
-            wrong.push(("emails".to_owned(), format!("Enter at most {MAX_EMAILS} email addresses.")));
+            wrong.push((
+                "emails".to_owned(),
+                format!("Enter at most {MAX_EMAILS} email addresses."),
+            ));
         }
-        let mut ids: Vec<String> = webhooks.iter().filter_map(|id| WebhookId::parse(id)).map(|id| id.to_string()).collect();
+        let mut ids: Vec<String> = webhooks
+            .iter()
+            .filter_map(|id| WebhookId::parse(id))
+            .map(|id| id.to_string())
+            .collect();
         if ids.len() != webhooks.len() || ids.len() > MAX_WEBHOOKS_PER_DATASET {
-            wrong.push(("webhooks".to_owned(), "Choose webhooks from the list in Settings › Notifications.".to_owned()));
+            wrong.push((
+                "webhooks".to_owned(),
+                "Choose webhooks from the list in Settings › Notifications.".to_owned(),
+            ));
         }
         ids.sort();
         ids.dedup();
         if !(1..=MAX_FAILURES_IN_A_ROW).contains(&after) {
-            wrong.push(("after".to_owned(), format!("Enter a number of failed runs from 1 to {MAX_FAILURES_IN_A_ROW}.")));
+            wrong.push((
+                "after".to_owned(),
+                format!("Enter a number of failed runs from 1 to {MAX_FAILURES_IN_A_ROW}."),
+            ));
         }
         let mut on = on;
         on.sort();
         on.dedup();
-        if wrong.is_empty() { Ok(Self { emails: emails.map(|_| addresses), webhooks: ids, on, after }) } else { Err(Error::fields(wrong)) }
+        if wrong.is_empty() {
+            Ok(Self {
+                emails: emails.map(|_| addresses),
+                webhooks: ids,
+                on,
+                after,
+            })
+        } else {
+            Err(Error::fields(wrong))
+        }
     }
 }
 
 /// Parses an email address; `None` if it is invalid.
 pub fn parse_email(text: &str) -> Option<String> {
-    let is_plain = text.len() <= 254 && text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_control());
-    is_plain.then(|| text.parse::<Address>().ok()).flatten().map(|address| address.to_string())
+    let is_plain =
+        text.len() <= 254 && text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_control());
+    is_plain
+        .then(|| text.parse::<Address>().ok())
+        .flatten()
+        .map(|address| address.to_string())
 }
 
 impl DatasetPolicies {
     pub fn retry(&self) -> RetryPolicy {
-        RetryPolicy { minutes: self.retry_minutes, max_retries: self.max_retries }
+        RetryPolicy {
+            minutes: self.retry_minutes,
+            max_retries: self.max_retries,
+        }
     }
 
     pub fn notification_settings(&self) -> NotificationSettings {
         NotificationSettings {
-            emails: self.notify_emails.as_deref().map(|list| serde_json::from_str(list).unwrap_or_default()),
+            emails: self
+                .notify_emails
+                .as_deref()
+                .map(|list| serde_json::from_str(list).unwrap_or_default()),
             webhooks: serde_json::from_str(&self.notify_webhooks).unwrap_or_default(),
-            on: self.notify_on.split_whitespace().filter_map(NotificationKind::parse).collect(),
+            on: self
+                .notify_on
+                .split_whitespace()
+                .filter_map(NotificationKind::parse)
+                .collect(),
             after: self.notify_after,
         }
     }
@@ -221,7 +304,9 @@ impl DatasetPolicies {
             "unshared" => StopReason::Unshared,
             _ => StopReason::Credentials,
         };
-        self.stopped_at.filter(|_| !scheduled).map(|at| StoppedSchedule { at, reason })
+        self.stopped_at
+            .filter(|_| !scheduled)
+            .map(|at| StoppedSchedule { at, reason })
     }
 }
 
@@ -236,7 +321,10 @@ impl Dataset {
 /// Validates the hours within which new data is expected.
 pub fn check_expected_hours(hours: Option<i64>) -> Result<Option<i64>> {
     match hours {
-        Some(hours) if !(1..=MAX_EXPECTED_HOURS).contains(&hours) => Err(Error::field("expected_hours", "Enter 1 to 87,840 hours, or leave empty.")),
+        Some(hours) if !(1..=MAX_EXPECTED_HOURS).contains(&hours) => Err(Error::field(
+            "expected_hours",
+            "Enter 1 to 87,840 hours, or leave empty.",
+        )),
         hours => Ok(hours),
     }
 }
@@ -244,13 +332,29 @@ pub fn check_expected_hours(hours: Option<i64>) -> Result<Option<i64>> {
 impl Datasets {
     /// Counts the DataSets that notify through this webhook.
     pub async fn count_using_webhook(&self, webhook: &WebhookId) -> Result<i64> {
-        let all: Vec<String> = sqlx::query_scalar("SELECT notify_webhooks FROM datasets WHERE notify_webhooks <> '[]'").fetch_all(self.db.read()).await?;
-        let uses_webhook = |stored: &String| serde_json::from_str::<Vec<String>>(stored).is_ok_and(|ids| ids.iter().any(|id| id == webhook.as_str()));
-        Ok(i64::try_from(all.iter().filter(|stored| uses_webhook(stored)).count()).unwrap_or(i64::MAX))
+        let all: Vec<String> = sqlx::query_scalar(
+            "SELECT notify_webhooks FROM datasets WHERE notify_webhooks <> '[]'",
+        )
+        .fetch_all(self.db.read())
+        .await?;
+        let uses_webhook = |stored: &String| {
+            serde_json::from_str::<Vec<String>>(stored)
+                .is_ok_and(|ids| ids.iter().any(|id| id == webhook.as_str()))
+        };
+        Ok(
+            i64::try_from(all.iter().filter(|stored| uses_webhook(stored)).count())
+                .unwrap_or(i64::MAX),
+        )
     }
 
     /// Sets the retry policy and the expected hours. Cancels a pending retry that the new policy does not allow.
-    pub async fn set_retry_policy(&self, actor: &Actor, id: &DatasetId, retry: RetryPolicy, expected_hours: Option<i64>) -> Result<()> {
+    pub async fn set_retry_policy(
+        &self,
+        actor: &Actor,
+        id: &DatasetId,
+        retry: RetryPolicy,
+        expected_hours: Option<i64>,
+    ) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         sqlx::query(
@@ -268,7 +372,12 @@ impl Datasets {
 
     /// Sets who is notified of which events. Only an admin can use more than `MAX_EXTERNAL_ADDRESSES` addresses of people who are not
     /// on this server, over all DataSets of the owner.
-    pub async fn set_notifications(&self, actor: &Actor, id: &DatasetId, notify: &NotificationSettings) -> Result<()> {
+    pub async fn set_notifications(
+        &self,
+        actor: &Actor,
+        id: &DatasetId,
+        notify: &NotificationSettings,
+    ) -> Result<()> {
         let dataset = self.get_to_change(actor, id).await?;
         let text = |list: &[String]| serde_json::to_string(list).map_err(Error::internal);
         let mut tx = self.db.write().await?;
@@ -294,19 +403,43 @@ impl Datasets {
             sqlx::query_as("SELECT id, COALESCE(last_success_at, created_at), CASE WHEN late_since IS NULL THEN 0 ELSE 1 END FROM datasets ORDER BY id")
                 .fetch_all(self.db.read())
                 .await?;
-        Ok(rows.into_iter().map(|(id, at, late)| (id, at, late != 0)).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(id, at, late)| (id, at, late != 0))
+            .collect())
     }
 }
 
 /// Enforces `MAX_EXTERNAL_ADDRESSES` for an owner. Addresses that any DataSet of the owner already uses are allowed.
-async fn check_external_addresses(tx: &mut Transaction<'static, Sqlite>, owner: &UserId, notify: &NotificationSettings) -> Result<()> {
-    let people: Vec<String> = sqlx::query_scalar("SELECT email FROM users").fetch_all(&mut **tx).await?;
-    let chosen: Vec<String> =
-        sqlx::query_scalar("SELECT notify_emails FROM datasets WHERE owner_id = $1 AND notify_emails IS NOT NULL").bind(owner).fetch_all(&mut **tx).await?;
-    let lists = chosen.iter().filter_map(|list| serde_json::from_str::<Vec<String>>(list).ok()).flatten();
+async fn check_external_addresses(
+    tx: &mut Transaction<'static, Sqlite>,
+    owner: &UserId,
+    notify: &NotificationSettings,
+) -> Result<()> {
+    let people: Vec<String> = sqlx::query_scalar("SELECT email FROM users")
+        .fetch_all(&mut **tx)
+        .await?;
+    let chosen: Vec<String> = sqlx::query_scalar(
+        "SELECT notify_emails FROM datasets WHERE owner_id = $1 AND notify_emails IS NOT NULL",
+    )
+    .bind(owner)
+    .fetch_all(&mut **tx)
+    .await?;
+    let lists = chosen
+        .iter()
+        .filter_map(|list| serde_json::from_str::<Vec<String>>(list).ok())
+        .flatten();
     let is_external = |email: &String| !people.contains(email);
-    let known: BTreeSet<String> = lists.map(|email| email.to_lowercase()).filter(is_external).collect();
-    let wanted = notify.emails.iter().flatten().map(|email| email.to_lowercase()).filter(is_external);
+    let known: BTreeSet<String> = lists
+        .map(|email| email.to_lowercase())
+        .filter(is_external)
+        .collect();
+    let wanted = notify
+        .emails
+        .iter()
+        .flatten()
+        .map(|email| email.to_lowercase())
+        .filter(is_external);
     let new = wanted.filter(|email| !known.contains(email)).count();
     if new == 0 || known.len() + new <= MAX_EXTERNAL_ADDRESSES {
         return Ok(());
@@ -339,11 +472,20 @@ mod tests {
 
     #[test]
     fn a_retry_is_within_reason_and_told_in_words() {
-        assert_eq!(RetryPolicy::DEFAULT.in_words(), "retry every 15 minutes, at most 3 times");
-        assert_eq!(RetryPolicy::new(120, 1).unwrap().in_words(), "retry every 2 hours, once");
+        assert_eq!(
+            RetryPolicy::DEFAULT.in_words(),
+            "retry every 15 minutes, at most 3 times"
+        );
+        assert_eq!(
+            RetryPolicy::new(120, 1).unwrap().in_words(),
+            "retry every 2 hours, once"
+        );
         assert_eq!(RetryPolicy::NEVER.in_words(), "no retry");
         for (minutes, max_retries) in [(0, 3), (-1, 3), (10_081, 3), (15, 0), (15, 21)] {
-            assert!(RetryPolicy::new(minutes, max_retries).is_err(), "{minutes} {max_retries}");
+            assert!(
+                RetryPolicy::new(minutes, max_retries).is_err(),
+                "{minutes} {max_retries}"
+            );
         }
     }
 
@@ -357,9 +499,25 @@ mod tests {
                 1,
             )
         };
-        assert_eq!(notify(&["a@b.test", " A@b.test ", ""]).unwrap().emails.unwrap(), ["a@b.test"]);
-        assert_eq!(notify(&[]).unwrap().on, [NotificationKind::Failure, NotificationKind::Late]);
-        for odd in ["nobody", "a@b.test\r\nBcc: c@d.test", "a@b@c", "<a@b.test>", "a b@c.test", &format!("{}@b.test", "x".repeat(300))] {
+        assert_eq!(
+            notify(&["a@b.test", " A@b.test ", ""])
+                .unwrap()
+                .emails
+                .unwrap(),
+            ["a@b.test"]
+        );
+        assert_eq!(
+            notify(&[]).unwrap().on,
+            [NotificationKind::Failure, NotificationKind::Late]
+        );
+        for odd in [
+            "nobody",
+            "a@b.test\r\nBcc: c@d.test",
+            "a@b@c",
+            "<a@b.test>",
+            "a b@c.test",
+            &format!("{}@b.test", "x".repeat(300)),
+        ] {
             assert!(notify(&[odd]).is_err(), "{odd}");
         }
         assert!(NotificationSettings::new(None, vec!["hook_1".to_owned()], Vec::new(), 1).is_err());

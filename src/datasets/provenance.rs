@@ -43,7 +43,8 @@ impl Provenance {
     /// The previous columns without filled cells in this run that were filled too rarely before to be expected.
     pub fn rare(&self, pulled: &PulledColumns<'_>) -> Vec<ColumnInfo> {
         let is_rare = |column: &&ColumnInfo| {
-            let share = f64::from(self.filled.get(&column.name).copied().unwrap_or(1_000_000)) / 1e6;
+            let share =
+                f64::from(self.filled.get(&column.name).copied().unwrap_or(1_000_000)) / 1e6;
             let gone = pulled.columns.iter().all(|other| other.name != column.name);
             gone && !column.declared && (1.0 - share).powf(pulled.rows as f64) >= MAX_CHANCE
         };
@@ -51,17 +52,35 @@ impl Provenance {
     }
 
     /// The columns and their shares of filled cells that the next run is compared with. A run without rows changes neither.
-    pub fn for_next_run(before: Option<&Provenance>, pulled: &PulledColumns<'_>) -> (Vec<ColumnInfo>, BTreeMap<String, u32>) {
+    pub fn for_next_run(
+        before: Option<&Provenance>,
+        pulled: &PulledColumns<'_>,
+    ) -> (Vec<ColumnInfo>, BTreeMap<String, u32>) {
         if pulled.rows == 0 {
-            return before.map_or_else(Default::default, |before| (before.columns.clone(), before.filled.clone()));
+            return before.map_or_else(Default::default, |before| {
+                (before.columns.clone(), before.filled.clone())
+            });
         }
         let rare = before.map_or_else(Vec::new, |before| before.rare(pulled));
         let share = |column: &ColumnInfo| {
             let cells = pulled.filled.get(&column.name).copied().unwrap_or(0);
-            (column.name.clone(), u32::try_from(u128::from(cells) * 1_000_000 / u128::from(pulled.rows)).unwrap_or(1_000_000))
+            (
+                column.name.clone(),
+                u32::try_from(u128::from(cells) * 1_000_000 / u128::from(pulled.rows))
+                    .unwrap_or(1_000_000),
+            )
         };
-        let mut filled: BTreeMap<String, u32> = pulled.columns.iter().filter(|column| !column.declared).map(share).collect();
-        filled.extend(rare.iter().filter_map(|column| Some((column.name.clone(), *before?.filled.get(&column.name)?))));
+        let mut filled: BTreeMap<String, u32> = pulled
+            .columns
+            .iter()
+            .filter(|column| !column.declared)
+            .map(share)
+            .collect();
+        filled.extend(
+            rare.iter().filter_map(|column| {
+                Some((column.name.clone(), *before?.filled.get(&column.name)?))
+            }),
+        );
         (columns::union([pulled.columns, &rare]), filled)
     }
 }
@@ -71,26 +90,40 @@ impl Dataset {
     pub fn request_key(&self) -> String {
         let account = self.account_id.as_ref().map_or("none", |id| id.as_str());
         let menus = serde_json::to_string(&self.menus).unwrap_or_default();
-        format!("{account} {} {} {menus}", self.report.request.path, self.time_zone)
+        format!(
+            "{account} {} {} {menus}",
+            self.report.request.path, self.time_zone
+        )
     }
 
     /// Identifies what a run reads from the vendor. Runs with equal keys share one pull.
     pub fn source_key(&self) -> String {
-        let reads = if self.options.second_read || !self.setup().takes_second_read() { "" } else { " read once" };
+        let reads = if self.options.second_read || !self.setup().takes_second_read() {
+            ""
+        } else {
+            " read once"
+        };
         let request = format!("{}{reads}", self.request_key());
-        self.incremental_start().map_or(request.clone(), |day| format!("{request} from {day}, at least {}", self.options.look_back))
+        self.incremental_start().map_or(request.clone(), |day| {
+            format!("{request} from {day}, at least {}", self.options.look_back)
+        })
     }
 
     /// The report and settings that its options must fit.
     pub fn setup(&self) -> ReportSetup<'_> {
-        ReportSetup { report: self.report, mode: self.update_mode, menus: &self.menus }
+        ReportSetup {
+            report: self.report,
+            mode: self.update_mode,
+            menus: &self.menus,
+        }
     }
 
     /// The first day of an incremental run; `None` when all days must be pulled. The current version must hold the same report
     /// and request.
     fn incremental_start(&self) -> Option<Date> {
         let provenance = self.current.as_ref()?.provenance.as_ref()?;
-        let holds = provenance.report == self.report.id && provenance.request_key == self.request_key();
+        let holds =
+            provenance.report == self.report.id && provenance.request_key == self.request_key();
         let wanted = self.options.look_back > 0 && self.setup().takes_look_back();
         let next = provenance.to.filter(|_| holds && wanted)?.tomorrow().ok()?;
         Some(next.saturating_sub(days(self.options.look_back)))
@@ -100,9 +133,16 @@ impl Dataset {
     /// missing day, covers at least that many days, and never starts before Start Days.
     pub fn range(&self, today: Date) -> Option<Window> {
         let full_range = self.menus.range(today)?;
-        let Some(from) = self.incremental_start() else { return Some(full_range) };
-        let last = full_range.to.saturating_sub(days(self.options.look_back.saturating_sub(1)));
-        Some(Window { from: from.min(last).max(full_range.from), to: full_range.to })
+        let Some(from) = self.incremental_start() else {
+            return Some(full_range);
+        };
+        let last = full_range
+            .to
+            .saturating_sub(days(self.options.look_back.saturating_sub(1)));
+        Some(Window {
+            from: from.min(last).max(full_range.from),
+            to: full_range.to,
+        })
     }
 
     /// Whether new rows can be merged with this version: it has rows of the same report, or none are known.

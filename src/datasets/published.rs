@@ -19,13 +19,26 @@ pub fn is_publishable(connector: Connector, report: &Report) -> bool {
 
 /// An error when a DataSet of this report cannot be published.
 pub fn require_publishable(connector: Connector, report: &Report) -> Result<()> {
-    if is_publishable(connector, report) { Ok(()) } else { Err(Error::field("published", "Only a DataSet of the LiveLeader report Chats can be published.")) }
+    if is_publishable(connector, report) {
+        Ok(())
+    } else {
+        Err(Error::field(
+            "published",
+            "Only a DataSet of the LiveLeader report Chats can be published.",
+        ))
+    }
 }
 
 /// An error if this person may not publish and unpublish.
 pub fn require_publisher(actor: &Actor) -> Result<()> {
     let allowed = actor.is_admin() && actor.may_edit();
-    if allowed { Ok(()) } else { Err(Error::forbidden("Only admins can publish a DataSet to the LiveLeader API or unpublish it.")) }
+    if allowed {
+        Ok(())
+    } else {
+        Err(Error::forbidden(
+            "Only admins can publish a DataSet to the LiveLeader API or unpublish it.",
+        ))
+    }
 }
 
 impl Dataset {
@@ -52,25 +65,42 @@ impl Datasets {
             .bind(id)
             .execute(&mut *tx)
             .await?;
-        let action = if published { "dataset.publish" } else { "dataset.unpublish" };
-        audit::record(&mut tx, &self.clock, AuditEvent::done(Some(by), action, id.as_str())).await?;
+        let action = if published {
+            "dataset.publish"
+        } else {
+            "dataset.unpublish"
+        };
+        audit::record(
+            &mut tx,
+            &self.clock,
+            AuditEvent::done(Some(by), action, id.as_str()),
+        )
+        .await?;
         Ok(tx.commit().await?)
     }
 
     /// Whether any DataSet is published.
     pub async fn any_published(&self) -> Result<bool> {
-        let one: Option<i64> = sqlx::query_scalar("SELECT 1 FROM datasets WHERE published = 1 LIMIT 1").fetch_optional(self.db.read()).await?;
+        let one: Option<i64> =
+            sqlx::query_scalar("SELECT 1 FROM datasets WHERE published = 1 LIMIT 1")
+                .fetch_optional(self.db.read())
+                .await?;
         Ok(one.is_some())
     }
 
     /// The published DataSets that this person may read.
     pub async fn published(&self, actor: &Actor) -> Result<Vec<Dataset>> {
-        let rows: Vec<DatasetRow> = sqlx::query_as(select_dataset!("WHERE d.published = 1 AND ($1 = 1 OR d.owner_id = $2 OR d.shared = 1) ORDER BY d.id"))
-            .bind(i64::from(actor.is_admin()))
-            .bind(&actor.user)
-            .fetch_all(self.db.read())
-            .await?;
-        let all = rows.into_iter().map(Dataset::try_from).collect::<Result<Vec<_>>>()?;
+        let rows: Vec<DatasetRow> = sqlx::query_as(select_dataset!(
+            "WHERE d.published = 1 AND ($1 = 1 OR d.owner_id = $2 OR d.shared = 1) ORDER BY d.id"
+        ))
+        .bind(i64::from(actor.is_admin()))
+        .bind(&actor.user)
+        .fetch_all(self.db.read())
+        .await?;
+        let all = rows
+            .into_iter()
+            .map(Dataset::try_from)
+            .collect::<Result<Vec<_>>>()?;
         Ok(all.into_iter().filter(Dataset::can_be_published).collect())
     }
 }

@@ -90,11 +90,16 @@ impl Datasets {
         for row in rows {
             let recent_runs = all.entry(row.dataset_id.clone()).or_default();
             let state = row.state.as_str();
-            let is_first_over =
-                !*settled.get(&row.dataset_id).unwrap_or(&false) && recent_runs.failed_in_a_row == 0 && row.finished_at.is_some() && state != "cancelled";
+            let is_first_over = !*settled.get(&row.dataset_id).unwrap_or(&false)
+                && recent_runs.failed_in_a_row == 0
+                && row.finished_at.is_some()
+                && state != "cancelled";
             if is_first_over {
-                recent_runs.pending_approval = (row.outcome.as_deref() == Some("held")).then(|| row.id.clone());
-                recent_runs.empty_since = row.finished_at.filter(|_| state == "succeeded" && row.rows_written == 0);
+                recent_runs.pending_approval =
+                    (row.outcome.as_deref() == Some("held")).then(|| row.id.clone());
+                recent_runs.empty_since = row
+                    .finished_at
+                    .filter(|_| state == "succeeded" && row.rows_written == 0);
             }
             if recent_runs.newest.is_none() {
                 recent_runs.newest = Some(NewestRun {
@@ -112,9 +117,13 @@ impl Datasets {
                     recent_runs.failed_in_a_row += 1;
                     recent_runs.failing_since = row.finished_at;
                     if recent_runs.failure.is_none() {
-                        recent_runs.failure =
-                            Some((row.error_message.unwrap_or_default(), row.error_who.unwrap_or_default(), row.error_action.unwrap_or_default()));
-                        (recent_runs.failure_code, recent_runs.failed_at) = (row.error_code, row.finished_at);
+                        recent_runs.failure = Some((
+                            row.error_message.unwrap_or_default(),
+                            row.error_who.unwrap_or_default(),
+                            row.error_action.unwrap_or_default(),
+                        ));
+                        (recent_runs.failure_code, recent_runs.failed_at) =
+                            (row.error_code, row.finished_at);
                     }
                 }
                 "succeeded" => *is_settled = true,
@@ -129,8 +138,12 @@ impl Datasets {
                 recent_runs.damaged = true;
             }
         }
-        for (dataset, recent_runs) in all.iter_mut().filter(|(_, recent_runs)| recent_runs.failed_in_a_row >= RECENT_RUNS) {
-            (recent_runs.failed_in_a_row, recent_runs.failing_since) = self.failing(dataset).await?;
+        for (dataset, recent_runs) in all
+            .iter_mut()
+            .filter(|(_, recent_runs)| recent_runs.failed_in_a_row >= RECENT_RUNS)
+        {
+            (recent_runs.failed_in_a_row, recent_runs.failing_since) =
+                self.failing(dataset).await?;
         }
         Ok(all)
     }

@@ -78,7 +78,9 @@ pub(super) use select_dataset;
 
 /// Decodes a row of `select_dataset`. The error has the id of a DataSet whose record cannot be read, and the cause.
 pub(super) fn decode(row: &SqliteRow) -> std::result::Result<Dataset, (String, Error)> {
-    let read = DatasetRow::from_row(row).map_err(Error::from).and_then(Dataset::try_from);
+    let read = DatasetRow::from_row(row)
+        .map_err(Error::from)
+        .and_then(Dataset::try_from);
     read.map_err(|error| (row.try_get("id").unwrap_or_default(), error))
 }
 
@@ -86,10 +88,21 @@ impl TryFrom<DatasetRow> for Dataset {
     type Error = Error;
 
     fn try_from(row: DatasetRow) -> Result<Self> {
-        let damaged = |what: &str| Error::damaged(format!("dataset {} holds {what} that this program does not know", row.id));
+        let damaged = |what: &str| {
+            Error::damaged(format!(
+                "dataset {} holds {what} that this program does not know",
+                row.id
+            ))
+        };
         let connector = Connector::parse(&row.connector).ok_or_else(|| damaged("a connector"))?;
-        let report = connector.report(&row.report).ok_or_else(|| damaged("a report"))?;
-        let mut all: Vec<ColumnInfo> = row.version_columns.as_deref().and_then(|c| serde_json::from_str(c).ok()).unwrap_or_default();
+        let report = connector
+            .report(&row.report)
+            .ok_or_else(|| damaged("a report"))?;
+        let mut all: Vec<ColumnInfo> = row
+            .version_columns
+            .as_deref()
+            .and_then(|c| serde_json::from_str(c).ok())
+            .unwrap_or_default();
         let current = row.version_id.map(|version| CurrentVersion {
             version,
             number: row.version_number.unwrap_or_default(),
@@ -104,11 +117,20 @@ impl TryFrom<DatasetRow> for Dataset {
             confirmed_at: row.version_confirmed_at,
             change: row.version_change,
             damaged: row.version_damaged != 0,
-            provenance: row.version_provenance.as_deref().and_then(|provenance| serde_json::from_str(provenance).ok()),
+            provenance: row
+                .version_provenance
+                .as_deref()
+                .and_then(|provenance| serde_json::from_str(provenance).ok()),
         });
         Ok(Self {
-            menus: serde_json::from_str(&row.menus).map_err(|_| Error::damaged(format!("dataset {} holds menus that cannot be read", row.id)))?,
-            update_mode: UpdateMode::parse(&row.update_mode).ok_or_else(|| damaged("an update mode"))?,
+            menus: serde_json::from_str(&row.menus).map_err(|_| {
+                Error::damaged(format!(
+                    "dataset {} holds menus that cannot be read",
+                    row.id
+                ))
+            })?,
+            update_mode: UpdateMode::parse(&row.update_mode)
+                .ok_or_else(|| damaged("an update mode"))?,
             options: serde_json::from_str(&row.options).map_err(|_| damaged("options"))?,
             id: row.id,
             owner_id: row.owner_id,
@@ -127,7 +149,10 @@ impl TryFrom<DatasetRow> for Dataset {
             schedule: row.schedule,
             schedule_state: ScheduleState {
                 plan: row.schedule_plan,
-                paused: row.paused_at.map(|at| SchedulePause { at, by: row.paused_by_name }),
+                paused: row.paused_at.map(|at| SchedulePause {
+                    at,
+                    by: row.paused_by_name,
+                }),
                 problem: row.schedule_error,
                 missed: row.missed,
                 last_due_at: row.last_due_at,

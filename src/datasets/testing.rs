@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
 
 use super::columns::{ColumnInfo, to_schema};
 use super::segments::{Segments, WrittenSegment};
@@ -29,9 +32,25 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open(&dir.path().join("chatlake.db")).await.unwrap();
         let clock = Clock::stopped_at(NOW);
-        let segments = Segments::new(dir.path().join("segments"), db.clone(), clock.clone()).unwrap();
-        let versions = Versions::new(db.clone(), segments.clone(), clock.clone(), Retention { versions: 3, days: 30 });
-        let mut world = Self { _dir: dir, db, clock, segments, versions, dataset: DatasetId::new() };
+        let segments =
+            Segments::new(dir.path().join("segments"), db.clone(), clock.clone()).unwrap();
+        let versions = Versions::new(
+            db.clone(),
+            segments.clone(),
+            clock.clone(),
+            Retention {
+                versions: 3,
+                days: 30,
+            },
+        );
+        let mut world = Self {
+            _dir: dir,
+            db,
+            clock,
+            segments,
+            versions,
+            dataset: DatasetId::new(),
+        };
         world.dataset = world.new_dataset().await;
         world
     }
@@ -72,7 +91,12 @@ impl World {
 
     pub async fn end_run(&self, run: &RunId, state: &str) {
         let mut tx = self.db.write().await.unwrap();
-        sqlx::query("UPDATE runs SET state = $1, finished_at = 0 WHERE id = $2").bind(state).bind(run).execute(&mut *tx).await.unwrap();
+        sqlx::query("UPDATE runs SET state = $1, finished_at = 0 WHERE id = $2")
+            .bind(state)
+            .bind(run)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -84,9 +108,18 @@ impl World {
         writer.finish().await.unwrap()
     }
 
-    pub async fn commit(&self, run: &RunId, declared: &[ColumnInfo], written: &[WrittenSegment]) -> Version {
+    pub async fn commit(
+        &self,
+        run: &RunId,
+        declared: &[ColumnInfo],
+        written: &[WrittenSegment],
+    ) -> Version {
         let mut tx = self.db.write().await.unwrap();
-        let version = self.versions.commit(&mut tx, &Commit::new(&self.dataset, run, declared, written)).await.unwrap();
+        let version = self
+            .versions
+            .commit(&mut tx, &Commit::new(&self.dataset, run, declared, written))
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         self.end_run(run, "succeeded").await;
         version
@@ -96,7 +129,10 @@ impl World {
     pub async fn pull(&self, batches: &[RecordBatch]) -> Version {
         let run = self.new_run().await;
         let written = self.write(&run, batches).await;
-        let declared = batches.first().map(|batch| super::columns::from_schema(batch.schema_ref()).unwrap()).unwrap_or_default();
+        let declared = batches
+            .first()
+            .map(|batch| super::columns::from_schema(batch.schema_ref()).unwrap())
+            .unwrap_or_default();
         self.commit(&run, &declared, &written).await
     }
 
@@ -107,12 +143,23 @@ impl World {
 }
 
 pub fn column(name: &str, kind: ColumnKind) -> ColumnInfo {
-    ColumnInfo { name: name.to_owned(), kind, declared: !name.starts_with('_') && !name.starts_with("x_") }
+    ColumnInfo {
+        name: name.to_owned(),
+        kind,
+        declared: !name.starts_with('_') && !name.starts_with("x_"),
+    }
 }
 
 pub fn batch(columns: Vec<(&str, ColumnKind, ArrayRef)>) -> RecordBatch {
-    let infos: Vec<_> = columns.iter().map(|(name, kind, _)| column(name, *kind)).collect();
-    RecordBatch::try_new(to_schema(&infos), columns.into_iter().map(|(_, _, array)| array).collect()).unwrap()
+    let infos: Vec<_> = columns
+        .iter()
+        .map(|(name, kind, _)| column(name, *kind))
+        .collect();
+    RecordBatch::try_new(
+        to_schema(&infos),
+        columns.into_iter().map(|(_, _, array)| array).collect(),
+    )
+    .unwrap()
 }
 
 pub fn text(values: Vec<Option<&str>>) -> ArrayRef {
@@ -137,20 +184,83 @@ pub fn date(values: Vec<Option<i32>>) -> ArrayRef {
 
 /// `values` in milliseconds.
 pub fn timestamp(values: Vec<Option<i64>>) -> ArrayRef {
-    Arc::new(TimestampMicrosecondArray::from_iter(values.into_iter().map(|value| value.map(|millis| millis * 1_000))).with_timezone("UTC"))
+    Arc::new(
+        TimestampMicrosecondArray::from_iter(
+            values
+                .into_iter()
+                .map(|value| value.map(|millis| millis * 1_000)),
+        )
+        .with_timezone("UTC"),
+    )
 }
 
 /// Rows `from..to` of a table with every kind of column, nulls and odd text in it.
 pub fn mixed(from: i64, to: i64) -> RecordBatch {
-    const WORDS: [Option<&str>; 8] =
-        [Some("plain"), Some("a, b"), Some("say \"hi\""), Some("line\r\nbreak"), Some("lone\rCR"), Some(""), None, Some("smile \u{1f600} \0 é")];
+    const WORDS: [Option<&str>; 8] = [
+        Some("plain"),
+        Some("a, b"),
+        Some("say \"hi\""),
+        Some("line\r\nbreak"),
+        Some("lone\rCR"),
+        Some(""),
+        None,
+        Some("smile \u{1f600} \0 é"),
+    ];
     let of = |every: i64| move |n: i64| (n % every != 0).then_some(n);
     batch(vec![
-        ("id", ColumnKind::Integer, integer((from..to).map(Some).collect())),
-        ("word", ColumnKind::Text, text((from..to).map(|n| WORDS[(n.rem_euclid(8)) as usize]).collect())),
-        ("rate", ColumnKind::Number, number((from..to).map(of(7)).map(|n| n.map(|n| n as f64 / 8.0)).collect())),
-        ("good", ColumnKind::Boolean, boolean((from..to).map(of(5)).map(|n| n.map(|n| n % 2 == 0)).collect())),
-        ("day", ColumnKind::Date, date((from..to).map(of(11)).map(|n| n.map(|n| 20_000 + (n % 400) as i32)).collect())),
-        ("at", ColumnKind::Timestamp, timestamp((from..to).map(of(13)).map(|n| n.map(|n| NOW + (n % 1_000) * 1_000)).collect())),
+        (
+            "id",
+            ColumnKind::Integer,
+            integer((from..to).map(Some).collect()),
+        ),
+        (
+            "word",
+            ColumnKind::Text,
+            text(
+                (from..to)
+                    .map(|n| WORDS[(n.rem_euclid(8)) as usize])
+                    .collect(),
+            ),
+        ),
+        (
+            "rate",
+            ColumnKind::Number,
+            number(
+                (from..to)
+                    .map(of(7))
+                    .map(|n| n.map(|n| n as f64 / 8.0))
+                    .collect(),
+            ),
+        ),
+        (
+            "good",
+            ColumnKind::Boolean,
+            boolean(
+                (from..to)
+                    .map(of(5))
+                    .map(|n| n.map(|n| n % 2 == 0))
+                    .collect(),
+            ),
+        ),
+        (
+            "day",
+            ColumnKind::Date,
+            date(
+                (from..to)
+                    .map(of(11))
+                    .map(|n| n.map(|n| 20_000 + (n % 400) as i32))
+                    .collect(),
+            ),
+        ),
+        (
+            "at",
+            ColumnKind::Timestamp,
+            timestamp(
+                (from..to)
+                    .map(of(13))
+                    .map(|n| n.map(|n| NOW + (n % 1_000) * 1_000))
+                    .collect(),
+            ),
+        ),
     ])
 }

@@ -39,9 +39,19 @@ impl CommitMark {
     fn parse(line: &str) -> Option<Self> {
         let (body, stated) = line.strip_suffix('\n')?.rsplit_once(' ')?;
         let mut words = body.split(' ');
-        let (name, format, id, commits) = (words.next()?, words.next()?, words.next()?, words.next()?);
-        let whole = name == "chatlake-commit" && format == "1" && words.next().is_none() && checksum(body) == stated;
-        whole.then(|| commits.parse().ok()).flatten().map(|commits| Self { id: id.to_owned(), commits })
+        let (name, format, id, commits) =
+            (words.next()?, words.next()?, words.next()?, words.next()?);
+        let whole = name == "chatlake-commit"
+            && format == "1"
+            && words.next().is_none()
+            && checksum(body) == stated;
+        whole
+            .then(|| commits.parse().ok())
+            .flatten()
+            .map(|commits| Self {
+                id: id.to_owned(),
+                commits,
+            })
     }
 
     /// Reads the commit file of a data directory. `None` if it does not exist, cannot be read or is incomplete. Blocks.
@@ -51,13 +61,19 @@ impl CommitMark {
             Ok(text) => {
                 let mark = Self::parse(&text);
                 if mark.is_none() {
-                    tracing::warn!("{} is incomplete, for example after a power loss. It is written again.", path.display());
+                    tracing::warn!(
+                        "{} is incomplete, for example after a power loss. It is written again.",
+                        path.display()
+                    );
                 }
                 mark
             }
             Err(why) if why.kind() == ErrorKind::NotFound => None,
             Err(why) => {
-                tracing::warn!("{} cannot be read, so the age of the catalogue is not checked: {why}", path.display());
+                tracing::warn!(
+                    "{} cannot be read, so the age of the catalogue is not checked: {why}",
+                    path.display()
+                );
                 None
             }
         }
@@ -66,7 +82,12 @@ impl CommitMark {
     /// Writes the commit file of a data directory over the existing one. Blocks.
     fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE);
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)?;
         let line = self.line();
         file.write_all(line.as_bytes())?;
         if file.metadata()?.len() != line.len() as u64 {
@@ -80,16 +101,23 @@ impl CommitMark {
     pub fn mismatch(&self, found: Option<&CommitMark>) -> Option<String> {
         match found {
             Some(found) if found.id == self.id && found.commits >= self.commits => None,
-            Some(found) if found.id == self.id => {
-                Some(format!("chatlake.db is older than the data directory: it has commit {}, but {FILE} has commit {}", found.commits, self.commits))
-            }
-            _ => Some(format!("chatlake.db is not the catalogue of this data directory: {FILE} names another one")),
+            Some(found) if found.id == self.id => Some(format!(
+                "chatlake.db is older than the data directory: it has commit {}, but {FILE} has commit {}",
+                found.commits, self.commits
+            )),
+            _ => Some(format!(
+                "chatlake.db is not the catalogue of this data directory: {FILE} names another one"
+            )),
         }
     }
 }
 
 fn checksum(text: &str) -> String {
-    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text)
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// The error of a catalogue that is refused because of `mismatch`.
@@ -97,23 +125,34 @@ pub(super) fn older_catalogue_error(dir: &Path, mismatch: &str) -> Error {
     let file = dir.join(FILE);
     Error::conflict(
         "older_catalogue",
-        format!("{mismatch}. Restore chatlake.db together with its chatlake.db-wal, or delete {} to continue with the present chatlake.db.", file.display()),
+        format!(
+            "{mismatch}. Restore chatlake.db together with its chatlake.db-wal, or delete {} to continue with the present chatlake.db.",
+            file.display()
+        ),
     )
 }
 
 /// Increments the commit number inside the caller's transaction. Called for each version that is created or dropped.
 pub async fn increment(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
-    sqlx::query("UPDATE catalogue SET commits = commits + 1").execute(&mut **tx).await?;
+    sqlx::query("UPDATE catalogue SET commits = commits + 1")
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
 /// Reads the commit mark of the catalogue; `None` before its first start.
 pub(super) async fn read_mark(pool: &SqlitePool) -> Result<Option<CommitMark>> {
-    let there: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'catalogue'").fetch_one(pool).await?;
+    let there: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'catalogue'",
+    )
+    .fetch_one(pool)
+    .await?;
     if there == 0 {
         return Ok(None);
     }
-    let row: Option<(String, i64)> = sqlx::query_as("SELECT id, commits FROM catalogue").fetch_optional(pool).await?;
+    let row: Option<(String, i64)> = sqlx::query_as("SELECT id, commits FROM catalogue")
+        .fetch_optional(pool)
+        .await?;
     Ok(row.map(|(id, commits)| CommitMark { id, commits }))
 }
 
@@ -128,18 +167,29 @@ pub(super) async fn assign_id(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
 
 /// Replaces the id of the catalogue, so that other copies of it, which may hold later commits, no longer match.
 pub(super) async fn replace_id(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
-    sqlx::query("UPDATE catalogue SET id = $1 WHERE commits > 0").bind(uuid::Uuid::new_v4().simple().to_string()).execute(&mut **tx).await?;
+    sqlx::query("UPDATE catalogue SET id = $1 WHERE commits > 0")
+        .bind(uuid::Uuid::new_v4().simple().to_string())
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
 /// Writes the commit file if `written`, its last known content, differs from the catalogue's mark.
-pub(super) async fn update_file(dir: &Path, pool: &SqlitePool, written: &mut Option<CommitMark>) -> Result<()> {
-    let Some(found) = read_mark(pool).await? else { return Ok(()) };
+pub(super) async fn update_file(
+    dir: &Path,
+    pool: &SqlitePool,
+    written: &mut Option<CommitMark>,
+) -> Result<()> {
+    let Some(found) = read_mark(pool).await? else {
+        return Ok(());
+    };
     if written.as_ref() == Some(&found) {
         return Ok(());
     }
     let (dir, mark) = (dir.to_owned(), found.clone());
-    tokio::task::spawn_blocking(move || mark.write(&dir)).await.map_err(Error::from)??;
+    tokio::task::spawn_blocking(move || mark.write(&dir))
+        .await
+        .map_err(Error::from)??;
     *written = Some(found);
     Ok(())
 }
@@ -150,7 +200,10 @@ mod tests {
     use crate::db::Db;
 
     fn mark(id: &str, commits: i64) -> CommitMark {
-        CommitMark { id: id.to_owned(), commits }
+        CommitMark {
+            id: id.to_owned(),
+            commits,
+        }
     }
 
     #[test]
@@ -164,7 +217,10 @@ mod tests {
         assert_eq!(old.len(), new.len());
         for at in 0..old.len() {
             let torn = format!("{}{}", &new[..at], &old[at..]);
-            assert!(torn == old || torn == new || CommitMark::parse(&torn).is_none(), "torn at {at}: {torn}");
+            assert!(
+                torn == old || torn == new || CommitMark::parse(&torn).is_none(),
+                "torn at {at}: {torn}"
+            );
             assert_eq!(CommitMark::parse(&old[..at]), None, "cut at {at}");
         }
         std::fs::write(dir.path().join(FILE), "\0".repeat(200)).unwrap();
@@ -176,9 +232,18 @@ mod tests {
     #[test]
     fn a_catalogue_is_refused_when_it_is_older_or_another_one() {
         let side = mark("a", 7);
-        for (found, refused) in [(Some(mark("a", 7)), false), (Some(mark("a", 8)), false), (Some(mark("a", 6)), true), (Some(mark("b", 9)), true), (None, true)]
-        {
-            assert_eq!(side.mismatch(found.as_ref()).is_some(), refused, "{found:?}");
+        for (found, refused) in [
+            (Some(mark("a", 7)), false),
+            (Some(mark("a", 8)), false),
+            (Some(mark("a", 6)), true),
+            (Some(mark("b", 9)), true),
+            (None, true),
+        ] {
+            assert_eq!(
+                side.mismatch(found.as_ref()).is_some(),
+                refused,
+                "{found:?}"
+            );
         }
     }
 
@@ -187,7 +252,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("chatlake.db");
         let db = Db::open(&path).await.unwrap();
-        assert_eq!(CommitMark::read(dir.path()), None, "whoever does not hold the directory writes nothing");
+        assert_eq!(
+            CommitMark::read(dir.path()),
+            None,
+            "whoever does not hold the directory writes nothing"
+        );
         db.start_commit_file().await;
         let first = CommitMark::read(dir.path()).unwrap();
         assert_eq!(first.commits, 0);
@@ -199,17 +268,30 @@ mod tests {
         let mut tx = db.write().await.unwrap();
         increment(&mut tx).await.unwrap();
         db.update_commit_file().await;
-        assert_eq!(CommitMark::read(dir.path()).unwrap(), first, "a commit that is not done yet is not named");
+        assert_eq!(
+            CommitMark::read(dir.path()).unwrap(),
+            first,
+            "a commit that is not done yet is not named"
+        );
         tx.commit().await.unwrap();
         db.update_commit_file().await;
-        assert_eq!(CommitMark::read(dir.path()).unwrap(), CommitMark { commits: 1, ..first.clone() });
+        assert_eq!(
+            CommitMark::read(dir.path()).unwrap(),
+            CommitMark {
+                commits: 1,
+                ..first.clone()
+            }
+        );
         db.close().await;
 
         std::fs::copy(&path, dir.path().join("newer.db")).unwrap();
         std::fs::copy(dir.path().join("older.db"), &path).unwrap();
         let refused = Db::open(&path).await.unwrap_err();
         assert_eq!(refused.code(), "older_catalogue", "{refused}");
-        assert!(refused.message().contains("has commit 0") && refused.message().contains("delete"), "{refused}");
+        assert!(
+            refused.message().contains("has commit 0") && refused.message().contains("delete"),
+            "{refused}"
+        );
         std::fs::copy(dir.path().join("newer.db"), &path).unwrap();
         Db::open(&path).await.unwrap().close().await;
 

@@ -44,11 +44,18 @@ pub const KILL_POINTS: [&str; 35] = [
 /// Ends the process at once if the environment names this step.
 #[cfg(debug_assertions)]
 pub fn kill_point(name: &str) {
-    debug_assert!(KILL_POINTS.contains(&name), "the step {name} is not in the list");
-    #[expect(clippy::disallowed_methods, reason = "no setting: only a debug build knows it")]
+    debug_assert!(
+        KILL_POINTS.contains(&name),
+        "the step {name} is not in the list"
+    );
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "no setting: only a debug build knows it"
+    )]
     let wanted = std::env::var("CHATLAKE_DIE_AT");
     if wanted.is_ok_and(|wanted| wanted == name) {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         loop {
             std::thread::park();
         }
@@ -65,10 +72,18 @@ pub const PANIC_POINTS: [&str; 3] = ["gather", "read", "save"];
 #[cfg(debug_assertions)]
 pub fn panic_point(name: &str) {
     static DONE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-    debug_assert!(PANIC_POINTS.contains(&name), "the place {name} is not in the list");
-    #[expect(clippy::disallowed_methods, reason = "no setting: only a debug build knows it")]
+    debug_assert!(
+        PANIC_POINTS.contains(&name),
+        "the place {name} is not in the list"
+    );
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "no setting: only a debug build knows it"
+    )]
     let wanted = std::env::var("CHATLAKE_PANIC_AT");
-    if wanted.is_ok_and(|wanted| wanted == name) && !DONE.swap(true, std::sync::atomic::Ordering::Relaxed) {
+    if wanted.is_ok_and(|wanted| wanted == name)
+        && !DONE.swap(true, std::sync::atomic::Ordering::Relaxed)
+    {
         #[expect(clippy::panic, reason = "that is what it is for")]
         {
             panic!("kanarie: what a panic says is not told");

@@ -14,7 +14,9 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteRow, SqliteSynchronous,
+};
 use sqlx::{FromRow, Row, Sqlite, Transaction};
 
 use crate::error::{Error, Result};
@@ -45,7 +47,10 @@ pub fn decode_readable<T: for<'r> FromRow<'r, SqliteRow>>(rows: Vec<SqliteRow>) 
 }
 
 /// Like `decode_readable`, with `read` as the decoder. Also returns the ids of the rows that could not be decoded.
-pub fn decode_each<T>(rows: &[SqliteRow], read: impl Fn(&SqliteRow) -> Result<T>) -> (Vec<T>, Vec<String>) {
+pub fn decode_each<T>(
+    rows: &[SqliteRow],
+    read: impl Fn(&SqliteRow) -> Result<T>,
+) -> (Vec<T>, Vec<String>) {
     let (mut all, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in rows {
         match read(row) {
@@ -91,9 +96,13 @@ impl Db {
         match Pools::open(path).await {
             Ok(pools) => Ok(Self::of(path, pools.readers.clone(), Some(pools))),
             Err(why) if storage::is_full(&why, dir_of(path)) => {
-                let initial_pool = pools::open_immutable(path)
-                    .await
-                    .map_err(|other| if other.code() == "older_catalogue" { other } else { pools::disk_full_error(path, &why) })?;
+                let initial_pool = pools::open_immutable(path).await.map_err(|other| {
+                    if other.code() == "older_catalogue" {
+                        other
+                    } else {
+                        pools::disk_full_error(path, &why)
+                    }
+                })?;
                 tracing::error!(
                     cause = ?why.log_cause(),
                     "The disk is full. Nothing can be saved. Pages and API reads work; changes are refused. {}",
@@ -109,7 +118,14 @@ impl Db {
     /// program's.
     pub async fn open_read_only(path: &Path) -> Result<Self> {
         let readers = pools::open_read_only(path).await?;
-        Ok(Self::of(path, readers.clone(), Some(Pools { writer: readers.clone(), readers })))
+        Ok(Self::of(
+            path,
+            readers.clone(),
+            Some(Pools {
+                writer: readers.clone(),
+                readers,
+            }),
+        ))
     }
 
     fn of(path: &Path, initial_pool: SqlitePool, pools: Option<Pools>) -> Self {
@@ -138,14 +154,21 @@ impl Db {
     /// gets a new id.
     pub async fn start_commit_file(&self) {
         let dir = dir_of(&self.0.path).to_owned();
-        let there = tokio::task::spawn_blocking(move || CommitMark::read(&dir)).await.ok().flatten();
+        let there = tokio::task::spawn_blocking(move || CommitMark::read(&dir))
+            .await
+            .ok()
+            .flatten();
         if there.is_none() {
             let renamed = async {
                 let mut tx = self.write().await?;
                 commits::replace_id(&mut tx).await?;
                 Ok(tx.commit().await?)
             };
-            if self.outages().track("the catalogue could not be given an id", renamed.await).is_none() {
+            if self
+                .outages()
+                .track("the catalogue could not be given an id", renamed.await)
+                .is_none()
+            {
                 return;
             }
         }
@@ -157,30 +180,47 @@ impl Db {
     pub async fn update_commit_file(&self) {
         if let Some(written) = self.0.commit_file.lock().await.as_mut() {
             let noted = commits::update_file(dir_of(&self.0.path), self.read(), written).await;
-            self.outages().track("the commit file could not be written", noted);
+            self.outages()
+                .track("the commit file could not be written", noted);
         }
     }
 
     /// The errors that SQLite finds in the file, and rows that refer to rows that do not exist; empty for an intact catalogue.
     pub async fn find_damage(&self) -> Result<Vec<String>> {
-        let mut found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(20)").fetch_all(self.read()).await?;
+        let mut found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(20)")
+            .fetch_all(self.read())
+            .await?;
         found.retain(|line| line != "ok");
-        for row in sqlx::query("PRAGMA foreign_key_check").fetch_all(self.read()).await? {
+        for row in sqlx::query("PRAGMA foreign_key_check")
+            .fetch_all(self.read())
+            .await?
+        {
             let (table, other): (String, String) = (row.try_get(0)?, row.try_get(2)?);
-            found.push(format!("a row of {table} refers to a row of {other} that does not exist"));
+            found.push(format!(
+                "a row of {table} refers to a row of {other} that does not exist"
+            ));
         }
         Ok(found)
     }
 
     /// Fails with `catalogue_damaged` if a page of the file is damaged. Reads the whole file, but no rows.
     pub async fn refuse_damaged(&self) -> Result<()> {
-        let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(3)").fetch_all(self.read()).await?;
-        if found == ["ok"] { Ok(()) } else { Err(Error::catalogue_damaged(found.join("; "))) }
+        let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(3)")
+            .fetch_all(self.read())
+            .await?;
+        if found == ["ok"] {
+            Ok(())
+        } else {
+            Err(Error::catalogue_damaged(found.join("; ")))
+        }
     }
 
     /// The pool for reads. Its connections cannot write.
     pub fn read(&self) -> &SqlitePool {
-        self.0.open.get().map_or(&self.0.initial_pool, |pools| &pools.readers)
+        self.0
+            .open
+            .get()
+            .map_or(&self.0.initial_pool, |pools| &pools.readers)
     }
 
     /// Begins a write transaction. It holds the only write lock until it is committed or dropped, so the caller must not wait for
@@ -196,8 +236,14 @@ impl Db {
     /// Performs a small write that the caller does not depend on, such as recording a last use. The write continues in the
     /// background when it takes longer than `BACKGROUND_WRITE_WAIT`, for example while another program locks the catalogue, and
     /// is dropped while too many others wait. `what`, a sentence without its full stop, is logged when the write fails.
-    pub async fn write_in_background(&self, what: &'static str, write: impl Future<Output = Result<()>> + Send + 'static) {
-        let Ok(permit) = self.0.background_writes.clone().try_acquire_owned() else { return };
+    pub async fn write_in_background(
+        &self,
+        what: &'static str,
+        write: impl Future<Output = Result<()>> + Send + 'static,
+    ) {
+        let Ok(permit) = self.0.background_writes.clone().try_acquire_owned() else {
+            return;
+        };
         let outages = self.outages().clone();
         let task = tokio::spawn(async move {
             outages.track(what, write.await);
@@ -218,14 +264,22 @@ impl Db {
         }
         *last_open_attempt = Some(tokio::time::Instant::now());
         let full = |why: &Error| storage::is_full(why, dir_of(&self.0.path));
-        let pools = Pools::open(&self.0.path).await.map_err(|why| if full(&why) { Error::storage_full().with_log_cause(format!("{why:?}")) } else { why })?;
+        let pools = Pools::open(&self.0.path).await.map_err(|why| {
+            if full(&why) {
+                Error::storage_full().with_log_cause(format!("{why:?}"))
+            } else {
+                why
+            }
+        })?;
         tracing::info!("the disk has space again, and changes are saved");
         Ok(self.0.open.get_or_init(|| pools))
     }
 
     /// Whether the catalogue can currently be read and written.
     pub async fn ready(&self) -> Result<()> {
-        sqlx::query("SELECT COUNT(*) FROM users").execute(self.read()).await?;
+        sqlx::query("SELECT COUNT(*) FROM users")
+            .execute(self.read())
+            .await?;
         self.write().await?.rollback().await?;
         Ok(())
     }
@@ -243,7 +297,9 @@ impl Db {
 
 /// The directory of the catalogue.
 fn dir_of(path: &Path) -> &Path {
-    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 fn connect_options(path: &Path) -> Result<SqliteConnectOptions> {
@@ -261,11 +317,15 @@ fn connect_options(path: &Path) -> Result<SqliteConnectOptions> {
 }
 
 async fn assert_settings(pool: &SqlitePool) -> Result<()> {
-    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await?;
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(pool)
+        .await?;
     if !is_supported_sqlite(&version) {
         return Err(Error::conflict(
             "old_sqlite",
-            format!("This program was built with SQLite {version}. It needs 3.51.3 or newer, but not 3.52.0, which was withdrawn."),
+            format!(
+                "This program was built with SQLite {version}. It needs 3.51.3 or newer, but not 3.52.0, which was withdrawn."
+            ),
         ));
     }
     let wanted: [(&'static str, &str); 6] = [
@@ -282,27 +342,42 @@ async fn assert_settings(pool: &SqlitePool) -> Result<()> {
         if found != wanted {
             return Err(Error::conflict(
                 "catalogue_settings",
-                format!("The catalogue did not accept a setting: {pragma} is {found}, not {wanted}. The data directory may be on a network file system."),
+                format!(
+                    "The catalogue did not accept a setting: {pragma} is {found}, not {wanted}. The data directory may be on a network file system."
+                ),
             ));
         }
     }
     // An SQLite that was built without memory maps has no such setting.
-    let mapped: Option<i64> = sqlx::query_scalar("PRAGMA mmap_size").fetch_optional(pool).await?;
+    let mapped: Option<i64> = sqlx::query_scalar("PRAGMA mmap_size")
+        .fetch_optional(pool)
+        .await?;
     match mapped {
         None | Some(0) => Ok(()),
-        Some(bytes) => Err(Error::conflict("catalogue_settings", format!("The catalogue did not accept a setting: PRAGMA mmap_size is {bytes}, not 0."))),
+        Some(bytes) => Err(Error::conflict(
+            "catalogue_settings",
+            format!("The catalogue did not accept a setting: PRAGMA mmap_size is {bytes}, not 0."),
+        )),
     }
 }
 
 /// Whether this SQLite version never loses committed writes.
 fn is_supported_sqlite(version: &str) -> bool {
-    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    let found = (parts.next().unwrap_or(0), parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    let mut parts = version
+        .split('.')
+        .map(|part| part.parse::<u32>().unwrap_or(0));
+    let found = (
+        parts.next().unwrap_or(0),
+        parts.next().unwrap_or(0),
+        parts.next().unwrap_or(0),
+    );
     found >= MIN_SQLITE && found != WITHDRAWN_SQLITE
 }
 
 fn text_or_number(row: &sqlx::sqlite::SqliteRow) -> String {
-    row.try_get::<String, _>(0).or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string())).unwrap_or_default()
+    row.try_get::<String, _>(0)
+        .or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string()))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -313,10 +388,22 @@ mod tests {
 
     #[test]
     fn a_sqlite_that_may_lose_commits_or_was_withdrawn_is_not_sound() {
-        for (version, sound) in [("3.51.2", false), ("3.50.9", false), ("2.99.99", false), ("", false), ("3.51.3", true), ("3.51.10", true)] {
+        for (version, sound) in [
+            ("3.51.2", false),
+            ("3.50.9", false),
+            ("2.99.99", false),
+            ("", false),
+            ("3.51.3", true),
+            ("3.51.10", true),
+        ] {
             assert_eq!(is_supported_sqlite(version), sound, "{version}");
         }
-        assert!(!is_supported_sqlite("3.52.0") && is_supported_sqlite("3.52.1") && is_supported_sqlite("3.53.0") && is_supported_sqlite("4.0.0"));
+        assert!(
+            !is_supported_sqlite("3.52.0")
+                && is_supported_sqlite("3.52.1")
+                && is_supported_sqlite("3.53.0")
+                && is_supported_sqlite("4.0.0")
+        );
     }
 
     /// Simulates SQLite on a full disk or after an I/O error: SQLite rolls the transaction back without the caller.
@@ -360,13 +447,20 @@ mod tests {
         Db::open(&path).await.unwrap().close().await;
         let with = async |mapped: &'static str| {
             let options = connect_options(&path).unwrap().pragma("mmap_size", mapped);
-            let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
+            let pool = SqlitePoolOptions::new()
+                .max_connections(1)
+                .connect_with(options)
+                .await
+                .unwrap();
             let said = assert_settings(&pool).await;
             pool.close().await;
             said
         };
         with("0").await.unwrap();
         let refused = with("1048576").await.unwrap_err();
-        assert!(refused.message().contains("mmap_size is 1048576"), "{refused}");
+        assert!(
+            refused.message().contains("mmap_size is 1048576"),
+            "{refused}"
+        );
     }
 }

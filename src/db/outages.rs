@@ -27,7 +27,10 @@ struct Outage {
 
 impl Outages {
     pub(super) fn new(dir: PathBuf) -> Self {
-        Self(Arc::new(Inner { dir, failing: Mutex::default() }))
+        Self(Arc::new(Inner {
+            dir,
+            failing: Mutex::default(),
+        }))
     }
 
     /// Records that `what` (a sentence without its full stop: "a worker could not claim a run") failed. Logs it when it succeeded
@@ -35,12 +38,25 @@ impl Outages {
     pub fn record_failure(&self, what: &'static str, error: &Error) -> bool {
         let known = {
             let mut failing = self.failing();
-            let times = failing.get(what).filter(|before| before.code == error.code()).map_or(0, |before| before.times);
-            failing.insert(what, Outage { code: error.code(), times: times + 1 });
+            let times = failing
+                .get(what)
+                .filter(|before| before.code == error.code())
+                .map_or(0, |before| before.times);
+            failing.insert(
+                what,
+                Outage {
+                    code: error.code(),
+                    times: times + 1,
+                },
+            );
             times > 0
         };
         if !known {
-            let advice = if error.code() == "storage_full" { format!(" {}", storage::advice(&self.0.dir)) } else { String::new() };
+            let advice = if error.code() == "storage_full" {
+                format!(" {}", storage::advice(&self.0.dir))
+            } else {
+                String::new()
+            };
             tracing::error!(cause = ?error.log_cause(), "{what}; Chatlake retries and does not log this again until it works: {error}{advice}");
         }
         !known
@@ -75,7 +91,10 @@ impl Outages {
     }
 
     fn failing(&self) -> MutexGuard<'_, HashMap<&'static str, Outage>> {
-        self.0.failing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .failing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,8 +112,14 @@ mod tests {
             assert!(!outages.clone().record_failure("a claim failed", &full()));
         }
         assert!(outages.record_failure("a schedule failed", &full()));
-        assert!(outages.record_failure("a claim failed", &Error::new(ErrorKind::Unavailable, "busy", "busy")));
-        assert!(!outages.record_failure("a claim failed", &Error::new(ErrorKind::Unavailable, "busy", "busy")));
+        assert!(outages.record_failure(
+            "a claim failed",
+            &Error::new(ErrorKind::Unavailable, "busy", "busy")
+        ));
+        assert!(!outages.record_failure(
+            "a claim failed",
+            &Error::new(ErrorKind::Unavailable, "busy", "busy")
+        ));
         outages.record_recovery("a claim failed");
         assert!(outages.record_failure("a claim failed", &full()));
         assert!(!outages.record_failure("a schedule failed", &full()));

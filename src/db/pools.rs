@@ -24,7 +24,11 @@ impl Pools {
         // The commit file is read first: another server may be writing both, and the catalogue's number only grows.
         let mark = read_commit_file(path).await?;
         let options = connect_options(path)?;
-        let writer = pool_options().max_connections(1).min_connections(1).connect_with(options.clone()).await?;
+        let writer = pool_options()
+            .max_connections(1)
+            .min_connections(1)
+            .connect_with(options.clone())
+            .await?;
         let prepared = async {
             assert_settings(&writer).await?;
             check_commit_mark(path, mark.as_ref(), &writer).await?;
@@ -39,7 +43,11 @@ impl Pools {
                 tx.commit().await?;
             }
             let options = options.read_only(true).create_if_missing(false);
-            Ok(pool_options().max_connections(8).min_connections(1).connect_with(options).await?)
+            Ok(pool_options()
+                .max_connections(8)
+                .min_connections(1)
+                .connect_with(options)
+                .await?)
         };
         match prepared.await {
             Ok(readers) => Ok(Self { writer, readers }),
@@ -77,18 +85,25 @@ fn migration_error(why: sqlx::migrate::MigrateError) -> Error {
                  or restore the copy or the backup of the catalogue from before the upgrade."
             ),
         ),
-        sqlx::migrate::MigrateError::Execute(why) | sqlx::migrate::MigrateError::ExecuteMigration(why, _) => why.into(),
+        sqlx::migrate::MigrateError::Execute(why)
+        | sqlx::migrate::MigrateError::ExecuteMigration(why, _) => why.into(),
         other => Error::internal(other),
     }
 }
 
 async fn read_commit_file(path: &Path) -> Result<Option<CommitMark>> {
     let dir = dir_of(path).to_owned();
-    tokio::task::spawn_blocking(move || CommitMark::read(&dir)).await.map_err(Error::from)
+    tokio::task::spawn_blocking(move || CommitMark::read(&dir))
+        .await
+        .map_err(Error::from)
 }
 
 /// Refuses a catalogue that is older than its commit file.
-async fn check_commit_mark(path: &Path, mark: Option<&CommitMark>, pool: &SqlitePool) -> Result<()> {
+async fn check_commit_mark(
+    path: &Path,
+    mark: Option<&CommitMark>,
+    pool: &SqlitePool,
+) -> Result<()> {
     let Some(mark) = mark else { return Ok(()) };
     match mark.mismatch(commits::read_mark(pool).await?.as_ref()) {
         Some(mismatch) => Err(commits::older_catalogue_error(dir_of(path), &mismatch)),
@@ -100,8 +115,14 @@ async fn check_commit_mark(path: &Path, mark: Option<&CommitMark>, pool: &Sqlite
 pub(super) async fn open_read_only(path: &Path) -> Result<SqlitePool> {
     // Without a WAL, no process writes and the file is complete, so it can be opened without creating files next to it.
     let settled = wal_bytes(path).is_none();
-    let options = connect_options(path)?.read_only(true).create_if_missing(false).immutable(settled);
-    let readers = SqlitePoolOptions::new().max_connections(2).connect_with(options).await?;
+    let options = connect_options(path)?
+        .read_only(true)
+        .create_if_missing(false)
+        .immutable(settled);
+    let readers = SqlitePoolOptions::new()
+        .max_connections(2)
+        .connect_with(options)
+        .await?;
     check_migration_version(&readers).await?;
     Ok(readers)
 }
@@ -112,8 +133,15 @@ pub(super) async fn open_immutable(path: &Path) -> Result<SqlitePool> {
         checkpoint_wal(path).await?;
     }
     let mark = read_commit_file(path).await?;
-    let options = connect_options(path)?.read_only(true).create_if_missing(false).immutable(true);
-    let readers = SqlitePoolOptions::new().max_connections(8).acquire_timeout(Duration::from_secs(30)).connect_with(options).await?;
+    let options = connect_options(path)?
+        .read_only(true)
+        .create_if_missing(false)
+        .immutable(true);
+    let readers = SqlitePoolOptions::new()
+        .max_connections(8)
+        .acquire_timeout(Duration::from_secs(30))
+        .connect_with(options)
+        .await?;
     check_migration_version(&readers).await?;
     check_commit_mark(path, mark.as_ref(), &readers).await?;
     Ok(readers)
@@ -122,9 +150,16 @@ pub(super) async fn open_immutable(path: &Path) -> Result<SqlitePool> {
 /// Checkpoints the WAL of a catalogue whose server has crashed. Uses exclusive mode, which needs no shared index file, because there
 /// is no space for one. Fails if the catalogue would have to grow.
 async fn checkpoint_wal(path: &Path) -> Result<()> {
-    let options = connect_options(path)?.create_if_missing(false).locking_mode(sqlx::sqlite::SqliteLockingMode::Exclusive);
-    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-    let done = sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&pool).await;
+    let options = connect_options(path)?
+        .create_if_missing(false)
+        .locking_mode(sqlx::sqlite::SqliteLockingMode::Exclusive);
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_with(options)
+        .await?;
+    let done = sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)")
+        .fetch_one(&pool)
+        .await;
     pool.close().await;
     match done? {
         0 => Ok(()),
@@ -140,22 +175,35 @@ fn wal_bytes(path: &Path) -> Option<u64> {
 }
 
 async fn check_migration_version(pool: &SqlitePool) -> Result<()> {
-    let (there,): (i64,) = sqlx::query_as("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success = 1").fetch_one(pool).await?;
-    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let (there,): (i64,) =
+        sqlx::query_as("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success = 1")
+            .fetch_one(pool)
+            .await?;
+    let known = MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0);
     if there == known {
         return Ok(());
     }
     Err(Error::conflict(
         "other_catalogue",
-        format!("The catalogue has migration {there}, but this program has migration {known}. Use the Chatlake version that serves this directory."),
+        format!(
+            "The catalogue has migration {there}, but this program has migration {known}. Use the Chatlake version that serves this directory."
+        ),
     ))
 }
 
 /// The error of a start that fails even read-only because the disk is full.
 pub(super) fn disk_full_error(path: &Path, why: &Error) -> Error {
     let advice = storage::advice_to_start(dir_of(path));
-    let mut error =
-        Error::new(ErrorKind::Unavailable, "storage_full", "The disk is full, so the catalogue cannot be opened. Nothing was changed.").action(advice);
+    let mut error = Error::new(
+        ErrorKind::Unavailable,
+        "storage_full",
+        "The disk is full, so the catalogue cannot be opened. Nothing was changed.",
+    )
+    .action(advice);
     if let Some(cause) = &why.log_cause().0 {
         error = error.with_log_cause(cause);
     }

@@ -18,7 +18,11 @@ pub fn free_bytes(dir: &Path) -> Result<u64> {
 /// "1.2 GiB", "350 MiB"
 pub fn format_bytes(bytes: u64) -> String {
     let mib = bytes as f64 / f64::from(1 << 20);
-    if mib >= 1_024.0 { format!("{:.1} GiB", mib / 1_024.0) } else { format!("{mib:.0} MiB") }
+    if mib >= 1_024.0 {
+        format!("{:.1} GiB", mib / 1_024.0)
+    } else {
+        format!("{mib:.0} MiB")
+    }
 }
 
 /// Free space and the amount to free, as a sentence for the server administrator. Blocks.
@@ -35,16 +39,26 @@ fn advice_text(dir: &Path, then: &str) -> String {
     match free_bytes(dir) {
         Ok(free) if free < MIN_FREE_BYTES => {
             let missing = (MIN_FREE_BYTES - free).div_ceil(1 << 20);
-            format!("{} has {} free. Free at least {missing} MiB there{then}.", dir.display(), format_bytes(free))
+            format!(
+                "{} has {} free. Free at least {missing} MiB there{then}.",
+                dir.display(),
+                format_bytes(free)
+            )
         }
-        Ok(free) => format!("{} has {} free. Check its disk quota and its limit on the number of files.", dir.display(), format_bytes(free)),
+        Ok(free) => format!(
+            "{} has {} free. Check its disk quota and its limit on the number of files.",
+            dir.display(),
+            format_bytes(free)
+        ),
         Err(why) => format!("The free space of {} cannot be read: {why}.", dir.display()),
     }
 }
 
 /// Whether the error of a file in `dir` means that the disk is full. Blocks.
 pub(super) fn is_full(error: &Error, dir: &Path) -> bool {
-    error.code() == "storage_full" || (error.kind() != ErrorKind::Conflict && free_bytes(dir).is_ok_and(|free| free < NEARLY_FULL_BYTES))
+    error.code() == "storage_full"
+        || (error.kind() != ErrorKind::Conflict
+            && free_bytes(dir).is_ok_and(|free| free < NEARLY_FULL_BYTES))
 }
 
 #[cfg(test)]
@@ -55,7 +69,10 @@ mod tests {
     fn the_disk_is_asked_and_sizes_are_told() {
         assert!(free_bytes(Path::new("/")).unwrap() > 0);
         assert!(free_bytes(Path::new("/nowhere/at/all")).is_err());
-        assert_eq!([0, 350 << 20, 1 << 30, 3 << 29].map(format_bytes), ["0 MiB", "350 MiB", "1.0 GiB", "1.5 GiB"]);
+        assert_eq!(
+            [0, 350 << 20, 1 << 30, 3 << 29].map(format_bytes),
+            ["0 MiB", "350 MiB", "1.0 GiB", "1.5 GiB"]
+        );
         assert!(advice(Path::new("/nowhere/at/all")).contains("cannot be read"));
     }
 }

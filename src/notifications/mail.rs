@@ -33,7 +33,11 @@ use crate::vault::SealContext;
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-const CONTEXT: SealContext<'static> = SealContext { table: "mail_server", column: "sealed", row: "mail" };
+const CONTEXT: SealContext<'static> = SealContext {
+    table: "mail_server",
+    column: "sealed",
+    row: "mail",
+};
 
 /// The encryption of the connection to the mail server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +62,9 @@ impl Encryption {
     }
 
     pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|encryption| encryption.word() == word)
+        Self::ALL
+            .into_iter()
+            .find(|encryption| encryption.word() == word)
     }
 }
 
@@ -154,9 +160,17 @@ impl Notifications {
             wrong.push(("host".to_owned(), why));
             String::new()
         });
-        let port = input.port.trim().parse::<u16>().ok().filter(|port| *port > 0);
+        let port = input
+            .port
+            .trim()
+            .parse::<u16>()
+            .ok()
+            .filter(|port| *port > 0);
         if port.is_none() {
-            wrong.push(("port".to_owned(), "Port must be from 1 to 65535: usually 465 with TLS, 587 with STARTTLS.".to_owned()));
+            wrong.push((
+                "port".to_owned(),
+                "Port must be from 1 to 65535: usually 465 with TLS, 587 with STARTTLS.".to_owned(),
+            ));
         }
         let encryption = Encryption::parse(&input.encryption);
         if encryption.is_none() {
@@ -164,14 +178,27 @@ impl Notifications {
         }
         let sender = parse_email(input.sender.trim());
         if sender.is_none() {
-            wrong.push(("sender".to_owned(), "Enter an email address such as chatlake@example.com.".to_owned()));
+            wrong.push((
+                "sender".to_owned(),
+                "Enter an email address such as chatlake@example.com.".to_owned(),
+            ));
         }
         let username = input.username.trim();
-        if username.len() > 254 || username.chars().any(char::is_control) || input.password.reveal().len() > 1_000 {
-            wrong.push(("username".to_owned(), "Username and password must each be one line.".to_owned()));
+        if username.len() > 254
+            || username.chars().any(char::is_control)
+            || input.password.reveal().len() > 1_000
+        {
+            wrong.push((
+                "username".to_owned(),
+                "Username and password must each be one line.".to_owned(),
+            ));
         }
         let stored = before.as_ref().filter(|row| row.sealed.is_some());
-        let reusable = stored.filter(|row| row.host == host && Some(row.port) == port.map(i64::from) && row.encryption == input.encryption);
+        let reusable = stored.filter(|row| {
+            row.host == host
+                && Some(row.port) == port.map(i64::from)
+                && row.encryption == input.encryption
+        });
         if !username.is_empty() && input.password.is_empty() && reusable.is_none() {
             let why = match stored {
                 Some(_) => "Enter the password again: server, port or encryption has changed.",
@@ -180,14 +207,26 @@ impl Notifications {
             wrong.push(("password".to_owned(), why.to_owned()));
         }
         if username.is_empty() && !input.password.is_empty() {
-            wrong.push(("username".to_owned(), "Enter the username for this password.".to_owned()));
+            wrong.push((
+                "username".to_owned(),
+                "Enter the username for this password.".to_owned(),
+            ));
         }
-        let (Some(port), Some(encryption), Some(sender), true) = (port, encryption, sender, wrong.is_empty()) else { return Err(Error::fields(wrong)) };
+        let (Some(port), Some(encryption), Some(sender), true) =
+            (port, encryption, sender, wrong.is_empty())
+        else {
+            return Err(Error::fields(wrong));
+        };
         let sealed = match (username.is_empty(), input.password.is_empty()) {
             (true, _) => None,
             (false, true) => reusable.and_then(|row| row.sealed.clone()),
             (false, false) => {
-                let plain = MailPasswordToSeal { host: &host, port, encryption: encryption.word(), password: input.password.reveal() };
+                let plain = MailPasswordToSeal {
+                    host: &host,
+                    port,
+                    encryption: encryption.word(),
+                    password: input.password.reveal(),
+                };
                 let text = Zeroizing::new(serde_json::to_vec(&plain).map_err(Error::internal)?);
                 Some(self.vault.seal(&text, &CONTEXT)?)
             }
@@ -212,13 +251,16 @@ impl Notifications {
     /// Deletes the settings of the mail server with its password. Waiting messages fail at their next attempt.
     pub async fn remove_mail_server(&self) -> Result<()> {
         let mut tx = self.db.write().await?;
-        sqlx::query("DELETE FROM mail_server").execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM mail_server")
+            .execute(&mut *tx)
+            .await?;
         Ok(tx.commit().await?)
     }
 
     /// Sends a test message to this address, once, and returns the result.
     pub async fn test_mail(&self, to: &str) -> Result<()> {
-        let to = parse_email(to.trim()).ok_or_else(|| Error::field("to", "Enter the email address for the test."))?;
+        let to = parse_email(to.trim())
+            .ok_or_else(|| Error::field("to", "Enter the email address for the test."))?;
         let message = self.test_message(Channel::Mail, &to).await?;
         self.deliver_once(&message).await
     }
@@ -226,19 +268,30 @@ impl Notifications {
     pub(super) async fn deliver_once(&self, message: &Message) -> Result<()> {
         let sent = self.deliver(message).await;
         self.record_attempt(message, &sent).await?;
-        sent.map_err(|why| Error::new(ErrorKind::Unavailable, "not_delivered", why).action("Nothing else was sent."))
+        sent.map_err(|why| {
+            Error::new(ErrorKind::Unavailable, "not_delivered", why)
+                .action("Nothing else was sent.")
+        })
     }
 
     pub(super) async fn send_mail(&self, message: &Message) -> std::result::Result<(), String> {
-        let row = self.mail_row().await.map_err(|why| why.message().to_owned())?.ok_or("No mail server is set up.")?;
+        let row = self
+            .mail_row()
+            .await
+            .map_err(|why| why.message().to_owned())?
+            .ok_or("No mail server is set up.")?;
         let server = MailServer::from(&row);
         let password = match &row.sealed {
-            Some(sealed) => Some(self.mail_password(sealed, &server).map_err(|why| why.message().to_owned())?),
+            Some(sealed) => Some(
+                self.mail_password(sealed, &server)
+                    .map_err(|why| why.message().to_owned())?,
+            ),
             None => None,
         };
         let mail = build_mail(message, &server)?;
         // The library panics on some answers. A panic message may contain anything, so it is not shown.
-        let handed_over = AssertUnwindSafe(self.hand_over(&server, password.as_ref(), &mail)).catch_unwind();
+        let handed_over =
+            AssertUnwindSafe(self.hand_over(&server, password.as_ref(), &mail)).catch_unwind();
         let error = match tokio::time::timeout(TOTAL_TIMEOUT, handed_over).await {
             Ok(Ok(Ok(()))) => return Ok(()),
             Ok(Ok(Err(error))) => error,
@@ -248,12 +301,24 @@ impl Notifications {
         Err(error.into_message(password.as_ref()))
     }
 
-    async fn hand_over(&self, server: &MailServer, password: Option<&Secret>, mail: &Mail) -> std::result::Result<(), MailError> {
+    async fn hand_over(
+        &self,
+        server: &MailServer,
+        password: Option<&Secret>,
+        mail: &Mail,
+    ) -> std::result::Result<(), MailError> {
         let addresses = self.mail_hosts.addresses(&server.host, server.port).await?;
         let client_id = self.client_id();
         let tls = TlsParameters::new(server.host.clone())?;
         let from_the_start = (server.encryption == Encryption::Tls).then(|| tls.clone());
-        let mut connection = AsyncSmtpConnection::connect_tokio1(addresses.as_slice(), Some(STEP_TIMEOUT), &client_id, from_the_start, None).await?;
+        let mut connection = AsyncSmtpConnection::connect_tokio1(
+            addresses.as_slice(),
+            Some(STEP_TIMEOUT),
+            &client_id,
+            from_the_start,
+            None,
+        )
+        .await?;
         if server.encryption == Encryption::StartTls {
             if !connection.can_starttls() {
                 connection.abort().await;
@@ -264,19 +329,30 @@ impl Notifications {
         // The other side has answered as a mail server, so its messages may be shown.
         let handed_over = async {
             if let Some(password) = password {
-                let credentials = Credentials::new(server.username.clone(), password.reveal().to_owned());
-                connection.auth(&[Mechanism::Plain, Mechanism::Login], &credentials).await?;
+                let credentials =
+                    Credentials::new(server.username.clone(), password.reveal().to_owned());
+                connection
+                    .auth(&[Mechanism::Plain, Mechanism::Login], &credentials)
+                    .await?;
             }
             connection.send(mail.envelope(), &mail.formatted()).await
         };
         let handed_over = handed_over.await;
         connection.abort().await;
-        handed_over.map(drop).map_err(|why| MailError::Refused(smtp_message(&why)))
+        handed_over
+            .map(drop)
+            .map_err(|why| MailError::Refused(smtp_message(&why)))
     }
 
     /// The name in EHLO. Many mail servers refuse a name that is not fully qualified, such as a container's id.
     fn client_id(&self) -> ClientId {
-        let public_host = || self.public_url.read().unwrap_or_else(PoisonError::into_inner).host().map(|host| host.to_owned());
+        let public_host = || {
+            self.public_url
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .host()
+                .map(|host| host.to_owned())
+        };
         match self.mail_hello.clone().or_else(public_host) {
             Some(Host::Domain(name)) => ClientId::Domain(name),
             Some(Host::Ipv4(address)) => ClientId::Ipv4(address),
@@ -289,12 +365,18 @@ impl Notifications {
         let plain = self.vault.open_sealed(sealed, &CONTEXT)?;
         let opened: Option<SealedMailPassword> = serde_json::from_slice(&plain).ok();
         let matching = opened.filter(|opened| {
-            let is_same_encryption = opened.encryption.as_deref().is_none_or(|word| word == server.encryption.word());
+            let is_same_encryption = opened
+                .encryption
+                .as_deref()
+                .is_none_or(|word| word == server.encryption.word());
             opened.host == server.host && opened.port == server.port && is_same_encryption
         });
-        matching
-            .map(|opened| opened.password)
-            .ok_or_else(|| Error::conflict("credential_damaged", "The stored password was entered for another mail server. Enter it again."))
+        matching.map(|opened| opened.password).ok_or_else(|| {
+            Error::conflict(
+                "credential_damaged",
+                "The stored password was entered for another mail server. Enter it again.",
+            )
+        })
     }
 }
 
@@ -327,7 +409,8 @@ impl From<NoAddress> for MailError {
 
 impl MailError {
     fn into_message(self, password: Option<&Secret>) -> String {
-        let sanitize = |text: &str| mask::sanitize(text, &[password.map(Secret::reveal).unwrap_or_default()]);
+        let sanitize =
+            |text: &str| mask::sanitize(text, &[password.map(Secret::reveal).unwrap_or_default()]);
         match self {
             Self::Unreached(cause) => {
                 tracing::info!(cause = sanitize(&cause).unwrap_or_default(), "the mail server could not be reached");
@@ -345,13 +428,18 @@ impl MailError {
 /// The message of lettre, with the wrapped cause.
 fn smtp_message(why: &SmtpError) -> String {
     match std::error::Error::source(why) {
-        Some(source) if !why.to_string().contains(&source.to_string()) => format!("{why}: {source}"),
+        Some(source) if !why.to_string().contains(&source.to_string()) => {
+            format!("{why}: {source}")
+        }
         _ => why.to_string(),
     }
 }
 
 fn build_mail(message: &Message, server: &MailServer) -> std::result::Result<Mail, String> {
-    let address = |text: &str| text.parse::<Address>().map_err(|_| "This is not an email address.".to_owned());
+    let address = |text: &str| {
+        text.parse::<Address>()
+            .map_err(|_| "This is not an email address.".to_owned())
+    };
     let sender = address(&server.sender)?;
     let id = format!("<{}@{}>", message.id, sender.domain());
     Mail::builder()

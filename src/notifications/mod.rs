@@ -70,7 +70,11 @@ impl Channel {
     }
 
     fn parse(word: &str) -> Self {
-        if word == "webhook" { Self::Webhook } else { Self::Mail }
+        if word == "webhook" {
+            Self::Webhook
+        } else {
+            Self::Mail
+        }
     }
 }
 
@@ -105,17 +109,40 @@ pub struct Recipients {
 
 impl Notifications {
     /// `mail_hello`: the host name in EHLO; `None` is the host of `public_url`.
-    pub fn new(db: Db, clock: Clock, vault: Vault, http: WebhookClient, mail_hosts: AllowedHosts, public_url: Url, mail_hello: Option<Host>) -> Self {
-        Self(Arc::new(NotificationsInner { db, clock, vault, http, mail_hosts, public_url: RwLock::new(public_url), mail_hello, wake: Notify::new() }))
+    pub fn new(
+        db: Db,
+        clock: Clock,
+        vault: Vault,
+        http: WebhookClient,
+        mail_hosts: AllowedHosts,
+        public_url: Url,
+        mail_hello: Option<Host>,
+    ) -> Self {
+        Self(Arc::new(NotificationsInner {
+            db,
+            clock,
+            vault,
+            http,
+            mail_hosts,
+            public_url: RwLock::new(public_url),
+            mail_hello,
+            wake: Notify::new(),
+        }))
     }
 
     /// Sets the URL of the server, once it is known.
     pub fn set_public_url(&self, public_url: &Url) {
-        *self.public_url.write().unwrap_or_else(PoisonError::into_inner) = public_url.clone();
+        *self
+            .public_url
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = public_url.clone();
     }
 
     fn link(&self, path: &str) -> String {
-        let base = self.public_url.read().unwrap_or_else(PoisonError::into_inner);
+        let base = self
+            .public_url
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         format!("{}{path}", base.as_str().trim_end_matches('/'))
     }
 
@@ -134,10 +161,26 @@ pub async fn enqueue_notification(
     details: &NotificationDetails,
     to: &Recipients,
 ) -> Result<()> {
-    let has_mail: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM mail_server").fetch_one(&mut **tx).await?;
-    let known: Vec<(String,)> = if to.webhooks.is_empty() { Vec::new() } else { sqlx::query_as("SELECT id FROM webhooks").fetch_all(&mut **tx).await? };
-    let emails = to.emails.iter().filter(|_| has_mail > 0).map(|email| (Channel::Mail, email));
-    let webhooks = to.webhooks.iter().filter(|id| known.iter().any(|(known,)| known == *id)).map(|id| (Channel::Webhook, id));
+    let has_mail: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM mail_server")
+        .fetch_one(&mut **tx)
+        .await?;
+    let known: Vec<(String,)> = if to.webhooks.is_empty() {
+        Vec::new()
+    } else {
+        sqlx::query_as("SELECT id FROM webhooks")
+            .fetch_all(&mut **tx)
+            .await?
+    };
+    let emails = to
+        .emails
+        .iter()
+        .filter(|_| has_mail > 0)
+        .map(|email| (Channel::Mail, email));
+    let webhooks = to
+        .webhooks
+        .iter()
+        .filter(|id| known.iter().any(|(known,)| known == *id))
+        .map(|id| (Channel::Webhook, id));
     let text = serde_json::to_string(details).map_err(Error::internal)?;
     for (channel, recipient) in emails.chain(webhooks) {
         sqlx::query("INSERT INTO notifications (id, channel, recipient, kind, about, created_at) VALUES ($1, $2, $3, $4, $5, $6)")

@@ -66,7 +66,10 @@ pub struct Delivery {
 
 /// The delay after attempt number `attempt`: one minute, doubled each time, at most an hour.
 fn retry_delay(attempt: i64) -> Millis {
-    let steps = backon::ExponentialBuilder::default().with_min_delay(Duration::from_secs(60)).with_max_delay(Duration::from_secs(3_600)).without_max_times();
+    let steps = backon::ExponentialBuilder::default()
+        .with_min_delay(Duration::from_secs(60))
+        .with_max_delay(Duration::from_secs(3_600))
+        .without_max_times();
     let at = usize::try_from(attempt - 1).unwrap_or(0).min(64);
     let delay = steps.build().nth(at).unwrap_or(Duration::from_secs(3_600));
     i64::try_from(delay.as_millis()).unwrap_or(HOUR)
@@ -84,18 +87,27 @@ impl Notifications {
                 .await?;
         let mut next: Option<Millis> = None;
         for (channel, recipient, since) in waiting {
-            let ready_at = self.earliest_send(&channel, &recipient, since + BATCH_WINDOW, now).await?;
+            let ready_at = self
+                .earliest_send(&channel, &recipient, since + BATCH_WINDOW, now)
+                .await?;
             if ready_at > now {
                 next = Some(next.map_or(ready_at, |next| next.min(ready_at)));
             } else {
-                self.compose_message(Channel::parse(&channel), &recipient, now).await?;
+                self.compose_message(Channel::parse(&channel), &recipient, now)
+                    .await?;
             }
         }
         Ok(next)
     }
 
     /// The earliest time for a message to a recipient whose notifications are ready at `ready`.
-    async fn earliest_send(&self, channel: &str, recipient: &str, ready: Millis, now: Millis) -> Result<Millis> {
+    async fn earliest_send(
+        &self,
+        channel: &str,
+        recipient: &str,
+        ready: Millis,
+        now: Millis,
+    ) -> Result<Millis> {
         if ready > now {
             return Ok(ready);
         }
@@ -112,7 +124,10 @@ impl Notifications {
         .await?;
         // The maximum number of messages was sent; the next one may be sent an hour after the oldest of them.
         let full = i64::try_from(recent.len()).is_ok_and(|count| count >= MAX_PER_HOUR);
-        Ok(recent.last().filter(|_| full).map_or(ready, |(oldest,)| oldest + HOUR))
+        Ok(recent
+            .last()
+            .filter(|_| full)
+            .map_or(ready, |(oldest,)| oldest + HOUR))
     }
 
     async fn compose_message(&self, channel: Channel, recipient: &str, now: Millis) -> Result<()> {
@@ -126,7 +141,11 @@ impl Notifications {
         .fetch_all(&mut *tx)
         .await?;
         let read = |(_, kind, details, at): &PendingNotification| {
-            Some(Notification { kind: NotificationKind::parse(kind)?, details: serde_json::from_str(details).ok()?, at: *at })
+            Some(Notification {
+                kind: NotificationKind::parse(kind)?,
+                details: serde_json::from_str(details).ok()?,
+                at: *at,
+            })
         };
         let notifications: Vec<Notification> = rows.iter().filter_map(read).collect();
         let id = MessageId::new();
@@ -147,7 +166,11 @@ impl Notifications {
         .execute(&mut *tx)
         .await?;
         for (notification_id, ..) in &rows {
-            sqlx::query("UPDATE notifications SET message_id = $1 WHERE id = $2").bind(&id).bind(notification_id).execute(&mut *tx).await?;
+            sqlx::query("UPDATE notifications SET message_id = $1 WHERE id = $2")
+                .bind(&id)
+                .bind(notification_id)
+                .execute(&mut *tx)
+                .await?;
         }
         kill_point("notify.gathered");
         tx.commit().await?;
@@ -157,7 +180,12 @@ impl Notifications {
 
     /// Claims at most `limit` due messages of a channel that are not `busy`: counts the attempt and sets the time of the next one before
     /// anything is sent, so that a message is sent again after a crash and never lost.
-    pub(super) async fn claim_due(&self, channel: Channel, limit: usize, busy: &[&MessageId]) -> Result<Vec<Message>> {
+    pub(super) async fn claim_due(
+        &self,
+        channel: Channel,
+        limit: usize,
+        busy: &[&MessageId],
+    ) -> Result<Vec<Message>> {
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         let due: Vec<Message> = sqlx::query_as(
@@ -170,7 +198,11 @@ impl Notifications {
         .fetch_all(&mut *tx)
         .await?;
         let mut claimed = Vec::new();
-        for mut message in due.into_iter().filter(|message| !busy.contains(&&message.id)).take(limit) {
+        for mut message in due
+            .into_iter()
+            .filter(|message| !busy.contains(&&message.id))
+            .take(limit)
+        {
             message.attempts += 1;
             message.next_try_at = now + retry_delay(message.attempts);
             sqlx::query("UPDATE messages SET attempts = $1, next_try_at = $2 WHERE id = $3")
@@ -187,7 +219,11 @@ impl Notifications {
 
     /// Records the result of an attempt. A failed message is retried, unless the retry would be more than a day after the message was
     /// written.
-    pub(super) async fn record_attempt(&self, message: &Message, sent: &std::result::Result<(), String>) -> Result<()> {
+    pub(super) async fn record_attempt(
+        &self,
+        message: &Message,
+        sent: &std::result::Result<(), String>,
+    ) -> Result<()> {
         let now = self.clock.now();
         let given_up = sent.is_err() && message.next_try_at > message.created_at + GIVE_UP_AFTER;
         let state = match sent {
@@ -196,8 +232,12 @@ impl Notifications {
             Err(_) => "waiting",
         };
         match sent {
-            Ok(()) => tracing::info!(message = %message.id, channel = message.channel, attempt = message.attempts, "delivered"),
-            Err(why) => tracing::warn!(message = %message.id, channel = message.channel, attempt = message.attempts, given_up, "not delivered: {why}"),
+            Ok(()) => {
+                tracing::info!(message = %message.id, channel = message.channel, attempt = message.attempts, "delivered")
+            }
+            Err(why) => {
+                tracing::warn!(message = %message.id, channel = message.channel, attempt = message.attempts, given_up, "not delivered: {why}")
+            }
         }
         let mut tx = self.db.write().await?;
         sqlx::query(
@@ -215,7 +255,10 @@ impl Notifications {
     /// Creates a test message; it is not retried.
     pub(super) async fn test_message(&self, channel: Channel, recipient: &str) -> Result<Message> {
         let now = self.clock.now();
-        let text = format!("This is a test notification from Chatlake. A person sent it at {}.", self.link("/settings/notifications"));
+        let text = format!(
+            "This is a test notification from Chatlake. A person sent it at {}.",
+            self.link("/settings/notifications")
+        );
         let id = MessageId::new();
         let body = match channel {
             Channel::Mail => format!("{text}\n"),
@@ -255,14 +298,21 @@ impl Notifications {
 
     /// When the next message is due.
     pub(super) async fn next_try(&self) -> Result<Option<Millis>> {
-        Ok(sqlx::query_scalar("SELECT MIN(next_try_at) FROM messages WHERE state = 'waiting' AND is_test = 0").fetch_one(self.db.read()).await?)
+        Ok(sqlx::query_scalar(
+            "SELECT MIN(next_try_at) FROM messages WHERE state = 'waiting' AND is_test = 0",
+        )
+        .fetch_one(self.db.read())
+        .await?)
     }
 
     /// Deletes old results, and ends test messages that a crash interrupted.
     pub(super) async fn prune(&self) -> Result<()> {
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
-        sqlx::query("DELETE FROM messages WHERE state <> 'waiting' AND ended_at < $1").bind(now - RETENTION).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM messages WHERE state <> 'waiting' AND ended_at < $1")
+            .bind(now - RETENTION)
+            .execute(&mut *tx)
+            .await?;
         sqlx::query("UPDATE messages SET state = 'failed', error = 'The server stopped during the delivery.', ended_at = $1 WHERE state = 'waiting' AND is_test = 1 AND created_at < $2")
             .bind(now)
             .bind(now - HOUR)
@@ -286,13 +336,21 @@ impl Notifications {
 }
 
 /// Moves all times by `back` after the clock was set back, so that waiting notifications and messages keep their remaining time.
-pub(crate) async fn shift_times_back(tx: &mut Transaction<'static, Sqlite>, now: Millis, back: Millis) -> Result<()> {
+pub(crate) async fn shift_times_back(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    back: Millis,
+) -> Result<()> {
     for moved in [
         "UPDATE notifications SET created_at = created_at - $2 WHERE message_id IS NULL AND created_at > $1",
         "UPDATE messages SET created_at = created_at - $2 WHERE created_at > $1",
         "UPDATE messages SET next_try_at = CASE WHEN next_try_at - $2 > $1 THEN next_try_at - $2 ELSE $1 END WHERE state = 'waiting' AND is_test = 0 AND next_try_at > $1",
     ] {
-        sqlx::query(moved).bind(now).bind(back).execute(&mut **tx).await?;
+        sqlx::query(moved)
+            .bind(now)
+            .bind(back)
+            .execute(&mut **tx)
+            .await?;
     }
     Ok(())
 }
@@ -303,7 +361,9 @@ mod tests {
 
     #[test]
     fn retry_delays_double_up_to_an_hour() {
-        let minutes: Vec<i64> = (1..=9).map(|attempt| retry_delay(attempt) / 60_000).collect();
+        let minutes: Vec<i64> = (1..=9)
+            .map(|attempt| retry_delay(attempt) / 60_000)
+            .collect();
         assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(retry_delay(1_000_000), HOUR);
     }

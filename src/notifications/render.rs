@@ -37,15 +37,23 @@ fn groups(notifications: &[Notification]) -> Vec<NotificationGroup<'_>> {
         let same = |group: &&mut NotificationGroup<'_>| {
             let first = &group.all[0].details;
             let one_details = &one.details;
-            group.kind == one.kind && first.account == one_details.account && first.vendor == one_details.vendor && first.code == one_details.code
+            group.kind == one.kind
+                && first.account == one_details.account
+                && first.vendor == one_details.vendor
+                && first.code == one_details.code
         };
         match groups.iter_mut().find(same) {
             // A DataSet with several notifications of the same event appears once, with the newest one.
             Some(group) => {
-                group.all.retain(|earlier| earlier.details.dataset_id != one.details.dataset_id);
+                group
+                    .all
+                    .retain(|earlier| earlier.details.dataset_id != one.details.dataset_id);
                 group.all.push(one);
             }
-            None => groups.push(NotificationGroup { kind: one.kind, all: vec![one] }),
+            None => groups.push(NotificationGroup {
+                kind: one.kind,
+                all: vec![one],
+            }),
         }
     }
     groups
@@ -53,7 +61,11 @@ fn groups(notifications: &[Notification]) -> Vec<NotificationGroup<'_>> {
 
 fn title(group: &NotificationGroup<'_>) -> String {
     let details = &group.all[0].details;
-    let account = if details.account.is_empty() { "a deleted account".to_owned() } else { format!("“{}”", details.account) };
+    let account = if details.account.is_empty() {
+        "a deleted account".to_owned()
+    } else {
+        format!("“{}”", details.account)
+    };
     if group.kind == NotificationKind::Sunset {
         return format!("{} ends the API that {account} uses", details.vendor);
     }
@@ -87,9 +99,17 @@ impl Notifications {
         for group in groups(notifications) {
             let details = &group.all[0].details;
             let _ = writeln!(text, "{}.\n", title(&group));
-            let same = |part: DetailText| group.all.iter().all(|one| part(&one.details) == part(details));
-            let parts: [(&str, DetailText); 3] =
-                [("What happened", |details| &details.happened), ("Who can fix it", |details| &details.who), ("What happens next", |details| &details.next)];
+            let same = |part: DetailText| {
+                group
+                    .all
+                    .iter()
+                    .all(|one| part(&one.details) == part(details))
+            };
+            let parts: [(&str, DetailText); 3] = [
+                ("What happened", |details| &details.happened),
+                ("Who can fix it", |details| &details.who),
+                ("What happens next", |details| &details.next),
+            ];
             for (label, part) in parts {
                 if same(part) && !part(details).is_empty() {
                     let _ = writeln!(text, "{label}: {}", part(details));
@@ -97,7 +117,12 @@ impl Notifications {
             }
             let _ = writeln!(text, "When: {}\n", iso(group.all[0].at));
             for one in group.all.iter().take(MAX_NAMED) {
-                let _ = writeln!(text, "- “{}”: {}", one.details.dataset, self.link(&format!("/datasets/{}", one.details.dataset_id)));
+                let _ = writeln!(
+                    text,
+                    "- “{}”: {}",
+                    one.details.dataset,
+                    self.link(&format!("/datasets/{}", one.details.dataset_id))
+                );
                 for (_, part) in parts {
                     if !same(part) && !part(&one.details).is_empty() {
                         let _ = writeln!(text, "  {}", part(&one.details));
@@ -105,16 +130,29 @@ impl Notifications {
                 }
             }
             if group.all.len() > MAX_NAMED {
-                let _ = writeln!(text, "- and {} more: {}", group.all.len() - MAX_NAMED, self.link("/datasets?quick=attention"));
+                let _ = writeln!(
+                    text,
+                    "- and {} more: {}",
+                    group.all.len() - MAX_NAMED,
+                    self.link("/datasets?quick=attention")
+                );
             }
             text.push('\n');
         }
-        let _ = writeln!(text, "To change these notifications, open the DataSet, then Settings, Notifications.");
+        let _ = writeln!(
+            text,
+            "To change these notifications, open the DataSet, then Settings, Notifications."
+        );
         text
     }
 
     /// The message as JSON. `text` is escaped for Slack, so that a name in it cannot mention a channel.
-    pub(super) fn render_json(&self, id: &MessageId, notifications: &[Notification], now: Millis) -> String {
+    pub(super) fn render_json(
+        &self,
+        id: &MessageId,
+        notifications: &[Notification],
+        now: Millis,
+    ) -> String {
         let items = notifications.iter().take(MAX_IN_JSON).map(|one| {
             json!({
                 "kind": one.kind,
@@ -137,14 +175,22 @@ impl Notifications {
 
 /// Escapes the three special characters of Slack.
 pub fn escape_for_slack(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn notification(kind: NotificationKind, dataset: &str, account: &str, code: &str, next: &str) -> Notification {
+    fn notification(
+        kind: NotificationKind,
+        dataset: &str,
+        account: &str,
+        code: &str,
+        next: &str,
+    ) -> Notification {
         let details = NotificationDetails {
             dataset_id: format!("ds_{dataset}"),
             dataset: dataset.to_owned(),
@@ -155,22 +201,54 @@ mod tests {
             who: "No action needed.".to_owned(),
             next: next.to_owned(),
         };
-        Notification { kind, details, at: 1_795_176_000_000 }
+        Notification {
+            kind,
+            details,
+            at: 1_795_176_000_000,
+        }
     }
 
     #[test]
     fn the_same_failure_of_one_account_is_one_group() {
-        let many: Vec<Notification> = (0..50).map(|n| notification(NotificationKind::Failure, &format!("D{n}"), "Support", "unavailable", "Later.")).collect();
+        let many: Vec<Notification> = (0..50)
+            .map(|n| {
+                notification(
+                    NotificationKind::Failure,
+                    &format!("D{n}"),
+                    "Support",
+                    "unavailable",
+                    "Later.",
+                )
+            })
+            .collect();
         assert_eq!(subject(&many), "50 DataSets of “Support” failed");
         assert_eq!(subject(&many[..1]), "“D0” failed");
         let mut mixed = many;
-        mixed.push(notification(NotificationKind::Late, "Late one", "Sales", "", "Now."));
-        mixed.push(notification(NotificationKind::Failure, "Other", "Support", "malformed", "Later."));
-        assert_eq!(subject(&mixed), "50 DataSets of “Support” failed, and 2 more");
+        mixed.push(notification(
+            NotificationKind::Late,
+            "Late one",
+            "Sales",
+            "",
+            "Now.",
+        ));
+        mixed.push(notification(
+            NotificationKind::Failure,
+            "Other",
+            "Support",
+            "malformed",
+            "Later.",
+        ));
+        assert_eq!(
+            subject(&mixed),
+            "50 DataSets of “Support” failed, and 2 more"
+        );
     }
 
     #[test]
     fn a_name_cannot_mention_a_slack_channel() {
-        assert_eq!(escape_for_slack("<!channel> & <@U1>"), "&lt;!channel&gt; &amp; &lt;@U1&gt;");
+        assert_eq!(
+            escape_for_slack("<!channel> & <@U1>"),
+            "&lt;!channel&gt; &amp; &lt;@U1&gt;"
+        );
     }
 }

@@ -35,7 +35,11 @@ pub(super) async fn send_until_stopped(notifications: Notifications, stop: Cance
             () = stop.cancelled() => return finish(tasks).await,
             polled = poll(&notifications, prune, &busy) => polled,
         };
-        let (due, next) = notifications.db.outages().track("notifications could not be read from the database", polled).unwrap_or_default();
+        let (due, next) = notifications
+            .db
+            .outages()
+            .track("notifications could not be read from the database", polled)
+            .unwrap_or_default();
         for message in due {
             let of = (message.channel(), message.id.clone());
             busy.insert(tasks.spawn(send(notifications.clone(), message)).id(), of);
@@ -45,7 +49,9 @@ pub(super) async fn send_until_stopped(notifications: Notifications, stop: Cance
         }
         // Computed from the time before the poll, so that messages that became due meanwhile are polled again. At least 50 ms, so that a
         // message that cannot be claimed does not keep a core busy.
-        let until = next.map_or(now + MAX_POLL_INTERVAL, |next| next.clamp(now + 50, now + MAX_POLL_INTERVAL));
+        let until = next.map_or(now + MAX_POLL_INTERVAL, |next| {
+            next.clamp(now + 50, now + MAX_POLL_INTERVAL)
+        });
         tokio::select! {
             () = stop.cancelled() => return finish(tasks).await,
             () = notifications.wake.notified() => {}
@@ -67,23 +73,43 @@ pub(super) async fn send_until_stopped(notifications: Notifications, stop: Cance
 async fn finish(mut tasks: JoinSet<()>) {
     let ended = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await.is_err() {
-        tracing::warn!("some deliveries did not finish before the server stopped; Chatlake retries them after the next start");
+        tracing::warn!(
+            "some deliveries did not finish before the server stopped; Chatlake retries them after the next start"
+        );
     }
 }
 
 /// The messages to send now, as far as there is room next to the `busy` ones, and the time of the next poll.
-async fn poll(notifications: &Notifications, prune: bool, busy: &HashMap<Id, (Channel, MessageId)>) -> Result<(Vec<Message>, Option<Millis>)> {
+async fn poll(
+    notifications: &Notifications,
+    prune: bool,
+    busy: &HashMap<Id, (Channel, MessageId)>,
+) -> Result<(Vec<Message>, Option<Millis>)> {
     if prune {
         notifications.prune().await?;
     }
     let ready_at = notifications.compose_messages().await?;
     let mut due = Vec::new();
     // Most polls find nothing, and need no write transaction.
-    let has_due = notifications.next_try().await?.is_some_and(|at| at <= notifications.clock.now());
-    for channel in [Channel::Mail, Channel::Webhook].into_iter().filter(|_| has_due) {
-        let busy: Vec<&MessageId> = busy.values().filter(|(of, _)| *of == channel).map(|(_, id)| id).collect();
+    let has_due = notifications
+        .next_try()
+        .await?
+        .is_some_and(|at| at <= notifications.clock.now());
+    for channel in [Channel::Mail, Channel::Webhook]
+        .into_iter()
+        .filter(|_| has_due)
+    {
+        let busy: Vec<&MessageId> = busy
+            .values()
+            .filter(|(of, _)| *of == channel)
+            .map(|(_, id)| id)
+            .collect();
         if busy.len() < MAX_CONCURRENT {
-            due.extend(notifications.claim_due(channel, MAX_CONCURRENT - busy.len(), &busy).await?);
+            due.extend(
+                notifications
+                    .claim_due(channel, MAX_CONCURRENT - busy.len(), &busy)
+                    .await?,
+            );
         }
     }
     if !due.is_empty() {

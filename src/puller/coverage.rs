@@ -36,7 +36,14 @@ pub enum DayState {
 }
 
 impl DayState {
-    pub const ALL: [Self; 6] = [Self::Verified, Self::Unverified, Self::SoFar, Self::Stale, Self::Short, Self::Missing];
+    pub const ALL: [Self; 6] = [
+        Self::Verified,
+        Self::Unverified,
+        Self::SoFar,
+        Self::Stale,
+        Self::Short,
+        Self::Missing,
+    ];
 
     pub fn word(self) -> &'static str {
         match self {
@@ -80,45 +87,98 @@ pub async fn of_dataset(db: &Db, clock: &Clock, dataset: &Dataset) -> Result<Vec
         None => Vec::new(),
     };
     let short = ledger::short_windows(db, &dataset.id).await?;
-    let wanted = dataset.menus.range(today).filter(|_| dataset.current.is_some() || !short.is_empty());
+    let wanted = dataset
+        .menus
+        .range(today)
+        .filter(|_| dataset.current.is_some() || !short.is_empty());
     let merges = dataset.update_mode == UpdateMode::Merge;
     Ok(calendar(&covered, &short, wanted, today, &zone, merges))
 }
 
 /// The windows whose rows are in a version, newest run first.
 async fn windows_of_version(db: &Db, version: &VersionId) -> Result<Vec<LedgerLine>> {
-    let run: Option<(Option<RunId>,)> = sqlx::query_as("SELECT run_id FROM versions WHERE id = $1").bind(version).fetch_optional(db.read()).await?;
-    let Some((Some(run),)) = run else { return Ok(Vec::new()) };
+    let run: Option<(Option<RunId>,)> = sqlx::query_as("SELECT run_id FROM versions WHERE id = $1")
+        .bind(version)
+        .fetch_optional(db.read())
+        .await?;
+    let Some((Some(run),)) = run else {
+        return Ok(Vec::new());
+    };
     ledger::contributing_windows(db, &run).await
 }
 
 /// `covered`: newest run first; `short`: newest first. `merges`: rows of an earlier read stay when a later read does not contain them.
-fn calendar(covered: &[LedgerLine], short: &[LedgerLine], wanted: Option<Window>, today: Date, zone: &TimeZone, merges: bool) -> Vec<CoverageDay> {
+fn calendar(
+    covered: &[LedgerLine],
+    short: &[LedgerLine],
+    wanted: Option<Window>,
+    today: Date,
+    zone: &TimeZone,
+    merges: bool,
+) -> Vec<CoverageDay> {
     let mut days: BTreeMap<Date, CoverageDay> = BTreeMap::new();
     for line in covered {
         let Some(window) = line.window else { continue };
         for day in days_in(window) {
             days.entry(day).or_insert_with(|| {
-                let later = short.iter().find(|other| other.finished_at > line.finished_at && other.window.is_some_and(|w| w.from <= day && day <= w.to));
+                let later = short.iter().find(|other| {
+                    other.finished_at > line.finished_at
+                        && other.window.is_some_and(|w| w.from <= day && day <= w.to)
+                });
                 let mut state_of_day = day_from_line(day, line, today, zone);
-                let had_more = |other: &LedgerLine| other.window == line.window && other.counts.kept > line.counts.kept;
-                if merges && state_of_day.state == DayState::Verified && covered.iter().any(had_more) {
+                let had_more = |other: &LedgerLine| {
+                    other.window == line.window && other.counts.kept > line.counts.kept
+                };
+                if merges
+                    && state_of_day.state == DayState::Verified
+                    && covered.iter().any(had_more)
+                {
                     state_of_day.state = DayState::Unverified;
                 }
-                if later.is_some() { CoverageDay { state: DayState::Stale, ..state_of_day } } else { state_of_day }
+                if later.is_some() {
+                    CoverageDay {
+                        state: DayState::Stale,
+                        ..state_of_day
+                    }
+                } else {
+                    state_of_day
+                }
             });
         }
     }
-    let ends = [days.keys().next().copied(), days.keys().next_back().copied()].into_iter().flatten().chain(wanted.into_iter().flat_map(|w| [w.from, w.to]));
-    let Some((first, last)) = ends.fold(None, |ends: Option<(Date, Date)>, day| Some(ends.map_or((day, day), |(a, b)| (a.min(day), b.max(day))))) else {
+    let ends = [
+        days.keys().next().copied(),
+        days.keys().next_back().copied(),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(wanted.into_iter().flat_map(|w| [w.from, w.to]));
+    let Some((first, last)) = ends.fold(None, |ends: Option<(Date, Date)>, day| {
+        Some(ends.map_or((day, day), |(a, b)| (a.min(day), b.max(day))))
+    }) else {
         return Vec::new();
     };
-    for day in days_in(Window { from: first, to: last }) {
+    for day in days_in(Window {
+        from: first,
+        to: last,
+    }) {
         days.entry(day).or_insert_with(|| {
-            let line = short.iter().find(|line| line.window.is_some_and(|w| w.from <= day && day <= w.to));
-            let state = if line.is_some() { DayState::Short } else { DayState::Missing };
+            let line = short
+                .iter()
+                .find(|line| line.window.is_some_and(|w| w.from <= day && day <= w.to));
+            let state = if line.is_some() {
+                DayState::Short
+            } else {
+                DayState::Missing
+            };
             let completeness = line.and_then(LedgerLine::completeness);
-            CoverageDay { day, state, read_at: line.and_then(|line| line.finished_at), completeness, run: line.map(|line| line.run.clone()) }
+            CoverageDay {
+                day,
+                state,
+                read_at: line.and_then(|line| line.finished_at),
+                completeness,
+                run: line.map(|line| line.run.clone()),
+            }
         });
     }
     days.into_values().collect()
@@ -126,18 +186,29 @@ fn calendar(covered: &[LedgerLine], short: &[LedgerLine], wanted: Option<Window>
 
 fn day_from_line(day: Date, line: &LedgerLine, today: Date, zone: &TimeZone) -> CoverageDay {
     // A read takes time. A day is complete only if it was over when the read of its window ended.
-    let read_on = line.finished_at.map(|at| timestamp(at).to_zoned(zone.clone()).date());
+    let read_on = line
+        .finished_at
+        .map(|at| timestamp(at).to_zoned(zone.clone()).date());
     let state = match read_on {
         Some(read_on) if read_on <= day && day >= today => DayState::SoFar,
         Some(read_on) if read_on <= day => DayState::Stale,
         _ if line.counts.verified() == Some(true) => DayState::Verified,
         _ => DayState::Unverified,
     };
-    CoverageDay { day, state, read_at: line.finished_at, completeness: line.completeness(), run: Some(line.run.clone()) }
+    CoverageDay {
+        day,
+        state,
+        read_at: line.finished_at,
+        completeness: line.completeness(),
+        run: Some(line.run.clone()),
+    }
 }
 
 fn days_in(window: Window) -> impl Iterator<Item = Date> {
-    std::iter::successors(Some(window.from), move |day| day.tomorrow().ok().filter(|next| *next <= window.to)).take_while(move |day| *day <= window.to)
+    std::iter::successors(Some(window.from), move |day| {
+        day.tomorrow().ok().filter(|next| *next <= window.to)
+    })
+    .take_while(move |day| *day <= window.to)
 }
 
 /// The ledger lines whose window contains a day, newest run first, at most 100.
@@ -156,15 +227,45 @@ mod tests {
 
     /// A finished window that was read on `read`.
     fn line(from: &str, to: &str, read: &str, kept: u64, total: Option<u64>) -> LedgerLine {
-        let at = read.parse::<jiff::civil::DateTime>().unwrap().to_zoned(TimeZone::UTC).unwrap().timestamp().as_millisecond();
-        let window = Some(Window { from: day(from), to: day(to) });
-        let completeness = Some(total.map_or(Completeness::Complete, |total| if total == kept { Completeness::Reread } else { Completeness::Corrected }));
-        let counts = WindowCounts { kept, total, completeness, ..WindowCounts::default() };
-        LedgerLine { run: RunId::new(), position: 0, window, done: true, short: false, counts, finished_at: Some(at) }
+        let at = read
+            .parse::<jiff::civil::DateTime>()
+            .unwrap()
+            .to_zoned(TimeZone::UTC)
+            .unwrap()
+            .timestamp()
+            .as_millisecond();
+        let window = Some(Window {
+            from: day(from),
+            to: day(to),
+        });
+        let completeness = Some(total.map_or(Completeness::Complete, |total| {
+            if total == kept {
+                Completeness::Reread
+            } else {
+                Completeness::Corrected
+            }
+        }));
+        let counts = WindowCounts {
+            kept,
+            total,
+            completeness,
+            ..WindowCounts::default()
+        };
+        LedgerLine {
+            run: RunId::new(),
+            position: 0,
+            window,
+            done: true,
+            short: false,
+            counts,
+            finished_at: Some(at),
+        }
     }
 
     fn states(days: &[CoverageDay]) -> Vec<(String, &'static str)> {
-        days.iter().map(|day| (day.day.strftime("%-d").to_string(), day.state.word())).collect()
+        days.iter()
+            .map(|day| (day.day.strftime("%-d").to_string(), day.state.word()))
+            .collect()
     }
 
     #[test]
@@ -180,45 +281,136 @@ mod tests {
         ];
         let mut short = line("2026-11-18", "2026-11-18", "2026-11-20T12:00", 3, Some(9));
         (short.done, short.short) = (false, true);
-        let later = LedgerLine { done: false, short: true, ..line("2026-11-13", "2026-11-13", "2026-11-15T12:00", 4, Some(6)) };
-        let wanted = Some(Window { from: day("2026-11-15"), to: day("2026-11-20") });
-        let days = calendar(&covered, &[short, later], wanted, day("2026-11-20"), &TimeZone::UTC, false);
-        let expected =
-            [("13", "stale"), ("14", "held"), ("15", "missing"), ("16", "stale"), ("17", "verified"), ("18", "short"), ("19", "held"), ("20", "so_far")];
-        assert_eq!(states(&days), expected.map(|(day, state)| (day.to_owned(), state)));
+        let later = LedgerLine {
+            done: false,
+            short: true,
+            ..line("2026-11-13", "2026-11-13", "2026-11-15T12:00", 4, Some(6))
+        };
+        let wanted = Some(Window {
+            from: day("2026-11-15"),
+            to: day("2026-11-20"),
+        });
+        let days = calendar(
+            &covered,
+            &[short, later],
+            wanted,
+            day("2026-11-20"),
+            &TimeZone::UTC,
+            false,
+        );
+        let expected = [
+            ("13", "stale"),
+            ("14", "held"),
+            ("15", "missing"),
+            ("16", "stale"),
+            ("17", "verified"),
+            ("18", "short"),
+            ("19", "held"),
+            ("20", "so_far"),
+        ];
+        assert_eq!(
+            states(&days),
+            expected.map(|(day, state)| (day.to_owned(), state))
+        );
         assert_eq!(days[4].run, Some(covered[1].run.clone()));
         assert!(days[2].read_at.is_none() && days[5].read_at.is_some());
     }
 
     #[test]
     fn a_day_that_is_over_elsewhere_may_not_be_over_here() {
-        let covered = [line("2026-11-19", "2026-11-19", "2026-11-20T04:00", 5, Some(5))];
-        let of = |zone: &str| calendar(&covered, &[], None, day("2026-11-21"), &TimeZone::get(zone).unwrap(), false)[0].state;
-        assert_eq!((of("UTC"), of("US/Pacific")), (DayState::Verified, DayState::Stale));
+        let covered = [line(
+            "2026-11-19",
+            "2026-11-19",
+            "2026-11-20T04:00",
+            5,
+            Some(5),
+        )];
+        let of = |zone: &str| {
+            calendar(
+                &covered,
+                &[],
+                None,
+                day("2026-11-21"),
+                &TimeZone::get(zone).unwrap(),
+                false,
+            )[0]
+            .state
+        };
+        assert_eq!(
+            (of("UTC"), of("US/Pacific")),
+            (DayState::Verified, DayState::Stale)
+        );
     }
 
     #[test]
     fn a_merge_keeps_rows_that_a_later_read_lacks_and_the_day_is_not_verified() {
-        let covered = [line("2026-11-17", "2026-11-17", "2026-11-19T01:00", 0, Some(0)), line("2026-11-17", "2026-11-17", "2026-11-18T01:00", 7, Some(7))];
-        let of = |merges: bool| calendar(&covered, &[], None, day("2026-11-20"), &TimeZone::UTC, merges)[0].state;
-        assert_eq!((of(true), of(false)), (DayState::Unverified, DayState::Verified));
+        let covered = [
+            line("2026-11-17", "2026-11-17", "2026-11-19T01:00", 0, Some(0)),
+            line("2026-11-17", "2026-11-17", "2026-11-18T01:00", 7, Some(7)),
+        ];
+        let of = |merges: bool| {
+            calendar(
+                &covered,
+                &[],
+                None,
+                day("2026-11-20"),
+                &TimeZone::UTC,
+                merges,
+            )[0]
+            .state
+        };
+        assert_eq!(
+            (of(true), of(false)),
+            (DayState::Unverified, DayState::Verified)
+        );
     }
 
     #[test]
     fn a_day_is_verified_only_by_a_proof_of_completeness() {
-        for completeness in Completeness::ALL.into_iter().filter(|completeness| *completeness != Completeness::Short) {
+        for completeness in Completeness::ALL
+            .into_iter()
+            .filter(|completeness| *completeness != Completeness::Short)
+        {
             let mut covered = line("2026-11-17", "2026-11-17", "2026-11-18T01:00", 7, Some(7));
             covered.counts.completeness = Some(completeness);
-            let days = calendar(&[covered], &[], None, day("2026-11-20"), &TimeZone::UTC, false);
-            let wanted = if completeness.verified() == Some(true) { DayState::Verified } else { DayState::Unverified };
-            assert_eq!((days[0].state, days[0].completeness), (wanted, Some(completeness)));
+            let days = calendar(
+                &[covered],
+                &[],
+                None,
+                day("2026-11-20"),
+                &TimeZone::UTC,
+                false,
+            );
+            let wanted = if completeness.verified() == Some(true) {
+                DayState::Verified
+            } else {
+                DayState::Unverified
+            };
+            assert_eq!(
+                (days[0].state, days[0].completeness),
+                (wanted, Some(completeness))
+            );
         }
     }
 
     #[test]
     fn without_windows_the_calendar_is_empty() {
         assert!(calendar(&[], &[], None, day("2026-11-20"), &TimeZone::UTC, false).is_empty());
-        assert_eq!(days_in(Window { from: day("2026-02-27"), to: day("2026-03-01") }).count(), 3);
-        assert_eq!(days_in(Window { from: day("2026-02-27"), to: day("2026-02-26") }).count(), 0);
+        assert_eq!(
+            days_in(Window {
+                from: day("2026-02-27"),
+                to: day("2026-03-01")
+            })
+            .count(),
+            3
+        );
+        assert_eq!(
+            days_in(Window {
+                from: day("2026-02-27"),
+                to: day("2026-02-26")
+            })
+            .count(),
+            0
+        );
     }
 }

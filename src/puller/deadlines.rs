@@ -6,7 +6,9 @@ use std::time::Duration;
 use jiff::civil::Date;
 use sqlx::FromRow;
 
-use super::on_run_end::{self, AlertSubject, load_readable_subject, load_subject, select_alert_subject};
+use super::on_run_end::{
+    self, AlertSubject, load_readable_subject, load_subject, select_alert_subject,
+};
 use super::run::Trigger;
 use super::schedules::Schedule;
 use super::{Puller, queue};
@@ -33,10 +35,19 @@ const BATCH_SIZE: usize = 100;
 pub(super) async fn check_until_stopped(puller: Puller) {
     loop {
         let began = puller.clock.now();
-        let next = puller.db.outages().track("retries and late DataSets could not be checked", tick(&puller).await).flatten();
+        let next = puller
+            .db
+            .outages()
+            .track(
+                "retries and late DataSets could not be checked",
+                tick(&puller).await,
+            )
+            .flatten();
         // Computed from the time before the check, so that a deadline that passed during the check is handled next. At least 50 ms, so that
         // a row that cannot be processed does not keep a core busy.
-        let until = next.map_or(began + MAX_CHECK_INTERVAL, |next| next.clamp(began + 50, began + MAX_CHECK_INTERVAL));
+        let until = next.map_or(began + MAX_CHECK_INTERVAL, |next| {
+            next.clamp(began + 50, began + MAX_CHECK_INTERVAL)
+        });
         tokio::select! {
             () = puller.stop.cancelled() => return,
             () = puller.wake_deadlines.notified() => {}
@@ -73,16 +84,35 @@ async fn enqueue_due_retries(puller: &Puller, now: Millis) -> Result<()> {
     );
     for (id, number) in due {
         let dataset = match puller.datasets.for_run(&id).await {
-            Ok(dataset) => Some(dataset).filter(|dataset| dataset.account_id.is_some() && dataset.schedule_state.paused.is_none()),
-            Err(error) if error.is_damaged() || error.kind() == crate::error::ErrorKind::NotFound => None,
+            Ok(dataset) => Some(dataset).filter(|dataset| {
+                dataset.account_id.is_some() && dataset.schedule_state.paused.is_none()
+            }),
+            Err(error)
+                if error.is_damaged() || error.kind() == crate::error::ErrorKind::NotFound =>
+            {
+                None
+            }
             // The retry is still due at the next check.
             Err(error) => return Err(error),
         };
         let mut tx = puller.db.write().await?;
         let taken =
-            sqlx::query("UPDATE datasets SET retry_at = NULL WHERE id = $1 AND retry_at <= $2").bind(&id).bind(now).execute(&mut *tx).await?.rows_affected();
+            sqlx::query("UPDATE datasets SET retry_at = NULL WHERE id = $1 AND retry_at <= $2")
+                .bind(&id)
+                .bind(now)
+                .execute(&mut *tx)
+                .await?
+                .rows_affected();
         if let Some(dataset) = dataset.filter(|_| taken == 1) {
-            let run = queue::enqueue(&mut tx, now, &id, &dataset.source_key(), Trigger::Retry, None).await?;
+            let run = queue::enqueue(
+                &mut tx,
+                now,
+                &id,
+                &dataset.source_key(),
+                Trigger::Retry,
+                None,
+            )
+            .await?;
             sqlx::query("UPDATE runs SET retry_number = $1 WHERE id = $2 AND trigger = 'retry' AND retry_number = 0")
                 .bind(number)
                 .bind(&run)
@@ -117,17 +147,29 @@ struct LatenessRow {
 impl LatenessRow {
     /// When the data becomes late unless a run succeeds. `None`: never, for example while the schedule is paused.
     fn late_at(&self) -> Option<Millis> {
-        let last = self.last_success_at.unwrap_or(self.created_at).max(self.expected_since.unwrap_or(0));
-        let is_paused = self.schedule.is_some() && self.next_run_at.is_none() && self.stopped_at.is_none() && self.account_id.is_some();
+        let last = self
+            .last_success_at
+            .unwrap_or(self.created_at)
+            .max(self.expected_since.unwrap_or(0));
+        let is_paused = self.schedule.is_some()
+            && self.next_run_at.is_none()
+            && self.stopped_at.is_none()
+            && self.account_id.is_some();
         if is_paused {
             return None;
         }
         if let Some(hours) = self.expected_hours {
             return Some(last + hours * HOUR);
         }
-        let schedule = Schedule::from_stored(self.schedule_plan.as_deref(), self.schedule.as_deref(), &self.time_zone).ok()?;
+        let schedule = Schedule::from_stored(
+            self.schedule_plan.as_deref(),
+            self.schedule.as_deref(),
+            &self.time_zone,
+        )
+        .ok()?;
         let coming = schedule.next(last, 2);
-        let [due, after] = [coming.first()?, coming.get(1).or(coming.first())?].map(|next| next.at.timestamp().as_millisecond());
+        let [due, after] = [coming.first()?, coming.get(1).or(coming.first())?]
+            .map(|next| next.at.timestamp().as_millisecond());
         Some(due + ((after - due) / 4).clamp(MIN_GRACE, MAX_GRACE))
     }
 }
@@ -152,7 +194,11 @@ async fn check_lateness(puller: &Puller, now: Millis) -> Result<()> {
         for one in some {
             let late_at = one.late_at();
             let is_late = late_at.is_some_and(|at| at <= now);
-            let since = if is_late { one.late_since.or(late_at) } else { None };
+            let since = if is_late {
+                one.late_since.or(late_at)
+            } else {
+                None
+            };
             let updated = sqlx::query(
                 "UPDATE datasets SET late_at = $1, lateness_key = $2, late_since = $3 WHERE id = $4 AND COALESCE(last_success_at, 0) = $5 AND COALESCE(late_at, 0) = $6",
             )
@@ -175,14 +221,29 @@ async fn check_lateness(puller: &Puller, now: Millis) -> Result<()> {
     Ok(())
 }
 
-async fn notify_late(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, now: Millis, one: &LatenessRow, late_at: Millis) -> Result<()> {
-    let Some(dataset) = load_subject(tx, &one.id).await? else { return Ok(()) };
+async fn notify_late(
+    tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
+    now: Millis,
+    one: &LatenessRow,
+    late_at: Millis,
+) -> Result<()> {
+    let Some(dataset) = load_subject(tx, &one.id).await? else {
+        return Ok(());
+    };
     if dataset.notifies_on(NotificationKind::Late) {
-        sqlx::query("UPDATE datasets SET notified_late = 1 WHERE id = $1").bind(&one.id).execute(&mut **tx).await?;
+        sqlx::query("UPDATE datasets SET notified_late = 1 WHERE id = $1")
+            .bind(&one.id)
+            .execute(&mut **tx)
+            .await?;
     }
-    let last = one.last_success_at.map_or_else(|| "No run has succeeded yet".to_owned(), |at| format!("The last update was at {}", dataset.format_time(at)));
+    let last = one.last_success_at.map_or_else(
+        || "No run has succeeded yet".to_owned(),
+        |at| format!("The last update was at {}", dataset.format_time(at)),
+    );
     let who = match (one.schedule.is_some(), one.account_id.is_some()) {
-        (_, false) => "The account was deleted. The owner of the DataSet must choose another account under Settings.",
+        (_, false) => {
+            "The account was deleted. The owner of the DataSet must choose another account under Settings."
+        }
         (true, _) => "The owner of the DataSet can see under History why no run has succeeded.",
         (false, _) => "The owner of the DataSet must press Run now: it has no schedule.",
     };
@@ -191,8 +252,19 @@ async fn notify_late(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, now: Mil
         (Some(at), _) => format!("The next run is at {}.", dataset.format_time(at)),
         (None, None) => "No run is scheduled.".to_owned(),
     };
-    let happened = format!("New data was expected by {}. {last}. The existing rows are unchanged.", dataset.format_time(late_at));
-    dataset.notify(tx, now, NotificationKind::Late, "late", [happened, who.to_owned(), next]).await
+    let happened = format!(
+        "New data was expected by {}. {last}. The existing rows are unchanged.",
+        dataset.format_time(late_at)
+    );
+    dataset
+        .notify(
+            tx,
+            now,
+            NotificationKind::Late,
+            "late",
+            [happened, who.to_owned(), next],
+        )
+        .await
 }
 
 /// A DataSet that is run by hand, with a reminder.
@@ -208,7 +280,8 @@ struct ManualDataset {
 impl ManualDataset {
     /// When the next reminder is due, if any; always the same time after the last success or reminder.
     fn due(&self) -> Option<Millis> {
-        let schedule = Schedule::from_stored(Some(&self.schedule_plan), None, &self.time_zone).ok()?;
+        let schedule =
+            Schedule::from_stored(Some(&self.schedule_plan), None, &self.time_zone).ok()?;
         let after = i64::from(schedule.plan().remind_after()?) * HOUR;
         Some(self.reminded_at.unwrap_or(self.since).max(self.since) + after)
     }
@@ -224,16 +297,28 @@ async fn send_reminders(puller: &Puller, now: Millis) -> Result<()> {
         .fetch_all(puller.db.read())
         .await?,
     );
-    for one in all.iter().filter(|one| one.due().is_some_and(|due| due <= now)) {
+    for one in all
+        .iter()
+        .filter(|one| one.due().is_some_and(|due| due <= now))
+    {
         let mut tx = puller.db.write().await?;
-        sqlx::query("UPDATE datasets SET reminded_at = $1 WHERE id = $2").bind(now).bind(&one.id).execute(&mut *tx).await?;
+        sqlx::query("UPDATE datasets SET reminded_at = $1 WHERE id = $2")
+            .bind(now)
+            .bind(&one.id)
+            .execute(&mut *tx)
+            .await?;
         if let Some(dataset) = load_readable_subject(&mut tx, &one.id).await? {
             let words = [
-                format!("Reminder: no run has succeeded since {}.", dataset.format_time(one.since)),
+                format!(
+                    "Reminder: no run has succeeded since {}.",
+                    dataset.format_time(one.since)
+                ),
                 "The owner of the DataSet must press Run now.".to_owned(),
                 "No run is scheduled. The existing rows are unchanged.".to_owned(),
             ];
-            dataset.notify(&mut tx, now, NotificationKind::Late, REMINDER, words).await?;
+            dataset
+                .notify(&mut tx, now, NotificationKind::Late, REMINDER, words)
+                .await?;
         }
         tx.commit().await?;
         puller.notifications.wake.notify_one();
@@ -249,7 +334,9 @@ async fn notify_deleted_accounts(puller: &Puller, now: Millis) -> Result<()> {
     for some in deleted.chunks(BATCH_SIZE) {
         let mut tx = puller.db.write().await?;
         for (id, account) in some {
-            let Some(dataset) = load_readable_subject(&mut tx, id).await? else { continue };
+            let Some(dataset) = load_readable_subject(&mut tx, id).await? else {
+                continue;
+            };
             let notifies = i64::from(dataset.notifies_on(NotificationKind::Stopped));
             sqlx::query("UPDATE datasets SET deleted_account_name = NULL, notified_stop = CASE WHEN $1 = 1 THEN 1 ELSE notified_stop END WHERE id = $2")
                 .bind(notifies)
@@ -261,7 +348,15 @@ async fn notify_deleted_accounts(puller: &Puller, now: Millis) -> Result<()> {
                 "The owner of the DataSet must choose another account under Settings.".to_owned(),
                 "The schedule is stopped until then. The existing rows are unchanged.".to_owned(),
             ];
-            dataset.notify(&mut tx, now, NotificationKind::Stopped, "account_missing", words).await?;
+            dataset
+                .notify(
+                    &mut tx,
+                    now,
+                    NotificationKind::Stopped,
+                    "account_missing",
+                    words,
+                )
+                .await?;
         }
         tx.commit().await?;
         puller.notifications.wake.notify_one();
@@ -311,7 +406,9 @@ async fn restart_recovered(puller: &Puller, now: Millis) -> Result<()> {
 
 /// Restarts the schedule of a DataSet, if it is stopped.
 async fn restart(puller: &Puller, dataset: &Dataset, now: Millis) -> Result<()> {
-    let next = Schedule::of(dataset).ok().and_then(|schedule| schedule.next_after(now));
+    let next = Schedule::of(dataset)
+        .ok()
+        .and_then(|schedule| schedule.next_after(now));
     let mut tx = puller.db.write().await?;
     let back = sqlx::query(
         "UPDATE datasets SET next_run_at = CASE WHEN paused_at IS NULL THEN $1 ELSE NULL END, expected_since = $3, last_due_at = $3
@@ -336,15 +433,28 @@ impl Puller {
     pub async fn restart_schedule(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.datasets.get_to_change(actor, id).await?;
         let Some(stopped) = dataset.stopped() else {
-            return Err(Error::conflict("not_stopped", "The schedule of this DataSet is not stopped."));
+            return Err(Error::conflict(
+                "not_stopped",
+                "The schedule of this DataSet is not stopped.",
+            ));
         };
         if let (StopReason::Unshared, Some(account)) = (stopped.reason, &dataset.account_id) {
-            self.accounts.ensure_usable_by(account, &dataset.owner_id).await?;
+            self.accounts
+                .ensure_usable_by(account, &dataset.owner_id)
+                .await?;
         }
         if stopped.reason == StopReason::Credentials {
-            let account = dataset.account_id.as_ref().ok_or_else(|| Error::conflict("account_missing", "The account of this DataSet was deleted."))?;
+            let account = dataset.account_id.as_ref().ok_or_else(|| {
+                Error::conflict(
+                    "account_missing",
+                    "The account of this DataSet was deleted.",
+                )
+            })?;
             let refusals: Option<i64> =
-                sqlx::query_scalar("SELECT auth_failures FROM accounts WHERE id = $1").bind(account).fetch_optional(self.db.read()).await?;
+                sqlx::query_scalar("SELECT auth_failures FROM accounts WHERE id = $1")
+                    .bind(account)
+                    .fetch_optional(self.db.read())
+                    .await?;
             if refusals.is_none_or(|refusals| refusals >= i64::from(MAX_AUTH_FAILURES)) {
                 return Err(Error::conflict("credentials_stopped", format!("{} still rejects the credentials of the account.", dataset.connector.title()))
                     .action("Enter new credentials under Accounts, or press Test there. The schedule then resumes automatically."));
@@ -360,9 +470,13 @@ async fn notify_api_sunsets(puller: &Puller, now: Millis) -> Result<()> {
     let known: Vec<(AccountId, String, Option<String>)> = decode_readable(
         sqlx::query("SELECT id, api_ends_on, sunset_notified FROM accounts WHERE api_ends_on IS NOT NULL ORDER BY id").fetch_all(puller.db.read()).await?,
     );
-    let today = crate::clock::timestamp(now).to_zoned(jiff::tz::TimeZone::UTC).date();
+    let today = crate::clock::timestamp(now)
+        .to_zoned(jiff::tz::TimeZone::UTC)
+        .date();
     for (account, ends_on, notified_stage) in known {
-        let Ok(day) = ends_on.parse::<Date>() else { continue };
+        let Ok(day) = ends_on.parse::<Date>() else {
+            continue;
+        };
         let left = (day - today).get_days();
         let stage = match left {
             ..0 => "over",
@@ -376,23 +490,38 @@ async fn notify_api_sunsets(puller: &Puller, now: Millis) -> Result<()> {
             continue;
         }
         let mut tx = puller.db.write().await?;
-        sqlx::query("UPDATE accounts SET sunset_notified = $1 WHERE id = $2").bind(&key).bind(&account).execute(&mut *tx).await?;
-        let all: Vec<AlertSubject> =
-            sqlx::query_as(select_alert_subject!("WHERE d.account_id = $1 ORDER BY LOWER(d.name), d.id")).bind(&account).fetch_all(&mut *tx).await?;
+        sqlx::query("UPDATE accounts SET sunset_notified = $1 WHERE id = $2")
+            .bind(&key)
+            .bind(&account)
+            .execute(&mut *tx)
+            .await?;
+        let all: Vec<AlertSubject> = sqlx::query_as(select_alert_subject!(
+            "WHERE d.account_id = $1 ORDER BY LOWER(d.name), d.id"
+        ))
+        .bind(&account)
+        .fetch_all(&mut *tx)
+        .await?;
         for dataset in all {
             let vendor = dataset.vendor();
             let on = day.strftime("%a %-d %b %Y");
             let happened = match left {
                 ..0 => format!("On {on}, {vendor} ended the API that this DataSet uses."),
                 0 => format!("Today, {vendor} ends the API that this DataSet uses."),
-                left => format!("On {on}, in {left} day{}, {vendor} ends the API that this DataSet uses.", if left == 1 { "" } else { "s" }),
+                left => format!(
+                    "On {on}, in {left} day{}, {vendor} ends the API that this DataSet uses.",
+                    if left == 1 { "" } else { "s" }
+                ),
             };
             let words = [
                 happened,
-                "A server administrator must check whether a newer Chatlake supports the new API.".to_owned(),
-                "After that day, runs with this API fail. The existing rows stay available.".to_owned(),
+                "A server administrator must check whether a newer Chatlake supports the new API."
+                    .to_owned(),
+                "After that day, runs with this API fail. The existing rows stay available."
+                    .to_owned(),
             ];
-            dataset.notify(&mut tx, now, NotificationKind::Sunset, "sunset", words).await?;
+            dataset
+                .notify(&mut tx, now, NotificationKind::Sunset, "sunset", words)
+                .await?;
         }
         tx.commit().await?;
         puller.notifications.wake.notify_one();

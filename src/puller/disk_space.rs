@@ -16,8 +16,15 @@ const STATVFS_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Defers a run while the disk has too little free space: less than the reserve, or less than twice the last version of the
 /// DataSet.
-pub(super) async fn defer_if_low(puller: &Puller, run: &Claimed, dataset: &Dataset) -> Result<bool> {
-    let last = dataset.current.as_ref().map_or(0, |current| current.bytes.unsigned_abs());
+pub(super) async fn defer_if_low(
+    puller: &Puller,
+    run: &Claimed,
+    dataset: &Dataset,
+) -> Result<bool> {
+    let last = dataset
+        .current
+        .as_ref()
+        .map_or(0, |current| current.bytes.unsigned_abs());
     let wanted = puller.min_free_bytes.max(last.saturating_mul(2));
     if wanted == 0 {
         return Ok(false);
@@ -29,9 +36,20 @@ pub(super) async fn defer_if_low(puller: &Puller, run: &Claimed, dataset: &Datas
     if free >= wanted {
         return Ok(false);
     }
-    let why = format!("The disk has {} free. Runs start when {} are free.", format_bytes(free), format_bytes(wanted));
+    let why = format!(
+        "The disk has {} free. Runs start when {} are free.",
+        format_bytes(free),
+        format_bytes(wanted)
+    );
     tracing::warn!(free, wanted, dataset = %dataset.id, "a run waits for free disk space");
-    queue::defer(&puller.db, &puller.clock, run, puller.clock.now() + RECHECK_AFTER, &why).await?;
+    queue::defer(
+        &puller.db,
+        &puller.clock,
+        run,
+        puller.clock.now() + RECHECK_AFTER,
+        &why,
+    )
+    .await?;
     Ok(true)
 }
 
@@ -43,6 +61,8 @@ pub(super) async fn is_low(puller: &Puller) -> Result<bool> {
 async fn free_bytes_here(puller: &Puller) -> Result<u64> {
     let dir = puller.datasets.segments.dir().to_owned();
     let read = tokio::task::spawn_blocking(move || free_bytes(&dir));
-    let free = tokio::time::timeout(STATVFS_TIMEOUT, read).await.map_err(|_| Error::internal("the disk does not respond"))?;
+    let free = tokio::time::timeout(STATVFS_TIMEOUT, read)
+        .await
+        .map_err(|_| Error::internal("the disk does not respond"))?;
     free.map_err(Error::internal)?
 }

@@ -43,9 +43,17 @@ pub(super) struct ProgressGuard {
 
 impl LiveProgress {
     pub(super) fn track(&self, run: &RunId, started_at: Millis) -> ProgressGuard {
-        let first = Progress { phase: "Starting", started_at, ..Progress::default() };
-        self.senders().insert(run.clone(), watch::Sender::new(first));
-        ProgressGuard { live: self.clone(), run: run.clone() }
+        let first = Progress {
+            phase: "Starting",
+            started_at,
+            ..Progress::default()
+        };
+        self.senders()
+            .insert(run.clone(), watch::Sender::new(first));
+        ProgressGuard {
+            live: self.clone(),
+            run: run.clone(),
+        }
     }
 
     /// Subscribes to the progress of a pull; `None` if this process does not run it. The receiver closes when the pull ends.
@@ -55,7 +63,9 @@ impl LiveProgress {
 
     /// The current progress of a pull; `None` if this process does not run it.
     pub fn current(&self, run: &RunId) -> Option<Progress> {
-        self.senders().get(run).map(|sender| sender.borrow().clone())
+        self.senders()
+            .get(run)
+            .map(|sender| sender.borrow().clone())
     }
 
     fn senders(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, watch::Sender<Progress>>> {
@@ -68,14 +78,19 @@ impl ProgressGuard {
         if let Some(sender) = self.live.senders().get(&self.run) {
             sender.send_modify(|progress| {
                 update(progress);
-                let seconds = u64::try_from((now - progress.started_at) / 1_000).unwrap_or(0).max(1);
+                let seconds = u64::try_from((now - progress.started_at) / 1_000)
+                    .unwrap_or(0)
+                    .max(1);
                 progress.rate = progress.rows / seconds;
             });
         }
     }
 
     pub fn to_json(&self) -> String {
-        self.live.current(&self.run).and_then(|progress| serde_json::to_string(&progress).ok()).unwrap_or_else(|| "{}".to_owned())
+        self.live
+            .current(&self.run)
+            .and_then(|progress| serde_json::to_string(&progress).ok())
+            .unwrap_or_else(|| "{}".to_owned())
     }
 }
 

@@ -47,7 +47,8 @@ use scheduler::clock_jump::ClockMonitor;
 use slots::Slots;
 
 /// Logged once when requeueing fails at the start, and once when it succeeds.
-const REQUEUE_OUTAGE: &str = "interrupted runs could not be put back into the queue, so no runs start";
+const REQUEUE_OUTAGE: &str =
+    "interrupted runs could not be put back into the queue, so no runs start";
 /// The interval between two attempts to requeue interrupted runs.
 const REQUEUE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -95,7 +96,10 @@ impl RunContext {
     /// runs that no person started is one less than the number of workers, so that a worker stays free for other accounts.
     pub fn account_limit(&self) -> AccountLimit {
         let limit = |workers: usize| i64::try_from(workers.max(1)).unwrap_or(i64::MAX);
-        AccountLimit { scheduled: limit(self.workers.saturating_sub(1)), manual: limit(self.workers) }
+        AccountLimit {
+            scheduled: limit(self.workers.saturating_sub(1)),
+            manual: limit(self.workers),
+        }
     }
 }
 
@@ -128,7 +132,12 @@ impl Puller {
                             () = puller.stop.cancelled() => return,
                             () = puller.clock.wait(REQUEUE_RETRY_INTERVAL) => {}
                         }
-                        if puller.db.outages().track(REQUEUE_OUTAGE, puller.requeue_interrupted().await).is_some() {
+                        if puller
+                            .db
+                            .outages()
+                            .track(REQUEUE_OUTAGE, puller.requeue_interrupted().await)
+                            .is_some()
+                        {
                             return puller.start_loops(&tracker);
                         }
                     }
@@ -143,7 +152,10 @@ impl Puller {
     async fn requeue_interrupted(&self) -> Result<()> {
         let rescued = queue::requeue_interrupted(&self.db, &self.clock).await?;
         if rescued > 0 {
-            tracing::info!(rescued, "runs interrupted by the last stop are back in the queue");
+            tracing::info!(
+                rescued,
+                "runs interrupted by the last stop are back in the queue"
+            );
         }
         Ok(())
     }
@@ -157,16 +169,34 @@ impl Puller {
     }
 
     /// Queues a run now, or returns the run that is already active.
-    pub async fn run_now(&self, actor: &Actor, dataset: &DatasetId, trigger: Trigger) -> Result<Run> {
+    pub async fn run_now(
+        &self,
+        actor: &Actor,
+        dataset: &DatasetId,
+        trigger: Trigger,
+    ) -> Result<Run> {
         let dataset = self.datasets.get_to_run(actor, dataset).await?;
         let Some(account) = &dataset.account_id else {
-            return Err(Error::conflict("account_missing", "The account of this DataSet was deleted. The DataSet cannot run.")
-                .action("Choose another account under Settings."));
+            return Err(Error::conflict(
+                "account_missing",
+                "The account of this DataSet was deleted. The DataSet cannot run.",
+            )
+            .action("Choose another account under Settings."));
         };
-        self.accounts.ensure_usable_by(account, &dataset.owner_id).await?;
+        self.accounts
+            .ensure_usable_by(account, &dataset.owner_id)
+            .await?;
         self.accounts.usable(actor, account).await?;
         let mut tx = self.db.write().await?;
-        let run = queue::enqueue(&mut tx, self.clock.now(), &dataset.id, &dataset.source_key(), trigger, Some(&actor.user)).await?;
+        let run = queue::enqueue(
+            &mut tx,
+            self.clock.now(),
+            &dataset.id,
+            &dataset.source_key(),
+            trigger,
+            Some(&actor.user),
+        )
+        .await?;
         tx.commit().await?;
         self.wake_dispatcher.notify_one();
         self.reload(&run).await
@@ -187,18 +217,33 @@ impl Puller {
         let run = self.get(actor, run).await?;
         self.datasets.get_to_change(actor, &run.dataset_id).await?;
         queue::accept(&self.db, &self.clock, &run.id, &run.dataset_id, &actor.user).await?;
-        self.datasets.versions.apply_retention(&run.dataset_id).await?;
+        self.datasets
+            .versions
+            .apply_retention(&run.dataset_id)
+            .await?;
         self.reload(&run.id).await
     }
 
     /// Discards the pending version of a run; the current version stays. Returns the run.
     pub async fn discard(&self, by: AuditActor<'_>, run: &RunId) -> Result<Run> {
         let run = self.get(by.actor, run).await?;
-        self.datasets.get_to_change(by.actor, &run.dataset_id).await?;
-        let Some(version) = run.version_id.as_ref().filter(|_| run.outcome == Some(run::RunOutcome::PendingApproval)) else {
-            return Err(Error::conflict("not_held", "No version of this run is waiting for approval.").action("See the newest runs under History."));
+        self.datasets
+            .get_to_change(by.actor, &run.dataset_id)
+            .await?;
+        let Some(version) = run
+            .version_id
+            .as_ref()
+            .filter(|_| run.outcome == Some(run::RunOutcome::PendingApproval))
+        else {
+            return Err(Error::conflict(
+                "not_held",
+                "No version of this run is waiting for approval.",
+            )
+            .action("See the newest runs under History."));
         };
-        self.datasets.delete_version(by, &run.dataset_id, version).await?;
+        self.datasets
+            .delete_version(by, &run.dataset_id, version)
+            .await?;
         self.reload(&run.id).await
     }
 
@@ -206,7 +251,11 @@ impl Puller {
     pub async fn get(&self, actor: &Actor, run: &RunId) -> Result<Run> {
         let missing = || Error::not_found("run");
         let mut run = queue::get(&self.db, run).await?.ok_or_else(missing)?;
-        let dataset = self.datasets.get(actor, &run.dataset_id).await.map_err(|_| missing())?;
+        let dataset = self
+            .datasets
+            .get(actor, &run.dataset_id)
+            .await
+            .map_err(|_| missing())?;
         run.wait_reason = self.wait_reason(&run).await?;
         Ok(run.redacted_with(&dataset))
     }
@@ -220,7 +269,9 @@ impl Puller {
     }
 
     async fn reload(&self, run: &RunId) -> Result<Run> {
-        let mut run = queue::get(&self.db, run).await?.ok_or_else(|| Error::not_found("run"))?;
+        let mut run = queue::get(&self.db, run)
+            .await?
+            .ok_or_else(|| Error::not_found("run"))?;
         run.wait_reason = self.wait_reason(&run).await?;
         Ok(run)
     }

@@ -64,7 +64,11 @@ impl AlertSubject {
     pub fn format_time(&self, at: Millis) -> String {
         let zone = schedules::zone(&self.time_zone).unwrap_or(TimeZone::UTC);
         let local = timestamp(at).to_zoned(zone.clone());
-        format!("{} {}", local.strftime("%a %-d %b %Y %H:%M"), zone.iana_name().unwrap_or("UTC"))
+        format!(
+            "{} {}",
+            local.strftime("%a %-d %b %Y %H:%M"),
+            zone.iana_name().unwrap_or("UTC")
+        )
     }
 
     pub fn vendor(&self) -> &'static str {
@@ -72,11 +76,26 @@ impl AlertSubject {
     }
 
     fn recipients(&self, notify: &NotificationSettings) -> Recipients {
-        let owner = || if self.owner_disabled == 0 { vec![self.owner_email.clone()] } else { Vec::new() };
-        Recipients { emails: notify.emails.clone().unwrap_or_else(owner), webhooks: notify.webhooks.clone() }
+        let owner = || {
+            if self.owner_disabled == 0 {
+                vec![self.owner_email.clone()]
+            } else {
+                Vec::new()
+            }
+        };
+        Recipients {
+            emails: notify.emails.clone().unwrap_or_else(owner),
+            webhooks: notify.webhooks.clone(),
+        }
     }
 
-    fn details(&self, code: &str, happened: String, who: String, next: String) -> NotificationDetails {
+    fn details(
+        &self,
+        code: &str,
+        happened: String,
+        who: String,
+        next: String,
+    ) -> NotificationDetails {
         NotificationDetails {
             dataset_id: self.id.to_string(),
             dataset: self.name.clone(),
@@ -90,13 +109,27 @@ impl AlertSubject {
     }
 
     /// Writes a notification for its recipients, if they chose this kind.
-    pub async fn notify(&self, tx: &mut Transaction<'static, Sqlite>, now: Millis, kind: NotificationKind, code: &str, words: [String; 3]) -> Result<()> {
+    pub async fn notify(
+        &self,
+        tx: &mut Transaction<'static, Sqlite>,
+        now: Millis,
+        kind: NotificationKind,
+        code: &str,
+        words: [String; 3],
+    ) -> Result<()> {
         let notify = self.policies.notification_settings();
         if !self.notifies_on(kind) {
             return Ok(());
         }
         let [happened, who, next] = words;
-        enqueue_notification(tx, now, kind, &self.details(code, happened, who, next), &self.recipients(&notify)).await
+        enqueue_notification(
+            tx,
+            now,
+            kind,
+            &self.details(code, happened, who, next),
+            &self.recipients(&notify),
+        )
+        .await
     }
 
     /// Whether this kind of notification is on.
@@ -109,12 +142,21 @@ impl AlertSubject {
     }
 }
 
-pub(super) async fn load_subject(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId) -> Result<Option<AlertSubject>> {
-    Ok(sqlx::query_as(select_alert_subject!("WHERE d.id = $1")).bind(id).fetch_optional(&mut **tx).await?)
+pub(super) async fn load_subject(
+    tx: &mut Transaction<'static, Sqlite>,
+    id: &DatasetId,
+) -> Result<Option<AlertSubject>> {
+    Ok(sqlx::query_as(select_alert_subject!("WHERE d.id = $1"))
+        .bind(id)
+        .fetch_optional(&mut **tx)
+        .await?)
 }
 
 /// Like `load_subject`, but `None` also for a record that cannot be read.
-pub(super) async fn load_readable_subject(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId) -> Result<Option<AlertSubject>> {
+pub(super) async fn load_readable_subject(
+    tx: &mut Transaction<'static, Sqlite>,
+    id: &DatasetId,
+) -> Result<Option<AlertSubject>> {
     load_subject(tx, id).await.or_else(|error| {
         tracing::error!(dataset = %id, cause = ?error.log_cause(), "notifications for this DataSet could not be created: {error}");
         if error.is_damaged() { Ok(None) } else { Err(error) }
@@ -127,8 +169,15 @@ fn is_backfill(run: &Claimed) -> bool {
 }
 
 /// A run has failed: schedules the retry, stops schedules if the account cannot be used any more, and notifies.
-pub(super) async fn on_failed(tx: &mut Transaction<'static, Sqlite>, now: Millis, run: &Claimed, failure: &Failure) -> Result<()> {
-    let Some(dataset) = load_subject(tx, &run.dataset_id).await? else { return Ok(()) };
+pub(super) async fn on_failed(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    run: &Claimed,
+    failure: &Failure,
+) -> Result<()> {
+    let Some(dataset) = load_subject(tx, &run.dataset_id).await? else {
+        return Ok(());
+    };
     if is_backfill(run) {
         return backfills::chunk_failed(tx, now, run, failure, &dataset).await;
     }
@@ -138,7 +187,8 @@ pub(super) async fn on_failed(tx: &mut Transaction<'static, Sqlite>, now: Millis
     if let Some((at, number)) = retry {
         next = record_retry(tx, run, failure, &dataset, (at, number)).await?;
     }
-    let notifies = dataset.notified_failure == 0 && in_a_row >= dataset.policies.notification_settings().after;
+    let notifies =
+        dataset.notified_failure == 0 && in_a_row >= dataset.policies.notification_settings().after;
     sqlx::query("UPDATE datasets SET failed_in_a_row = $1, notified_failure = CASE WHEN $2 = 1 THEN 1 ELSE notified_failure END, retry_at = $3, retry_number = $4 WHERE id = $5")
         .bind(in_a_row)
         .bind(i64::from(notifies))
@@ -148,17 +198,29 @@ pub(super) async fn on_failed(tx: &mut Transaction<'static, Sqlite>, now: Millis
         .execute(&mut **tx)
         .await?;
     let stopped = match failure.code.as_str() {
-        "unauthorized" | "credentials_stopped" => stop_rejected_credentials(tx, now, dataset.account_id.as_ref()).await?,
+        "unauthorized" | "credentials_stopped" => {
+            stop_rejected_credentials(tx, now, dataset.account_id.as_ref()).await?
+        }
         "account_not_shared" => stop_unshared_schedules(tx, now).await?,
         _ => false,
     };
     // A notification that the schedule stopped replaces the one about the failure.
-    if notifies && !(stopped && dataset.is_scheduled() && dataset.notifies_on(NotificationKind::Stopped)) {
+    if notifies
+        && !(stopped && dataset.is_scheduled() && dataset.notifies_on(NotificationKind::Stopped))
+    {
         let mut happened = failure.message.clone();
         if in_a_row > 1 {
             happened.push_str(&format!(" {in_a_row} runs in a row have failed."));
         }
-        dataset.notify(tx, now, NotificationKind::Failure, &failure.code, [happened, failure.who.clone(), next]).await?;
+        dataset
+            .notify(
+                tx,
+                now,
+                NotificationKind::Failure,
+                &failure.code,
+                [happened, failure.who.clone(), next],
+            )
+            .await?;
     }
     Ok(())
 }
@@ -171,14 +233,31 @@ pub(super) async fn record_retry(
     dataset: &AlertSubject,
     (at, number): (Millis, i64),
 ) -> Result<String> {
-    let rest = failure.action.strip_prefix(NEXT_RUN).map_or(failure.action.as_str(), str::trim_start);
-    let next = format!("Chatlake retries at {} (retry {number} of {}). {rest}", dataset.format_time(at), dataset.policies.retry().max_retries());
-    sqlx::query("UPDATE runs SET error_action = $1 WHERE id = $2").bind(&next).bind(&run.id).execute(&mut **tx).await?;
+    let rest = failure
+        .action
+        .strip_prefix(NEXT_RUN)
+        .map_or(failure.action.as_str(), str::trim_start);
+    let next = format!(
+        "Chatlake retries at {} (retry {number} of {}). {rest}",
+        dataset.format_time(at),
+        dataset.policies.retry().max_retries()
+    );
+    sqlx::query("UPDATE runs SET error_action = $1 WHERE id = $2")
+        .bind(&next)
+        .bind(&run.id)
+        .execute(&mut **tx)
+        .await?;
     Ok(next)
 }
 
 /// When a run that failed is retried, after `before` retries; `None` if it is not retried.
-pub(super) fn retry_at(now: Millis, run: &Claimed, failure: &Failure, dataset: &AlertSubject, before: i64) -> Option<Millis> {
+pub(super) fn retry_at(
+    now: Millis,
+    run: &Claimed,
+    failure: &Failure,
+    dataset: &AlertSubject,
+    before: i64,
+) -> Option<Millis> {
     let retry = dataset.policies.retry();
     let every = retry.minutes() * MINUTE;
     (may_retry(&failure.code) && before < retry.max_retries() && dataset.account_id.is_some())
@@ -193,7 +272,10 @@ async fn next_retry(
     failure: &Failure,
     dataset: &AlertSubject,
 ) -> Result<Option<(Millis, i64)>> {
-    let before: i64 = sqlx::query_scalar("SELECT retry_number FROM runs WHERE id = $1").bind(&run.id).fetch_one(&mut **tx).await?;
+    let before: i64 = sqlx::query_scalar("SELECT retry_number FROM runs WHERE id = $1")
+        .bind(&run.id)
+        .fetch_one(&mut **tx)
+        .await?;
     // A paused DataSet is not retried automatically.
     let at = retry_at(now, run, failure, dataset, before).filter(|_| dataset.paused_at.is_none());
     Ok(at.map(|at| (at, before + 1)))
@@ -202,15 +284,30 @@ async fn next_retry(
 /// A number below `MAX_JITTER_PERCENT`, equal for all runs that shared a read, so that they can share the next one as well.
 fn jitter_percent(shared_read_id: &RunId, number: i64) -> i64 {
     // The end of an id is random.
-    let sum = shared_read_id.as_str().bytes().rev().take(8).fold(number, |sum, byte| sum * 31 % 10_007 + i64::from(byte));
+    let sum = shared_read_id
+        .as_str()
+        .bytes()
+        .rev()
+        .take(8)
+        .fold(number, |sum, byte| sum * 31 % 10_007 + i64::from(byte));
     sum % MAX_JITTER_PERCENT
 }
 
 /// Stops the schedules of all DataSets of an account after the vendor rejected its credentials too many times in a row. Returns whether it
 /// did.
-async fn stop_rejected_credentials(tx: &mut Transaction<'static, Sqlite>, now: Millis, account: Option<&AccountId>) -> Result<bool> {
-    let Some(account) = account else { return Ok(false) };
-    let refusals: Option<i64> = sqlx::query_scalar("SELECT auth_failures FROM accounts WHERE id = $1").bind(account).fetch_optional(&mut **tx).await?;
+async fn stop_rejected_credentials(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    account: Option<&AccountId>,
+) -> Result<bool> {
+    let Some(account) = account else {
+        return Ok(false);
+    };
+    let refusals: Option<i64> =
+        sqlx::query_scalar("SELECT auth_failures FROM accounts WHERE id = $1")
+            .bind(account)
+            .fetch_optional(&mut **tx)
+            .await?;
     if refusals.is_none_or(|refusals| refusals < i64::from(MAX_AUTH_FAILURES)) {
         return Ok(false);
     }
@@ -228,14 +325,25 @@ async fn stop_rejected_credentials(tx: &mut Transaction<'static, Sqlite>, now: M
             format!("The owner of the account “{name}” must enter new credentials under Accounts, or press Test there once they work."),
             "The schedule is stopped. It resumes automatically once the account works. The existing rows are unchanged.".to_owned(),
         ];
-        dataset.notify(tx, now, NotificationKind::Stopped, "credentials_stopped", words).await?;
+        dataset
+            .notify(
+                tx,
+                now,
+                NotificationKind::Stopped,
+                "credentials_stopped",
+                words,
+            )
+            .await?;
     }
     Ok(true)
 }
 
 /// Stops the schedules and the running runs of DataSets whose account is no longer shared with their owner. Returns whether a schedule was
 /// stopped.
-pub(super) async fn stop_unshared_schedules(tx: &mut Transaction<'static, Sqlite>, now: Millis) -> Result<bool> {
+pub(super) async fn stop_unshared_schedules(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+) -> Result<bool> {
     sqlx::query(
         "UPDATE runs SET cancel_requested = 1 WHERE state = 'running' AND cancel_requested = 0 AND dataset_id IN (SELECT d.id FROM datasets d
            JOIN accounts a ON a.id = d.account_id JOIN users o ON o.id = d.owner_id WHERE a.shared = 0 AND a.owner_id <> d.owner_id AND o.role <> 'admin')",
@@ -256,12 +364,25 @@ pub(super) async fn stop_unshared_schedules(tx: &mut Transaction<'static, Sqlite
             format!("The owner of the account “{name}” can share it again under Accounts. The owner of the DataSet can choose another account under Settings."),
             "The schedule is stopped. It resumes automatically once the account is shared again. The existing rows are unchanged.".to_owned(),
         ];
-        dataset.notify(tx, now, NotificationKind::Stopped, "account_not_shared", words).await?;
+        dataset
+            .notify(
+                tx,
+                now,
+                NotificationKind::Stopped,
+                "account_not_shared",
+                words,
+            )
+            .await?;
     }
     Ok(!all.is_empty())
 }
 
-async fn stop_schedule(tx: &mut Transaction<'static, Sqlite>, now: Millis, dataset: &AlertSubject, why: &str) -> Result<()> {
+async fn stop_schedule(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    dataset: &AlertSubject,
+    why: &str,
+) -> Result<()> {
     sqlx::query("UPDATE datasets SET next_run_at = NULL, retry_at = NULL, stopped_at = $1, stop_reason = $2, notified_stop = $3 WHERE id = $4")
         .bind(now)
         .bind(why)
@@ -273,8 +394,14 @@ async fn stop_schedule(tx: &mut Transaction<'static, Sqlite>, now: Millis, datas
 }
 
 /// A run was parked because the server stopped three times during it: stops the schedule and notifies.
-pub(super) async fn on_parked(tx: &mut Transaction<'static, Sqlite>, now: Millis, dataset: &DatasetId) -> Result<()> {
-    let Some(dataset) = load_subject(tx, dataset).await? else { return Ok(()) };
+pub(super) async fn on_parked(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    dataset: &DatasetId,
+) -> Result<()> {
+    let Some(dataset) = load_subject(tx, dataset).await? else {
+        return Ok(());
+    };
     sqlx::query("UPDATE datasets SET failed_in_a_row = failed_in_a_row + 1, notified_failure = 1, retry_at = NULL WHERE id = $1")
         .bind(&dataset.id)
         .execute(&mut **tx)
@@ -298,7 +425,11 @@ pub(super) async fn on_parked(tx: &mut Transaction<'static, Sqlite>, now: Millis
         .notify(
             tx,
             now,
-            if scheduled && dataset.notifies_on(NotificationKind::Stopped) { NotificationKind::Stopped } else { NotificationKind::Failure },
+            if scheduled && dataset.notifies_on(NotificationKind::Stopped) {
+                NotificationKind::Stopped
+            } else {
+                NotificationKind::Failure
+            },
             "parked",
             words,
         )
@@ -306,13 +437,29 @@ pub(super) async fn on_parked(tx: &mut Transaction<'static, Sqlite>, now: Millis
 }
 
 /// A run has succeeded with `rows` rows. A backfill chunk changes no failure state.
-pub(super) async fn on_run_succeeded(tx: &mut Transaction<'static, Sqlite>, now: Millis, run: &Claimed, rows: i64) -> Result<()> {
-    if is_backfill(run) { Ok(()) } else { on_new_rows(tx, now, &run.dataset_id, rows).await }
+pub(super) async fn on_run_succeeded(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    run: &Claimed,
+    rows: i64,
+) -> Result<()> {
+    if is_backfill(run) {
+        Ok(())
+    } else {
+        on_new_rows(tx, now, &run.dataset_id, rows).await
+    }
 }
 
 /// The DataSet has new rows: clears all failure states and notifies a recovery.
-pub(super) async fn on_new_rows(tx: &mut Transaction<'static, Sqlite>, now: Millis, dataset: &DatasetId, rows: i64) -> Result<()> {
-    let Some(dataset) = load_subject(tx, dataset).await? else { return Ok(()) };
+pub(super) async fn on_new_rows(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    dataset: &DatasetId,
+    rows: i64,
+) -> Result<()> {
+    let Some(dataset) = load_subject(tx, dataset).await? else {
+        return Ok(());
+    };
     sqlx::query(
         "UPDATE datasets SET failed_in_a_row = 0, notified_failure = 0, notified_late = 0, notified_stop = 0, retry_at = NULL, reminded_at = NULL, late_since = NULL, lateness_key = NULL, last_success_at = $1 WHERE id = $2",
     )
@@ -328,8 +475,18 @@ pub(super) async fn on_new_rows(tx: &mut Transaction<'static, Sqlite>, now: Mill
         1 => format!("A run succeeded after 1 failed run: {rows} rows."),
         many => format!("A run succeeded after {many} failed runs: {rows} rows."),
     };
-    let next = dataset.next_run_at.map_or_else(String::new, |at| format!("The next run is at {}.", dataset.format_time(at)));
-    dataset.notify(tx, now, NotificationKind::Recovery, "", [happened, "No action needed.".to_owned(), next]).await
+    let next = dataset.next_run_at.map_or_else(String::new, |at| {
+        format!("The next run is at {}.", dataset.format_time(at))
+    });
+    dataset
+        .notify(
+            tx,
+            now,
+            NotificationKind::Recovery,
+            "",
+            [happened, "No action needed.".to_owned(), next],
+        )
+        .await
 }
 
 /// A person cancelled a run: it is not retried.
@@ -348,9 +505,19 @@ mod tests {
     #[test]
     fn retries_are_spread_and_those_of_one_shared_read_are_equal() {
         let shared_read_ids: Vec<RunId> = (0..200).map(|_| RunId::new()).collect();
-        let mut seen: Vec<i64> = shared_read_ids.iter().map(|shared_read_id| jitter_percent(shared_read_id, 0)).collect();
-        assert!(seen.iter().all(|percent| (0..MAX_JITTER_PERCENT).contains(percent)), "{seen:?}");
-        assert_eq!(jitter_percent(&shared_read_ids[0], 0), jitter_percent(&shared_read_ids[0], 0));
+        let mut seen: Vec<i64> = shared_read_ids
+            .iter()
+            .map(|shared_read_id| jitter_percent(shared_read_id, 0))
+            .collect();
+        assert!(
+            seen.iter()
+                .all(|percent| (0..MAX_JITTER_PERCENT).contains(percent)),
+            "{seen:?}"
+        );
+        assert_eq!(
+            jitter_percent(&shared_read_ids[0], 0),
+            jitter_percent(&shared_read_ids[0], 0)
+        );
         seen.sort_unstable();
         seen.dedup();
         assert!(seen.len() > 10, "{seen:?}");

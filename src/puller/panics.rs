@@ -20,7 +20,9 @@ pub(super) fn install_hook() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let at = panic.location().map(|at| format!("{}:{}", short(at.file()), at.line()));
+            let at = panic
+                .location()
+                .map(|at| format!("{}:{}", short(at.file()), at.line()));
             // The thread local is not available on a thread that is ending.
             let _ = LAST_PANIC.try_with(|last| last.replace(at));
             before(panic);
@@ -30,15 +32,27 @@ pub(super) fn install_hook() {
 
 /// The path of a dependency's file without the directories of the build machine.
 fn short(file: &str) -> &str {
-    file.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')).map_or(file, |(_, file)| file)
+    file.split_once("/registry/src/")
+        .and_then(|(_, rest)| rest.split_once('/'))
+        .map_or(file, |(_, file)| file)
 }
 
 /// Converts a panic in `future` to an error with its source position.
 pub(super) async fn guarded<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    AssertUnwindSafe(future).catch_unwind().await.unwrap_or_else(|_| {
-        let at = LAST_PANIC.with(RefCell::take).unwrap_or_else(|| "an unknown location".to_owned());
-        Err(Error::new(ErrorKind::Internal, "internal", format!("Chatlake stopped because of an internal error at {at}.")).with_log_cause("a panic"))
-    })
+    AssertUnwindSafe(future)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            let at = LAST_PANIC
+                .with(RefCell::take)
+                .unwrap_or_else(|| "an unknown location".to_owned());
+            Err(Error::new(
+                ErrorKind::Internal,
+                "internal",
+                format!("Chatlake stopped because of an internal error at {at}."),
+            )
+            .with_log_cause("a panic"))
+        })
 }
 
 #[cfg(test)]
@@ -55,9 +69,15 @@ mod tests {
             Ok(())
         });
         let error = broken.await.unwrap_err();
-        assert!(error.message().contains("at src/puller/panics.rs:"), "{error}");
+        assert!(
+            error.message().contains("at src/puller/panics.rs:"),
+            "{error}"
+        );
         assert!(!format!("{error:?}").contains("kanarie"));
         assert_eq!(guarded(async { Ok(1) }).await.unwrap(), 1);
-        assert_eq!(short("/home/x/.cargo/registry/src/index-1/arrow-1/src/a.rs"), "arrow-1/src/a.rs");
+        assert_eq!(
+            short("/home/x/.cargo/registry/src/index-1/arrow-1/src/a.rs"),
+            "arrow-1/src/a.rs"
+        );
     }
 }

@@ -17,7 +17,11 @@ impl Puller {
     pub async fn pause(&self, by: AuditActor<'_>, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.datasets.get_to_change(by.actor, id).await?;
         if dataset.schedule.is_none() {
-            return Err(Error::conflict("no_schedule", "This DataSet has no schedule to pause. It runs only with Run now.").action("No action needed."));
+            return Err(Error::conflict(
+                "no_schedule",
+                "This DataSet has no schedule to pause. It runs only with Run now.",
+            )
+            .action("No action needed."));
         }
         let mut tx = self.db.write().await?;
         let paused =
@@ -28,7 +32,12 @@ impl Puller {
                 .execute(&mut *tx)
                 .await?;
         if paused.rows_affected() > 0 {
-            audit::record(&mut tx, &self.clock, AuditEvent::done(Some(by), "dataset.pause", id.as_str())).await?;
+            audit::record(
+                &mut tx,
+                &self.clock,
+                AuditEvent::done(Some(by), "dataset.pause", id.as_str()),
+            )
+            .await?;
             notify_paused(&mut tx, self.clock.now(), &by.actor.user, id).await?;
         }
         tx.commit().await?;
@@ -55,7 +64,12 @@ impl Puller {
         .execute(&mut *tx)
         .await?;
         if resumed.rows_affected() > 0 {
-            audit::record(&mut tx, &self.clock, AuditEvent::done(Some(by), "dataset.resume", id.as_str())).await?;
+            audit::record(
+                &mut tx,
+                &self.clock,
+                AuditEvent::done(Some(by), "dataset.resume", id.as_str()),
+            )
+            .await?;
         }
         tx.commit().await?;
         self.wake_scheduler.notify_one();
@@ -64,13 +78,28 @@ impl Puller {
 }
 
 /// Notifies that a person paused the schedule.
-async fn notify_paused(tx: &mut Transaction<'static, Sqlite>, now: Millis, by: &UserId, id: &DatasetId) -> Result<()> {
-    let Some(dataset) = load_readable_subject(tx, id).await? else { return Ok(()) };
-    let name: Option<String> = sqlx::query_scalar("SELECT name FROM users WHERE id = $1").bind(by).fetch_optional(&mut **tx).await?;
+async fn notify_paused(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    by: &UserId,
+    id: &DatasetId,
+) -> Result<()> {
+    let Some(dataset) = load_readable_subject(tx, id).await? else {
+        return Ok(());
+    };
+    let name: Option<String> = sqlx::query_scalar("SELECT name FROM users WHERE id = $1")
+        .bind(by)
+        .fetch_optional(&mut **tx)
+        .await?;
     let words = [
-        format!("{} paused the schedule.", name.unwrap_or_else(|| "A person".to_owned())),
+        format!(
+            "{} paused the schedule.",
+            name.unwrap_or_else(|| "A person".to_owned())
+        ),
         "The owner of the DataSet or an admin can resume the schedule on its page.".to_owned(),
         "No scheduled runs until then. The existing rows are unchanged.".to_owned(),
     ];
-    dataset.notify(tx, now, NotificationKind::Stopped, "paused", words).await
+    dataset
+        .notify(tx, now, NotificationKind::Stopped, "paused", words)
+        .await
 }

@@ -100,7 +100,14 @@ const DEFAULT_RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
 /// Decides what happens to the run. `vendor`: the connector's title. `account`: the account's name. `had_rows`: the DataSet has rows.
 pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) -> Decision {
     let rows_note = existing_rows_note(had_rows);
-    let fail = |code: &str, message: String, who: String, action: String| Decision::Fail(Failure { code: code.to_owned(), message, who, action });
+    let fail = |code: &str, message: String, who: String, action: String| {
+        Decision::Fail(Failure {
+            code: code.to_owned(),
+            message,
+            who,
+            action,
+        })
+    };
     match error {
         PullError::Cancelled => Decision::Stop,
         PullError::RateLimited { wait } => Decision::Wait(wait.unwrap_or(DEFAULT_RATE_LIMIT_WAIT).clamp(Duration::from_secs(1), MAX_PAUSE)),
@@ -206,32 +213,56 @@ pub fn failure_of_error(error: &Error, had_rows: bool) -> Failure {
         };
     }
     let (who, action) = match error.code() {
-        "credentials_stopped" => {
-            ("The owner of the account must enter new credentials under Accounts.", "No request was sent. The next run uses the new credentials.")
-        }
-        "address_refused" => ("An admin must correct the API URL of the account.", "No request was sent. The next run tries again."),
-        "credential_damaged" => ("The owner of the account must enter the credentials again.", "Then press Run now. No request was sent."),
-        "account_missing" => ("The owner of the DataSet must choose another account under Settings.", "Then press Run now. No request was sent."),
+        "credentials_stopped" => (
+            "The owner of the account must enter new credentials under Accounts.",
+            "No request was sent. The next run uses the new credentials.",
+        ),
+        "address_refused" => (
+            "An admin must correct the API URL of the account.",
+            "No request was sent. The next run tries again.",
+        ),
+        "credential_damaged" => (
+            "The owner of the account must enter the credentials again.",
+            "Then press Run now. No request was sent.",
+        ),
+        "account_missing" => (
+            "The owner of the DataSet must choose another account under Settings.",
+            "Then press Run now. No request was sent.",
+        ),
         "version_changed" => ("No action needed.", NEXT_RUN),
         "storage_full" => ("A server administrator must free disk space.", NEXT_RUN),
-        "storage_failed" => ("If it happens again, a server administrator must check the disk.", NEXT_RUN),
-        _ => ("A server administrator can find the cause in the log under this run's ID.", NEXT_RUN),
+        "storage_failed" => (
+            "If it happens again, a server administrator must check the disk.",
+            NEXT_RUN,
+        ),
+        _ => (
+            "A server administrator can find the cause in the log under this run's ID.",
+            NEXT_RUN,
+        ),
     };
     Failure {
         code: error.code().to_owned(),
         message: error.message().to_owned(),
-        who: error.suggested_action().map_or_else(|| who.to_owned(), str::to_owned),
+        who: error
+            .suggested_action()
+            .map_or_else(|| who.to_owned(), str::to_owned),
         action: format!("{action} {}", existing_rows_note(had_rows)),
     }
 }
 
 fn existing_rows_note(had_rows: bool) -> &'static str {
-    if had_rows { "The existing rows are unchanged." } else { "No data yet." }
+    if had_rows {
+        "The existing rows are unchanged."
+    } else {
+        "No data yet."
+    }
 }
 
 /// Who must act when a response could not be read.
 fn vendor_changed(vendor: &str) -> String {
-    format!("No action needed now. If it happens again, {vendor} has changed its data and Chatlake needs an update.")
+    format!(
+        "No action needed now. If it happens again, {vendor} has changed its data and Chatlake needs an update."
+    )
 }
 
 #[cfg(test)]
@@ -244,12 +275,25 @@ mod tests {
             PullError::Unauthorized,
             PullError::CredentialsStopped,
             PullError::Unavailable(Cause::NoProgress),
-            PullError::Refused { status: 400, vendor_message: String::new() },
-            PullError::UnexpectedRecords { rejected: 20, of: 20 },
+            PullError::Refused {
+                status: 400,
+                vendor_message: String::new(),
+            },
+            PullError::UnexpectedRecords {
+                rejected: 20,
+                of: 20,
+            },
             PullError::AddressRefused { why: "x".into() },
         ] {
-            let Decision::Fail(failure) = decide(&error, "LiveChat", "Support", true) else { panic!("{error:?} must end the run") };
-            assert!(!failure.message.is_empty() && !failure.who.is_empty() && failure.action.contains("unchanged"), "{failure:?}");
+            let Decision::Fail(failure) = decide(&error, "LiveChat", "Support", true) else {
+                panic!("{error:?} must end the run")
+            };
+            assert!(
+                !failure.message.is_empty()
+                    && !failure.who.is_empty()
+                    && failure.action.contains("unchanged"),
+                "{failure:?}"
+            );
         }
     }
 
@@ -289,26 +333,64 @@ mod tests {
             assert!(!may_retry(code), "{code}");
         }
         // All errors that end a run: a new one needs a decision here.
-        let window = connectors::Window { from: jiff::civil::date(2026, 11, 1), to: jiff::civil::date(2026, 11, 1) };
-        let place = connectors::pull_error::ResponseLocation { path: "/chats".to_owned(), page: 1 };
+        let window = connectors::Window {
+            from: jiff::civil::date(2026, 11, 1),
+            to: jiff::civil::date(2026, 11, 1),
+        };
+        let place = connectors::pull_error::ResponseLocation {
+            path: "/chats".to_owned(),
+            page: 1,
+        };
         for (error, again) in [
             (PullError::Unauthorized, false),
             (PullError::CredentialsStopped, false),
-            (PullError::Refused { status: 403, vendor_message: String::new() }, false),
+            (
+                PullError::Refused {
+                    status: 403,
+                    vendor_message: String::new(),
+                },
+                false,
+            ),
             (PullError::NotAllowed(MissingAccess::Permission), false),
             (PullError::NotAllowed(MissingAccess::Plan), false),
-            (PullError::AddressRefused { why: "x".to_owned() }, false),
+            (
+                PullError::AddressRefused {
+                    why: "x".to_owned(),
+                },
+                false,
+            ),
             (PullError::Unavailable(Cause::WebPage(403)), true),
             (PullError::Unavailable(Cause::Denied(403)), true),
             (PullError::Unavailable(Cause::ProxyCredentials), true),
             (PullError::Unavailable(Cause::Unconfirmed(401)), true),
             (PullError::Unavailable(Cause::NoData(404)), true),
-            (PullError::Malformed { at: place, why: "x".to_owned() }, true),
-            (PullError::Incomplete { window, have: 1, of: 2 }, true),
-            (PullError::UnexpectedRecords { rejected: 20, of: 20 }, true),
+            (
+                PullError::Malformed {
+                    at: place,
+                    why: "x".to_owned(),
+                },
+                true,
+            ),
+            (
+                PullError::Incomplete {
+                    window,
+                    have: 1,
+                    of: 2,
+                },
+                true,
+            ),
+            (
+                PullError::UnexpectedRecords {
+                    rejected: 20,
+                    of: 20,
+                },
+                true,
+            ),
             (PullError::StorageFull, true),
         ] {
-            let Decision::Fail(failure) = decide(&error, "LiveChat", "Support", true) else { panic!("{error:?} must end the run") };
+            let Decision::Fail(failure) = decide(&error, "LiveChat", "Support", true) else {
+                panic!("{error:?} must end the run")
+            };
             assert_eq!(may_retry(&failure.code), again, "{error:?}");
         }
     }
@@ -316,22 +398,51 @@ mod tests {
     #[test]
     fn a_refused_request_says_who_can_fix_it() {
         let refusal = |status, said: &str| {
-            let Decision::Fail(failure) = decide(&PullError::Refused { status, vendor_message: said.to_owned() }, "LiveChat", "Support", true) else {
+            let Decision::Fail(failure) = decide(
+                &PullError::Refused {
+                    status,
+                    vendor_message: said.to_owned(),
+                },
+                "LiveChat",
+                "Support",
+                true,
+            ) else {
                 panic!()
             };
             failure
         };
         let scope = refusal(403, "Missing scope: tags--all:ro");
-        assert!(scope.message.contains("Missing scope: tags--all:ro") && scope.who.contains("roles and scopes in LiveChat"), "{scope:?}");
+        assert!(
+            scope.message.contains("Missing scope: tags--all:ro")
+                && scope.who.contains("roles and scopes in LiveChat"),
+            "{scope:?}"
+        );
         let zone = refusal(400, "timezone must be one of the names of the tz database");
-        assert!(zone.who.contains("time zone") && zone.action.contains("time zone"), "{zone:?}");
+        assert!(
+            zone.who.contains("time zone") && zone.action.contains("time zone"),
+            "{zone:?}"
+        );
         assert!(refusal(400, "group is unknown").who.contains("Group"));
     }
 
     #[test]
     fn a_wait_has_a_minimum_and_a_maximum() {
-        for (asked, waits) in [(None, 60), (Some(0), 1), (Some(30), 30), (Some(315_360_000), 86_400)] {
-            let Decision::Wait(wait) = decide(&PullError::RateLimited { wait: asked.map(Duration::from_secs) }, "LiveChat", "Support", true) else { panic!() };
+        for (asked, waits) in [
+            (None, 60),
+            (Some(0), 1),
+            (Some(30), 30),
+            (Some(315_360_000), 86_400),
+        ] {
+            let Decision::Wait(wait) = decide(
+                &PullError::RateLimited {
+                    wait: asked.map(Duration::from_secs),
+                },
+                "LiveChat",
+                "Support",
+                true,
+            ) else {
+                panic!()
+            };
             assert_eq!(wait.as_secs(), waits);
         }
     }

@@ -55,11 +55,18 @@ impl RunState {
 
     pub fn parse(word: &str) -> Option<Self> {
         use RunState::{Cancelled, Failed, Parked, Queued, Running, Succeeded, Waiting};
-        [Queued, Running, Waiting, Succeeded, Failed, Cancelled, Parked].into_iter().find(|state| state.word() == word)
+        [
+            Queued, Running, Waiting, Succeeded, Failed, Cancelled, Parked,
+        ]
+        .into_iter()
+        .find(|state| state.word() == word)
     }
 
     pub fn is_final(self) -> bool {
-        matches!(self, RunState::Succeeded | RunState::Failed | RunState::Cancelled | RunState::Parked)
+        matches!(
+            self,
+            RunState::Succeeded | RunState::Failed | RunState::Cancelled | RunState::Parked
+        )
     }
 }
 
@@ -77,7 +84,9 @@ impl Trigger {
 
     pub fn parse(word: &str) -> Option<Self> {
         use Trigger::{Backfill, First, Manual, Retry, Revert, Schedule};
-        [Manual, Schedule, First, Retry, Backfill, Revert].into_iter().find(|trigger| trigger.word() == word)
+        [Manual, Schedule, First, Retry, Backfill, Revert]
+            .into_iter()
+            .find(|trigger| trigger.word() == word)
     }
 }
 
@@ -101,8 +110,14 @@ pub enum RunOutcome {
 }
 
 impl RunOutcome {
-    pub const ALL: [RunOutcome; 6] =
-        [RunOutcome::Kept, RunOutcome::Unchanged, RunOutcome::PendingApproval, RunOutcome::Accepted, RunOutcome::Discarded, RunOutcome::Superseded];
+    pub const ALL: [RunOutcome; 6] = [
+        RunOutcome::Kept,
+        RunOutcome::Unchanged,
+        RunOutcome::PendingApproval,
+        RunOutcome::Accepted,
+        RunOutcome::Discarded,
+        RunOutcome::Superseded,
+    ];
 
     pub fn word(self) -> &'static str {
         match self {
@@ -222,7 +237,8 @@ impl Run {
 
     /// The duration of the run until its end or until `now`, in milliseconds; `None` before its start.
     pub fn duration(&self, now: Millis) -> Option<Millis> {
-        self.started_at.map(|start| self.finished_at.unwrap_or(now).saturating_sub(start).max(0))
+        self.started_at
+            .map(|start| self.finished_at.unwrap_or(now).saturating_sub(start).max(0))
     }
 }
 
@@ -341,7 +357,10 @@ impl From<RunRow> for Run {
             outcome: row.outcome.as_deref().and_then(RunOutcome::parse),
             decided_by_name: row.decided_by_name,
             decided_at: row.decided_at,
-            schema_change: row.schema_change.as_deref().and_then(|change| serde_json::from_str(change).ok()),
+            schema_change: row
+                .schema_change
+                .as_deref()
+                .and_then(|change| serde_json::from_str(change).ok()),
             rows_before: row.rows_before,
             rows_after: row.rows_after,
             rows_dropped: row.rows_dropped,
@@ -356,5 +375,8 @@ impl From<RunRow> for Run {
 
 /// The requested days of a backfill chunk.
 pub(super) fn range(from: Option<String>, to: Option<String>) -> Option<Window> {
-    Some(Window { from: from?.parse().ok()?, to: to?.parse().ok()? })
+    Some(Window {
+        from: from?.parse().ok()?,
+        to: to?.parse().ok()?,
+    })
 }

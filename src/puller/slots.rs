@@ -44,8 +44,19 @@ struct SlotRequest {
 impl Slots {
     /// `workers`: the number of slots, at least 1.
     pub fn new(workers: usize) -> Self {
-        let state = SlotState { free: workers, held: HashMap::new(), requests: VecDeque::new(), next_request: 0, in_flight: 0, starting: 0 };
-        Self(Arc::new(Shared { max_per_account: workers.saturating_sub(1).max(1), state: Mutex::new(state), changed: watch::Sender::new(()) }))
+        let state = SlotState {
+            free: workers,
+            held: HashMap::new(),
+            requests: VecDeque::new(),
+            next_request: 0,
+            in_flight: 0,
+            starting: 0,
+        };
+        Self(Arc::new(Shared {
+            max_per_account: workers.saturating_sub(1).max(1),
+            state: Mutex::new(state),
+            changed: watch::Sender::new(()),
+        }))
     }
 
     /// Waits until another run may be claimed: a slot is free, and not too many runs are in flight or starting.
@@ -54,10 +65,16 @@ impl Slots {
         loop {
             {
                 let mut state = self.state();
-                if state.free > 0 && state.in_flight < MAX_IN_FLIGHT && state.starting < MAX_STARTING {
+                if state.free > 0
+                    && state.in_flight < MAX_IN_FLIGHT
+                    && state.starting < MAX_STARTING
+                {
                     state.in_flight += 1;
                     state.starting += 1;
-                    return InFlight { slots: self.clone(), starting: true };
+                    return InFlight {
+                        slots: self.clone(),
+                        starting: true,
+                    };
                 }
             }
             // It cannot fail: the sender is in `self`.
@@ -67,7 +84,11 @@ impl Slots {
 
     /// The slot of a run of this account; not held yet.
     pub fn slot(&self, account: &str) -> WorkerSlot {
-        WorkerSlot { slots: self.clone(), account: account.to_owned(), held: false }
+        WorkerSlot {
+            slots: self.clone(),
+            account: account.to_owned(),
+            held: false,
+        }
     }
 
     /// Requests a slot. Returns `None` if it was granted at once, otherwise the request's id and the receiver of the grant.
@@ -76,7 +97,11 @@ impl Slots {
         let mut state = self.state();
         let id = state.next_request;
         state.next_request += 1;
-        state.requests.push_back(SlotRequest { id, account: account.to_owned(), granted });
+        state.requests.push_back(SlotRequest {
+            id,
+            account: account.to_owned(),
+            granted,
+        });
         state.grant(self.0.max_per_account);
         let waits = state.requests.iter().any(|request| request.id == id);
         drop(state);
@@ -95,7 +120,9 @@ impl Slots {
     /// Whether a waiting run would get the slot if a run of this account released one.
     fn is_wanted(&self, account: &str) -> bool {
         let state = self.state();
-        state.requests.iter().any(|request| request.account == account || state.held(&request.account) < self.0.max_per_account)
+        state.requests.iter().any(|request| {
+            request.account == account || state.held(&request.account) < self.0.max_per_account
+        })
     }
 
     fn notify_changed(&self) {
@@ -115,7 +142,10 @@ impl SlotState {
     /// Grants free slots in the order of the requests. Requests of an account that holds its maximum are skipped.
     fn grant(&mut self, max_per_account: usize) {
         while self.free > 0
-            && let Some(at) = self.requests.iter().position(|request| self.held(&request.account) < max_per_account)
+            && let Some(at) = self
+                .requests
+                .iter()
+                .position(|request| self.held(&request.account) < max_per_account)
             && let Some(request) = self.requests.remove(at)
         {
             self.free -= 1;
@@ -154,7 +184,12 @@ impl WorkerSlot {
             return;
         }
         if let Some((id, granted)) = self.slots.request(&self.account) {
-            let mut pending = PendingRequest { slots: &self.slots, account: &self.account, id, settled: false };
+            let mut pending = PendingRequest {
+                slots: &self.slots,
+                account: &self.account,
+                id,
+                settled: false,
+            };
             // It cannot fail: the request stays in the list until it is granted.
             let _ = granted.await;
             pending.settled = true;
@@ -248,7 +283,10 @@ mod tests {
         let slots = Slots::new(3);
         let mut of_a: Vec<WorkerSlot> = (0..3).map(|_| slots.slot("a")).collect();
         assert!(at_once(of_a[0].acquire()).is_some() && at_once(of_a[1].acquire()).is_some());
-        assert!(at_once(of_a[2].acquire()).is_none(), "one account gets at most two of three slots");
+        assert!(
+            at_once(of_a[2].acquire()).is_none(),
+            "one account gets at most two of three slots"
+        );
         let mut of_b = slots.slot("b");
         assert!(at_once(of_b.acquire()).is_some());
         of_a[0].release();
@@ -269,7 +307,10 @@ mod tests {
         a.release();
         assert!(at_once(&mut waits_c).is_none() && at_once(&mut waits_b).is_some());
         drop((waits_b, waits_c));
-        assert!(at_once(b.wanted()).is_none(), "the third run has cancelled its request");
+        assert!(
+            at_once(b.wanted()).is_none(),
+            "the third run has cancelled its request"
+        );
         drop(b);
         assert_eq!(slots.state().free, 1);
     }
@@ -295,7 +336,9 @@ mod tests {
         assert!(at_once(slot.acquire()).is_some());
         assert!(at_once(slots.admit()).is_none(), "the only worker is busy");
         slot.release();
-        let mut starting: Vec<InFlight> = (0..MAX_STARTING).map(|_| at_once(slots.admit()).unwrap()).collect();
+        let mut starting: Vec<InFlight> = (0..MAX_STARTING)
+            .map(|_| at_once(slots.admit()).unwrap())
+            .collect();
         assert!(at_once(slots.admit()).is_none());
         starting.iter_mut().for_each(InFlight::started);
         while starting.len() < MAX_IN_FLIGHT {
@@ -303,7 +346,10 @@ mod tests {
             run.started();
             starting.push(run);
         }
-        assert!(at_once(slots.admit()).is_none(), "no more are in flight at a time");
+        assert!(
+            at_once(slots.admit()).is_none(),
+            "no more are in flight at a time"
+        );
         starting.pop();
         assert!(at_once(slots.admit()).is_some());
     }

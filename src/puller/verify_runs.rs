@@ -81,7 +81,10 @@ pub async fn verify(db: &Db) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     for (check, statement) in STATEMENTS {
         let rows: Vec<(String, String)> = sqlx::query_as(statement).fetch_all(db.read()).await?;
-        found.extend(rows.into_iter().map(|(object, message)| Finding::new(check, object, message)));
+        found.extend(
+            rows.into_iter()
+                .map(|(object, message)| Finding::new(check, object, message)),
+        );
     }
     let mut after = String::new();
     loop {
@@ -93,10 +96,13 @@ pub async fn verify(db: &Db) -> Result<Vec<Finding>> {
         .bind(BATCH_SIZE)
         .fetch_all(db.read())
         .await?;
-        let Some(last) = runs.last() else { return Ok(found) };
+        let Some(last) = runs.last() else {
+            return Ok(found);
+        };
         last.0.as_str().clone_into(&mut after);
         for (id, read, kept, duplicates, left_out, rejected) in runs {
-            found.extend(check_ledger(db, &id, [read, kept, duplicates, left_out, rejected]).await?);
+            found
+                .extend(check_ledger(db, &id, [read, kept, duplicates, left_out, rejected]).await?);
         }
     }
 }
@@ -108,15 +114,32 @@ async fn check_ledger(db: &Db, run: &RunId, stored_sums: [i64; 5]) -> Result<Vec
     let lines = ledger::of_run(db, run).await?;
     for line in &lines {
         let counts = &line.counts;
-        for (sum, part) in sums.iter_mut().zip([counts.read, counts.kept, counts.duplicates, counts.left_out, counts.rejected]) {
+        for (sum, part) in sums.iter_mut().zip([
+            counts.read,
+            counts.kept,
+            counts.duplicates,
+            counts.left_out,
+            counts.rejected,
+        ]) {
             *sum += part;
         }
         if counts.read != counts.kept + counts.duplicates + counts.left_out + counts.rejected {
-            found.push(Finding::new("window_sums", run, format!("the counts of its date range {} do not add up", line.position)));
+            found.push(Finding::new(
+                "window_sums",
+                run,
+                format!(
+                    "the counts of its date range {} do not add up",
+                    line.position
+                ),
+            ));
         }
     }
     if !lines.is_empty() && sums.map(|sum| i64::try_from(sum).unwrap_or(i64::MAX)) != stored_sums {
-        found.push(Finding::new("run_windows", run, "the counts of its date ranges do not add up to the counts of the run"));
+        found.push(Finding::new(
+            "run_windows",
+            run,
+            "the counts of its date ranges do not add up to the counts of the run",
+        ));
     }
     Ok(found)
 }

@@ -11,7 +11,9 @@ const WEEK_HOURS: usize = 168;
 const PATTERNS: u64 = 8;
 
 /// The relative number of starts in each hour of the day (UTC): a European shop with some use in the evening and at night.
-const BY_HOUR: [u64; 24] = [9, 6, 5, 4, 5, 9, 20, 42, 68, 84, 90, 88, 74, 80, 86, 82, 70, 58, 52, 55, 50, 38, 24, 14];
+const BY_HOUR: [u64; 24] = [
+    9, 6, 5, 4, 5, 9, 20, 42, 68, 84, 90, 88, 74, 80, 86, 82, 70, 58, 52, 55, 50, 38, 24, 14,
+];
 /// The relative number of starts on each day of the week, from Thursday, the first day of 1970.
 const BY_WEEKDAY: [u64; 7] = [98, 90, 45, 40, 115, 108, 104];
 
@@ -29,12 +31,26 @@ impl ArrivalCalendar {
         let patterns = (0..PATTERNS).map(|pattern| {
             let mut sums = vec![0u64];
             for hour in 0..WEEK_HOURS {
-                let noise = 70 + SeededRng::new(seed, pattern * WEEK_HOURS as u64 + hour as u64, purpose::HOUR).below(61);
-                sums.push(sums.last().copied().unwrap_or_default() + BY_HOUR[hour % 24] * BY_WEEKDAY[hour / 24] * noise);
+                let noise = 70
+                    + SeededRng::new(
+                        seed,
+                        pattern * WEEK_HOURS as u64 + hour as u64,
+                        purpose::HOUR,
+                    )
+                    .below(61);
+                sums.push(
+                    sums.last().copied().unwrap_or_default()
+                        + BY_HOUR[hour % 24] * BY_WEEKDAY[hour / 24] * noise,
+                );
             }
             sums
         });
-        Self { seed, count, days: u64::from(days.max(1)), patterns: patterns.collect() }
+        Self {
+            seed,
+            count,
+            days: u64::from(days.max(1)),
+            patterns: patterns.collect(),
+        }
     }
 
     /// The start of `number` in unix seconds. Never decreases with the number.
@@ -43,10 +59,15 @@ impl ArrivalCalendar {
         let (base, sums) = (self.before_week(week), self.pattern(week));
         let (count, whole) = (self.before_week(week + 1) - base, sums[WEEK_HOURS]);
         let before = |sum: u64| base + share(count, sum, whole);
-        let hour = sums.partition_point(|sum| before(*sum) <= number).saturating_sub(1).min(WEEK_HOURS - 1);
+        let hour = sums
+            .partition_point(|sum| before(*sum) <= number)
+            .saturating_sub(1)
+            .min(WEEK_HOURS - 1);
         let (from, to) = (before(sums[hour]), before(sums[hour + 1]));
         let jitter = SeededRng::new(self.seed, number, purpose::START).below(HOUR as u64);
-        week as i64 * WEEK + hour as i64 * HOUR + (((number - from) * HOUR as u64 + jitter) / (to - from).max(1)) as i64
+        week as i64 * WEEK
+            + hour as i64 * HOUR
+            + (((number - from) * HOUR as u64 + jitter) / (to - from).max(1)) as i64
     }
 
     /// The first number that starts at `moment` or later.
@@ -56,7 +77,11 @@ impl ArrivalCalendar {
         let (mut low, mut high) = (self.before_week(week), self.before_week(week + 1));
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.starts(middle) < moment { low = middle + 1 } else { high = middle }
+            if self.starts(middle) < moment {
+                low = middle + 1
+            } else {
+                high = middle
+            }
         }
         low
     }
@@ -92,13 +117,28 @@ mod tests {
 
     #[test]
     fn numbers_and_moments_agree_at_every_rate() {
-        for (count, days) in [(1, 60), (100, 10), (2_000, 60), (1_000_000, 60), (12, 3_700)] {
+        for (count, days) in [
+            (1, 60),
+            (100, 10),
+            (2_000, 60),
+            (1_000_000, 60),
+            (12, 3_700),
+        ] {
             let calendar = ArrivalCalendar::new(3, count, days);
             let from = calendar.first_from(1_790_000_000);
-            let starts: Vec<_> = (from..from + 500).map(|number| calendar.starts(number)).collect();
-            assert!(starts[0] >= 1_790_000_000 && starts.is_sorted(), "{count} in {days}");
+            let starts: Vec<_> = (from..from + 500)
+                .map(|number| calendar.starts(number))
+                .collect();
+            assert!(
+                starts[0] >= 1_790_000_000 && starts.is_sorted(),
+                "{count} in {days}"
+            );
             for (number, start) in (from..).zip(&starts) {
-                assert!(calendar.first_from(*start) <= number && calendar.first_from(start + 1) > number, "{count} in {days}: {number}");
+                assert!(
+                    calendar.first_from(*start) <= number
+                        && calendar.first_from(start + 1) > number,
+                    "{count} in {days}: {number}"
+                );
             }
         }
         assert_eq!(ArrivalCalendar::new(3, 0, 10).first_from(1_790_000_000), 0);

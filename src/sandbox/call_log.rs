@@ -28,22 +28,43 @@ pub struct Call {
 impl Call {
     pub(super) fn of(request: &Request, at: Millis) -> Self {
         let uri = request.uri();
-        Self { at, method: request.method().to_string(), path: uri.path().to_owned(), query: without_password(uri.query().unwrap_or_default()), status: 0 }
+        Self {
+            at,
+            method: request.method().to_string(),
+            path: uri.path().to_owned(),
+            query: without_password(uri.query().unwrap_or_default()),
+            status: 0,
+        }
     }
 
     /// The requested page; 1 by default.
     pub fn page(&self) -> u64 {
-        self.argument("page").and_then(|page| page.parse().ok()).unwrap_or(1)
+        self.argument("page")
+            .and_then(|page| page.parse().ok())
+            .unwrap_or(1)
     }
 
     /// The number of requested days; 0 if the query has no days.
     pub fn days(&self) -> u64 {
-        let date = |name: &str| self.argument(name).and_then(|day| day.parse::<jiff::civil::Date>().ok());
-        let moment = |name: &str| self.argument(name).and_then(|at| at.parse::<jiff::Timestamp>().ok());
-        let days = match (date("date_from"), date("date_to"), moment("start"), moment("stop")) {
+        let date = |name: &str| {
+            self.argument(name)
+                .and_then(|day| day.parse::<jiff::civil::Date>().ok())
+        };
+        let moment = |name: &str| {
+            self.argument(name)
+                .and_then(|at| at.parse::<jiff::Timestamp>().ok())
+        };
+        let days = match (
+            date("date_from"),
+            date("date_to"),
+            moment("start"),
+            moment("stop"),
+        ) {
             (Some(from), Some(to), ..) => i64::from((to - from).get_days()) + 1,
             // A day has 25 hours when clocks are set back.
-            (.., Some(start), Some(stop)) => (stop.as_second() - start.as_second() - 3_601).div_euclid(86_400) + 1,
+            (.., Some(start), Some(stop)) => {
+                (stop.as_second() - start.as_second() - 3_601).div_euclid(86_400) + 1
+            }
             _ => 0,
         };
         u64::try_from(days).unwrap_or(0)
@@ -51,7 +72,9 @@ impl Call {
 
     /// The first query parameter with that name.
     pub fn argument(&self, name: &str) -> Option<String> {
-        url::form_urlencoded::parse(self.query.as_bytes()).find(|(name_in_query, _)| name_in_query == name).map(|(_, value)| value.into_owned())
+        url::form_urlencoded::parse(self.query.as_bytes())
+            .find(|(name_in_query, _)| name_in_query == name)
+            .map(|(_, value)| value.into_owned())
     }
 }
 
@@ -59,8 +82,13 @@ impl Call {
 fn without_password(query: &str) -> String {
     let hidden = query.split('&').map(|pair| {
         let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-        let is_password = url::form_urlencoded::parse(name.as_bytes()).any(|(name, _)| name.eq_ignore_ascii_case("password"));
-        if is_password { format!("{name}=***") } else { pair.to_owned() }
+        let is_password = url::form_urlencoded::parse(name.as_bytes())
+            .any(|(name, _)| name.eq_ignore_ascii_case("password"));
+        if is_password {
+            format!("{name}=***")
+        } else {
+            pair.to_owned()
+        }
     });
     hidden.collect::<Vec<_>>().join("&")
 }
@@ -73,7 +101,11 @@ pub struct PendingCall<'a> {
 
 impl PendingCall<'_> {
     pub fn answered(mut self, answer: &Response) {
-        self.call.status = if answer.extensions().get::<HangUp>().is_some() { 0 } else { answer.status().as_u16() };
+        self.call.status = if answer.extensions().get::<HangUp>().is_some() {
+            0
+        } else {
+            answer.status().as_u16()
+        };
     }
 }
 

@@ -38,12 +38,18 @@ pub struct ChangesSnapshot {
 impl Changes {
     pub fn snapshot(&self) -> ChangesSnapshot {
         let state = self.read();
-        ChangesSnapshot { extras: state.extras.clone(), removed: state.removed.clone() }
+        ChangesSnapshot {
+            extras: state.extras.clone(),
+            removed: state.removed.clone(),
+        }
     }
 
     /// The start of the extra chat with that number.
     pub fn starts(&self, number: u64) -> Option<i64> {
-        self.read().extras.get(number.checked_sub(EXTRA)? as usize).copied()
+        self.read()
+            .extras
+            .get(number.checked_sub(EXTRA)? as usize)
+            .copied()
     }
 
     /// Adds `count` chats that started at `at`, or with the newest extra chat if that is later.
@@ -61,7 +67,10 @@ impl Changes {
     /// The id of a new mark.
     pub fn mark(&self, at: i64) -> u64 {
         let mut state = self.write();
-        let mark = ArchiveMark { at, extras: state.extras.len() as u64 };
+        let mark = ArchiveMark {
+            at,
+            extras: state.extras.len() as u64,
+        };
         state.marks.push(mark);
         state.marks.len() as u64
     }

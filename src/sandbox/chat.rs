@@ -4,7 +4,10 @@
 use std::borrow::Cow;
 
 use super::chat_profile::{ChatProfile, GoalKind};
-use super::people::{AGENT_LINES, AGENTS, Agent, CAMPAIGNS, FIRST_NAMES, LAST_NAMES, ODD_LINES, ODD_NAMES, PAGES, PLACES, Place, USER_AGENTS, VISITOR_LINES};
+use super::people::{
+    AGENT_LINES, AGENTS, Agent, CAMPAIGNS, FIRST_NAMES, LAST_NAMES, ODD_LINES, ODD_NAMES, PAGES,
+    PLACES, Place, USER_AGENTS, VISITOR_LINES,
+};
 use super::ticket;
 
 /// The source of all random decisions: the same seed, number and purpose give the same values on every machine.
@@ -167,7 +170,11 @@ pub fn id(seed: u64, number: u64) -> String {
     bits = (bits ^ (bits >> 19)).wrapping_mul(0x9e_3779_b97b) & ALL;
     let mut id = String::with_capacity(10);
     id.push_str("SB");
-    id.extend((0..8).rev().map(|place| char::from(DIGITS[(bits >> (place * 5) & 31) as usize])));
+    id.extend(
+        (0..8)
+            .rev()
+            .map(|place| char::from(DIGITS[(bits >> (place * 5) & 31) as usize])),
+    );
     id
 }
 
@@ -186,19 +193,45 @@ impl Chat {
             missed: profile.missed,
             pending: outline.pending,
             lines: lines(&mut rng, outline, &agents),
-            supervisors: if answered && rng.one_in(23) { vec![&AGENTS[1]] } else { Vec::new() },
+            supervisors: if answered && rng.one_in(23) {
+                vec![&AGENTS[1]]
+            } else {
+                Vec::new()
+            },
             groups: profile.groups,
             rating: profile.rating,
             page: rng.pick(&PAGES),
-            referrer: rng.one_in(3).then(|| rng.pick(&["https://www.example.com/", "https://search.example.com/?q=sko%2C+str.+42"])),
+            referrer: rng.one_in(3).then(|| {
+                rng.pick(&[
+                    "https://www.example.com/",
+                    "https://search.example.com/?q=sko%2C+str.+42",
+                ])
+            }),
             before: survey_before(&mut rng, &visitor),
-            after: if answered && rng.one_in(4) { survey_after(&mut rng) } else { Vec::new() },
+            after: if answered && rng.one_in(4) {
+                survey_after(&mut rng)
+            } else {
+                Vec::new()
+            },
             variables: rng.one_in(3).then(|| variables(&mut rng)),
-            goals: profile.goal.map(|kind| goal(&mut rng, kind, seed, number, ended)).into_iter().collect(),
+            goals: profile
+                .goal
+                .map(|kind| goal(&mut rng, kind, seed, number, ended))
+                .into_iter()
+                .collect(),
             queued_seconds: profile.queued.then(|| queue_seconds(seed, number)),
             tags: profile.tags.clone(),
-            tickets: (0..profile.tickets).map(|back| ticket::id(seed, outline.ticket.saturating_sub(back))).collect(),
-            files: if answered && rng.one_in(13) { vec![format!("https://files.sandbox.test/{}/skjermbilde%20%231.png", outline.number)] } else { Vec::new() },
+            tickets: (0..profile.tickets)
+                .map(|back| ticket::id(seed, outline.ticket.saturating_sub(back)))
+                .collect(),
+            files: if answered && rng.one_in(13) {
+                vec![format!(
+                    "https://files.sandbox.test/{}/skjermbilde%20%231.png",
+                    outline.number
+                )]
+            } else {
+                Vec::new()
+            },
             engagement: profile.engagement,
             agents,
             visitor,
@@ -213,13 +246,21 @@ impl Visitor {
         let name = match rng.below(20) {
             0..=3 => Cow::Borrowed(rng.pick(&ODD_NAMES)),
             4 => Cow::Borrowed("Visitor"),
-            _ => Cow::Owned(format!("{} {}", rng.pick(&FIRST_NAMES), rng.pick(&LAST_NAMES))),
+            _ => Cow::Owned(format!(
+                "{} {}",
+                rng.pick(&FIRST_NAMES),
+                rng.pick(&LAST_NAMES)
+            )),
         };
         let email = (!rng.one_in(3)).then(|| format!("visitor{number}@example.com"));
         let ip = if rng.one_in(10) {
             format!("2001:db8::{:x}:{:x}", rng.below(65_536), rng.below(65_536))
         } else {
-            format!("{}.{}", rng.pick(&["192.0.2", "198.51.100", "203.0.113"]), rng.below(256))
+            format!(
+                "{}.{}",
+                rng.pick(&["192.0.2", "198.51.100", "203.0.113"]),
+                rng.below(256)
+            )
         };
         Self {
             id: format!("S{number}.{:08x}", rng.next_u64() as u32),
@@ -237,15 +278,32 @@ fn lines(rng: &mut SeededRng, outline: &Outline<'_>, agents: &[&'static Agent]) 
     let (count, seconds) = (outline.messages, outline.seconds);
     (0..count)
         .map(|at| {
-            let by = if at == 0 || agents.is_empty() || rng.below(5) < 2 { None } else { Some(agents[(at * agents.len() as u64 / count) as usize]) };
+            let by = if at == 0 || agents.is_empty() || rng.below(5) < 2 {
+                None
+            } else {
+                Some(agents[(at * agents.len() as u64 / count) as usize])
+            };
             let text = match (rng.below(24), by) {
                 (0..=1, _) => Cow::Borrowed(rng.pick(&ODD_LINES)),
-                (2, None) => Cow::Owned(format!("My order number is {}, placed on {:02}/{:02}.", rng.below(10_000_000), 1 + rng.below(12), 1 + rng.below(28))),
-                (2, Some(agent)) => Cow::Owned(format!("My name is {}, ticket #{}.", agent.name, rng.below(100_000))),
+                (2, None) => Cow::Owned(format!(
+                    "My order number is {}, placed on {:02}/{:02}.",
+                    rng.below(10_000_000),
+                    1 + rng.below(12),
+                    1 + rng.below(28)
+                )),
+                (2, Some(agent)) => Cow::Owned(format!(
+                    "My name is {}, ticket #{}.",
+                    agent.name,
+                    rng.below(100_000)
+                )),
                 (_, None) => Cow::Borrowed(rng.pick(&VISITOR_LINES)),
                 (_, Some(_)) => Cow::Borrowed(rng.pick(&AGENT_LINES)),
             };
-            ChatLine { at: outline.started + (seconds * at / count) as i64, by, text }
+            ChatLine {
+                at: outline.started + (seconds * at / count) as i64,
+                by,
+                text,
+            }
         })
         .collect()
 }
@@ -254,25 +312,53 @@ fn survey_before(rng: &mut SeededRng, visitor: &Visitor) -> Vec<SurveyAnswer> {
     if rng.one_in(3) {
         return Vec::new();
     }
-    let mut answers = vec![SurveyAnswer { key: "Name:", value: visitor.name.clone(), id: 2001 }];
+    let mut answers = vec![SurveyAnswer {
+        key: "Name:",
+        value: visitor.name.clone(),
+        id: 2001,
+    }];
     if let Some(email) = &visitor.email {
-        answers.push(SurveyAnswer { key: "E-mail:", value: Cow::Owned(email.clone()), id: 2002 });
+        answers.push(SurveyAnswer {
+            key: "E-mail:",
+            value: Cow::Owned(email.clone()),
+            id: 2002,
+        });
     }
     if rng.one_in(2) {
-        answers.push(SurveyAnswer { key: "Ordrenummer, \"hvis du har\":", value: Cow::Owned(rng.below(10_000_000).to_string()), id: 2003 });
+        answers.push(SurveyAnswer {
+            key: "Ordrenummer, \"hvis du har\":",
+            value: Cow::Owned(rng.below(10_000_000).to_string()),
+            id: 2003,
+        });
     }
     answers
 }
 
 fn survey_after(rng: &mut SeededRng) -> Vec<SurveyAnswer> {
     vec![
-        SurveyAnswer { key: "Were you satisfied?", value: Cow::Borrowed(rng.pick(&["Yes", "No", "Så som så"])), id: 3001 },
-        SurveyAnswer { key: "What could we do better?", value: Cow::Borrowed(rng.pick(&["", "Faster answers", "Nothing!\nYou were great", "=A1"])), id: 3002 },
+        SurveyAnswer {
+            key: "Were you satisfied?",
+            value: Cow::Borrowed(rng.pick(&["Yes", "No", "Så som så"])),
+            id: 3001,
+        },
+        SurveyAnswer {
+            key: "What could we do better?",
+            value: Cow::Borrowed(rng.pick(&[
+                "",
+                "Faster answers",
+                "Nothing!\nYou were great",
+                "=A1",
+            ])),
+            id: 3002,
+        },
     ]
 }
 
 fn variables(rng: &mut SeededRng) -> Vec<(&'static str, Cow<'static, str>)> {
-    let mut variables = vec![("customer_id", Cow::Owned(rng.below(1 << 50).to_string())), ("campaign", Cow::Borrowed(rng.pick(&CAMPAIGNS)))];
+    let mut variables = vec![
+        ("customer_id", Cow::Owned(rng.below(1 << 50).to_string())),
+        ("campaign", Cow::Borrowed(rng.pick(&CAMPAIGNS))),
+    ];
     if rng.one_in(5) {
         // The same key twice is allowed.
         variables.push(("campaign", Cow::Borrowed(rng.pick(&CAMPAIGNS))));
@@ -282,7 +368,12 @@ fn variables(rng: &mut SeededRng) -> Vec<(&'static str, Cow<'static, str>)> {
 
 fn goal(rng: &mut SeededRng, kind: GoalKind, seed: u64, number: u64, at: i64) -> ReachedGoal {
     if kind == GoalKind::Visit {
-        return ReachedGoal { id: kind.id(), name: "Read the guide", at, order: None };
+        return ReachedGoal {
+            id: kind.id(),
+            name: "Read the guide",
+            at,
+            order: None,
+        };
     }
     let (cents, currency) = sale(seed, number);
     let order = GoalOrder {
@@ -291,7 +382,12 @@ fn goal(rng: &mut SeededRng, kind: GoalKind, seed: u64, number: u64, at: i64) ->
         price: format!("{}.{:02}", cents / 100, cents % 100),
         currency,
     };
-    ReachedGoal { id: kind.id(), name: "Bought something", at, order: Some(order) }
+    ReachedGoal {
+        id: kind.id(),
+        name: "Bought something",
+        at,
+        order: Some(order),
+    }
 }
 
 /// The sale of a chat with that goal: hundredths of the currency unit, and the currency.
@@ -308,5 +404,9 @@ pub fn queue_seconds(seed: u64, number: u64) -> u64 {
 /// The final duration of a chat; at most 2,430 seconds.
 pub fn seconds(seed: u64, number: u64, missed: bool) -> u64 {
     let mut rng = SeededRng::new(seed, number, purpose::SECONDS);
-    if missed { 1 + rng.below(20) } else { 30 + rng.below(2_400) }
+    if missed {
+        1 + rng.below(20)
+    } else {
+        30 + rng.below(2_400)
+    }
 }

@@ -45,17 +45,43 @@ impl ChatProfile {
         let missed = rng.one_in(20);
         let all_agents: Vec<usize> = (0..AGENTS.len()).collect();
         let first = groups.first().copied().unwrap_or_default();
-        let able = GROUPS.iter().find(|group| group.id == first).and_then(|group| group.agents).unwrap_or(&all_agents);
-        let count = if missed { 0 } else { 1 + u64::from(rng.one_in(5)) + u64::from(rng.one_in(25)) };
-        let rating = rng.pick(&["not_rated", "not_rated", "not_rated", "rated_good", "rated_good", "rated_bad"]);
-        let goal = rng.one_in(6).then(|| if rng.one_in(2) { GoalKind::Sale } else { GoalKind::Visit });
+        let able = GROUPS
+            .iter()
+            .find(|group| group.id == first)
+            .and_then(|group| group.agents)
+            .unwrap_or(&all_agents);
+        let count = if missed {
+            0
+        } else {
+            1 + u64::from(rng.one_in(5)) + u64::from(rng.one_in(25))
+        };
+        let rating = rng.pick(&[
+            "not_rated",
+            "not_rated",
+            "not_rated",
+            "rated_good",
+            "rated_good",
+            "rated_bad",
+        ]);
+        let goal = rng.one_in(6).then(|| {
+            if rng.one_in(2) {
+                GoalKind::Sale
+            } else {
+                GoalKind::Visit
+            }
+        });
         let tags = if rng.one_in(3) { 1 + rng.below(2) } else { 0 };
         Self {
             missed,
             groups,
             agents: some_of(&mut rng, able, count),
             rating: if missed { "not_rated" } else { rating },
-            engagement: rng.pick(&["immediate_start", "immediate_start", "auto_invite", "manual_invite"]),
+            engagement: rng.pick(&[
+                "immediate_start",
+                "immediate_start",
+                "auto_invite",
+                "manual_invite",
+            ]),
             tags: some_of(&mut rng, &TAGS, tags),
             goal: if missed { None } else { goal },
             queued: rng.one_in(4),

@@ -18,12 +18,17 @@ const MEBIBYTE: usize = 1_024 * 1_024;
 const FLUSH_DELAY: Duration = Duration::from_millis(30);
 
 /// Replaces the body of an answer. If `promise` is true, Content-Length stays that of the complete body; otherwise there is none.
-pub async fn rebuild(answer: Response, make: impl FnOnce(Bytes) -> Body, promise: bool) -> Response {
+pub async fn rebuild(
+    answer: Response,
+    make: impl FnOnce(Bytes) -> Body,
+    promise: bool,
+) -> Response {
     let (mut head, body) = answer.into_parts();
     let whole = to_bytes(body, usize::MAX).await.unwrap_or_default();
     head.headers.remove(header::CONTENT_LENGTH);
     if promise {
-        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
+        head.headers
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
     }
     Response::from_parts(head, make(whole))
 }
@@ -31,16 +36,19 @@ pub async fn rebuild(answer: Response, make: impl FnOnce(Bytes) -> Body, promise
 /// Sends `size` bytes at a time, with a pause before each piece except the first.
 pub fn drip(whole: Bytes, size: usize, pause: Duration) -> Body {
     let size = size.max(1);
-    Body::from_stream(stream::unfold((whole, false), move |(mut rest, begun)| async move {
-        if rest.is_empty() {
-            return None;
-        }
-        if begun {
-            tokio::time::sleep(pause).await;
-        }
-        let piece = rest.split_to(size.min(rest.len()));
-        Some((Ok::<_, io::Error>(piece), (rest, true)))
-    }))
+    Body::from_stream(stream::unfold(
+        (whole, false),
+        move |(mut rest, begun)| async move {
+            if rest.is_empty() {
+                return None;
+            }
+            if begun {
+                tokio::time::sleep(pause).await;
+            }
+            let piece = rest.split_to(size.min(rest.len()));
+            Some((Ok::<_, io::Error>(piece), (rest, true)))
+        },
+    ))
 }
 
 /// Sends the first bytes, then nothing while the client stays connected.
@@ -74,8 +82,14 @@ pub fn endless(begin: &'static [u8], repeated: &'static [u8]) -> Body {
 pub fn gzip_bomb() -> Body {
     let blanks = vec![b' '; MEBIBYTE];
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    let mut flushed =
-        |bytes: &[u8]| encoder.write_all(bytes).and_then(|()| encoder.flush()).map(|()| std::mem::take(encoder.get_mut())).map(Bytes::from).unwrap_or_default();
+    let mut flushed = |bytes: &[u8]| {
+        encoder
+            .write_all(bytes)
+            .and_then(|()| encoder.flush())
+            .map(|()| std::mem::take(encoder.get_mut()))
+            .map(Bytes::from)
+            .unwrap_or_default()
+    };
     let begin = flushed(&blanks);
     let repeated = flushed(&blanks);
     let begin = stream::once(async { Ok::<_, io::Error>(begin) });
@@ -93,7 +107,9 @@ fn dropped() -> io::Error {
 
 /// Replaces the first `what` and the `more` bytes after it; unchanged if `what` does not occur.
 pub fn replace_first(json: &[u8], what: &[u8], more: usize, by: &[u8]) -> Vec<u8> {
-    let Some(at) = position(json, what) else { return json.to_vec() };
+    let Some(at) = position(json, what) else {
+        return json.to_vec();
+    };
     let after = (at + what.len() + more).min(json.len());
     [&json[..at], by, &json[after..]].concat()
 }
@@ -107,7 +123,8 @@ pub fn after(json: &[u8], what: &[u8]) -> usize {
 pub async fn quiet(answer: Response, status: u16, body: &str) -> Response {
     let (head, whole) = answer.into_parts();
     let whole = to_bytes(whole, usize::MAX).await.unwrap_or_default();
-    let is_document = position(&whole, b"<chats>").is_some() && position(&whole, b"<chat>").is_none();
+    let is_document =
+        position(&whole, b"<chats>").is_some() && position(&whole, b"<chat>").is_none();
     if position(&whole, br#""total":0,"#).is_none() && !is_document {
         return Response::from_parts(head, Body::from(whole));
     }
@@ -118,7 +135,12 @@ pub async fn quiet(answer: Response, status: u16, body: &str) -> Response {
 
 /// The number of digits after the first `what`.
 pub fn digits_after(json: &[u8], what: &[u8]) -> usize {
-    position(json, what).map_or(0, |at| json[at + what.len()..].iter().take_while(|byte| byte.is_ascii_digit()).count())
+    position(json, what).map_or(0, |at| {
+        json[at + what.len()..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count()
+    })
 }
 
 fn position(json: &[u8], what: &[u8]) -> Option<usize> {

@@ -76,15 +76,31 @@ pub enum Frame {
 
 impl Frame {
     pub(super) fn put_into(self, json: &[u8]) -> Vec<u8> {
-        let value =
-            |name: &[u8]| String::from_utf8_lossy(&json[json.len() - bodies::after(json, name)..]).chars().take_while(char::is_ascii_digit).collect::<String>();
+        let value = |name: &[u8]| {
+            String::from_utf8_lossy(&json[json.len() - bodies::after(json, name)..])
+                .chars()
+                .take_while(char::is_ascii_digit)
+                .collect::<String>()
+        };
         match self {
             Self::TextTotal => {
                 let total = value(br#""total":"#);
-                bodies::replace_first(json, br#""total":"#, total.len(), format!("\"total\":\"{total}\"").as_bytes())
+                bodies::replace_first(
+                    json,
+                    br#""total":"#,
+                    total.len(),
+                    format!("\"total\":\"{total}\"").as_bytes(),
+                )
             }
-            Self::NullTotal => bodies::replace_first(json, br#""total":"#, value(br#""total":"#).len(), br#""total":null"#),
-            Self::NoPages => bodies::replace_first(json, br#","pages":"#, value(br#","pages":"#).len(), b""),
+            Self::NullTotal => bodies::replace_first(
+                json,
+                br#""total":"#,
+                value(br#""total":"#).len(),
+                br#""total":null"#,
+            ),
+            Self::NoPages => {
+                bodies::replace_first(json, br#","pages":"#, value(br#","pages":"#).len(), b"")
+            }
         }
     }
 }
@@ -96,7 +112,9 @@ impl RetryAfter {
             Self::Seconds(seconds) => Some(seconds.to_string()),
             Self::Date(seconds) => {
                 let at = (now / 1_000).saturating_add(seconds).max(0);
-                Some(httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(at.unsigned_abs())))
+                Some(httpdate::fmt_http_date(
+                    UNIX_EPOCH + Duration::from_secs(at.unsigned_abs()),
+                ))
             }
         }
     }
@@ -110,7 +128,9 @@ impl Odd {
             Self::HugeInteger => r#""duration":9007199254740993"#,
             Self::WrongType => r#""duration":"forty""#,
             Self::DuplicateKey => r#""duration":40,"duration":41"#,
-            Self::LoneSurrogate => return bodies::replace_first(json, br#""text":""#, 0, br#""text":"\ud800 "#),
+            Self::LoneSurrogate => {
+                return bodies::replace_first(json, br#""text":""#, 0, br#""text":"\ud800 "#);
+            }
             // Removes the other eight characters of the id, a quote and a comma.
             Self::NoId => return bodies::replace_first(json, br#""id":"SB"#, 10, b""),
         };

@@ -59,7 +59,11 @@ pub enum FaultKind {
     /// Status 503 with a time to wait.
     Maintenance { retry_after: RetryAfter },
     /// This answer; the default type is JSON (for LiveLeader, XML).
-    Answer { status: u16, content_type: Option<String>, body: String },
+    Answer {
+        status: u16,
+        content_type: Option<String>,
+        body: String,
+    },
     /// Any other status, with an error in JSON (for LiveLeader, in plain text): 403, 500, 502, 503 ...
     Status { status: u16 },
     /// Status 421 that names the account's region.
@@ -95,7 +99,10 @@ pub enum FaultKind {
     /// An answer without records gets this status and body. An answer with records is unchanged.
     Quiet { status: u16, body: String },
     /// The days on which this version of the API ends, as `YYYY-MM-DD`.
-    Sunset { legacy: Option<String>, deprecation: Option<String> },
+    Sunset {
+        legacy: Option<String>,
+        deprecation: Option<String>,
+    },
 
     // These change the data of the endpoint.
     /// The total is higher (or lower) than the real one by this number.
@@ -160,7 +167,14 @@ pub enum FaultKind {
 impl Fault {
     /// Applies to every request to a vendor's route until it is cleared.
     pub fn new(kind: FaultKind) -> Self {
-        Self { kind, path: None, page: None, skip: 0, times: None, longer_than: None }
+        Self {
+            kind,
+            path: None,
+            page: None,
+            skip: 0,
+            times: None,
+            longer_than: None,
+        }
     }
 
     #[must_use]
@@ -194,7 +208,9 @@ impl Fault {
     }
 
     fn matches(&self, call: &Call) -> bool {
-        self.path.as_ref().is_none_or(|prefix| call.path.starts_with(prefix.as_str()))
+        self.path
+            .as_ref()
+            .is_none_or(|prefix| call.path.starts_with(prefix.as_str()))
             && self.page.is_none_or(|only| only == call.page())
             && self.longer_than.is_none_or(|days| call.days() > days)
     }
@@ -273,17 +289,41 @@ impl PageFaults {
 
 /// The delay of the answer.
 pub fn lateness(active: &[FaultKind]) -> Duration {
-    active.iter().map(|kind| if let FaultKind::Late { ms } = kind { Duration::from_millis(*ms) } else { Duration::ZERO }).sum()
+    active
+        .iter()
+        .map(|kind| {
+            if let FaultKind::Late { ms } = kind {
+                Duration::from_millis(*ms)
+            } else {
+                Duration::ZERO
+            }
+        })
+        .sum()
 }
 
 /// The number of chats that end after this answer.
 pub fn shift(active: &[FaultKind]) -> u64 {
-    active.iter().map(|kind| if let FaultKind::Shift { chats } = kind { *chats } else { 0 }).sum()
+    active
+        .iter()
+        .map(|kind| {
+            if let FaultKind::Shift { chats } = kind {
+                *chats
+            } else {
+                0
+            }
+        })
+        .sum()
 }
 
 /// The seeds of the changes to the archive after this answer.
 pub fn mutations(active: &[FaultKind]) -> impl Iterator<Item = u64> {
-    active.iter().filter_map(|kind| if let FaultKind::Mutate { seed } = kind { Some(*seed) } else { None })
+    active.iter().filter_map(|kind| {
+        if let FaultKind::Mutate { seed } = kind {
+            Some(*seed)
+        } else {
+            None
+        }
+    })
 }
 
 /// Marks a response that must not be sent: `Sandbox::serve` drops the connection instead.
@@ -296,13 +336,26 @@ impl FaultKind {
         let error = |status, message| vendor.error(status, message);
         Some(match self {
             FaultKind::TooManyRequests { retry_after } | FaultKind::Maintenance { retry_after } => {
-                let mut answer = if matches!(self, FaultKind::Maintenance { .. }) { error(503, "Maintenance") } else { error(429, "Too many requests") };
-                set(&mut answer, header::RETRY_AFTER, retry_after.text(now).as_deref());
+                let mut answer = if matches!(self, FaultKind::Maintenance { .. }) {
+                    error(503, "Maintenance")
+                } else {
+                    error(429, "Too many requests")
+                };
+                set(
+                    &mut answer,
+                    header::RETRY_AFTER,
+                    retry_after.text(now).as_deref(),
+                );
                 answer
             }
-            FaultKind::Answer { status, content_type, body } => {
+            FaultKind::Answer {
+                status,
+                content_type,
+                body,
+            } => {
                 let mut answer = vendor.answer(Body::from(body.clone()));
-                *answer.status_mut() = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                *answer.status_mut() =
+                    StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 if let Some(kind) = content_type {
                     set(&mut answer, header::CONTENT_TYPE, Some(kind));
                 }
@@ -345,17 +398,57 @@ impl FaultKind {
     /// Applies the fault to the endpoint's response; other faults leave it unchanged.
     pub async fn apply_to(&self, mut answer: Response) -> Response {
         match self {
-            FaultKind::Drip { bytes, every_ms } => bodies::rebuild(answer, |whole| bodies::drip(whole, *bytes, Duration::from_millis(*every_ms)), true).await,
-            FaultKind::Stall { after } => bodies::rebuild(answer, |whole| bodies::stall(whole, *after), true).await,
-            FaultKind::Cut { after, how: Cut::Length } => bodies::rebuild(answer, |whole| bodies::cut(whole, *after), true).await,
-            FaultKind::Cut { after, how: Cut::Chunked } => bodies::rebuild(answer, |whole| bodies::cut(whole, *after), false).await,
-            FaultKind::Cut { after, how: Cut::Clean } => bodies::rebuild(answer, |whole| Body::from(whole.slice(..whole.len().min(*after))), false).await,
-            FaultKind::OddRecord { odd } => bodies::rebuild(answer, |whole| Body::from(odd.put_into(&whole)), false).await,
-            FaultKind::OddFrame { frame } => bodies::rebuild(answer, |whole| Body::from(frame.put_into(&whole)), false).await,
+            FaultKind::Drip { bytes, every_ms } => {
+                bodies::rebuild(
+                    answer,
+                    |whole| bodies::drip(whole, *bytes, Duration::from_millis(*every_ms)),
+                    true,
+                )
+                .await
+            }
+            FaultKind::Stall { after } => {
+                bodies::rebuild(answer, |whole| bodies::stall(whole, *after), true).await
+            }
+            FaultKind::Cut {
+                after,
+                how: Cut::Length,
+            } => bodies::rebuild(answer, |whole| bodies::cut(whole, *after), true).await,
+            FaultKind::Cut {
+                after,
+                how: Cut::Chunked,
+            } => bodies::rebuild(answer, |whole| bodies::cut(whole, *after), false).await,
+            FaultKind::Cut {
+                after,
+                how: Cut::Clean,
+            } => {
+                bodies::rebuild(
+                    answer,
+                    |whole| Body::from(whole.slice(..whole.len().min(*after))),
+                    false,
+                )
+                .await
+            }
+            FaultKind::OddRecord { odd } => {
+                bodies::rebuild(answer, |whole| Body::from(odd.put_into(&whole)), false).await
+            }
+            FaultKind::OddFrame { frame } => {
+                bodies::rebuild(answer, |whole| Body::from(frame.put_into(&whole)), false).await
+            }
             FaultKind::Quiet { status, body } => bodies::quiet(answer, *status, body).await,
-            FaultKind::Sunset { legacy, deprecation } => {
-                set(&mut answer, HeaderName::from_static("legacy"), legacy.as_deref());
-                set(&mut answer, HeaderName::from_static("deprecation"), deprecation.as_deref());
+            FaultKind::Sunset {
+                legacy,
+                deprecation,
+            } => {
+                set(
+                    &mut answer,
+                    HeaderName::from_static("legacy"),
+                    legacy.as_deref(),
+                );
+                set(
+                    &mut answer,
+                    HeaderName::from_static("deprecation"),
+                    deprecation.as_deref(),
+                );
                 answer
             }
             _ => answer,
@@ -372,19 +465,29 @@ pub enum Vendor {
 
 impl Vendor {
     pub fn at(path: &str) -> Self {
-        if path == liveleader::PATH { Self::LiveLeader } else { Self::LiveChat }
+        if path == liveleader::PATH {
+            Self::LiveLeader
+        } else {
+            Self::LiveChat
+        }
     }
 
     fn error(self, status: u16, message: &'static str) -> Response {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         match self {
-            Self::LiveChat => (status, Json(json!({"error": message, "errors": [message]}))).into_response(),
+            Self::LiveChat => {
+                (status, Json(json!({"error": message, "errors": [message]}))).into_response()
+            }
             Self::LiveLeader => (status, message).into_response(),
         }
     }
 
     fn answer(self, body: Body) -> Response {
-        let kind = if self == Self::LiveChat { "application/json" } else { "text/xml; charset=utf-8" };
+        let kind = if self == Self::LiveChat {
+            "application/json"
+        } else {
+            "text/xml; charset=utf-8"
+        };
         ([(header::CONTENT_TYPE, kind)], body).into_response()
     }
 }

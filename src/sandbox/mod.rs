@@ -121,7 +121,13 @@ pub struct SandboxOptions {
 
 impl Default for SandboxOptions {
     fn default() -> Self {
-        Self { chats: 2_000, days: 60, seed: 1, delay: Duration::ZERO, requests_per_minute: None }
+        Self {
+            chats: 2_000,
+            days: 60,
+            seed: 1,
+            delay: Duration::ZERO,
+            requests_per_minute: None,
+        }
     }
 }
 
@@ -141,7 +147,13 @@ impl Sandbox {
     /// The archive starts with the newest chats that have ended by now. `clock` defines "today"; new chats are added as it advances.
     pub fn new(options: SandboxOptions, clock: Clock) -> Self {
         let (delay, limit) = (options.delay, Limit::new(options.requests_per_minute));
-        Self(Arc::new(Inner { world: Arc::new(World::new(&options, clock)), faults: Faults::default(), calls: CallLog::default(), limit, delay }))
+        Self(Arc::new(Inner {
+            world: Arc::new(World::new(&options, clock)),
+            faults: Faults::default(),
+            calls: CallLog::default(),
+            limit,
+            delay,
+        }))
     }
 
     /// The active faults; can be changed at any time.
@@ -181,10 +193,15 @@ impl Sandbox {
     /// All routes. If another server than `serve` runs them, a `HangUp` fault sends the head of a response.
     pub fn router(&self) -> Router {
         let world = &self.0.world;
-        let vendors = livechat::router(world.clone()).merge(liveleader::router(world.clone())).layer(from_fn_with_state(self.clone(), vendor_middleware));
+        let vendors = livechat::router(world.clone())
+            .merge(liveleader::router(world.clone()))
+            .layer(from_fn_with_state(self.clone(), vendor_middleware));
         Router::new()
             .route("/__truth", get(get_truth))
-            .route("/__faults", get(list_faults).put(set_faults).delete(clear_faults))
+            .route(
+                "/__faults",
+                get(list_faults).put(set_faults).delete(clear_faults),
+            )
             .route("/__calls", get(list_calls).delete(forget_calls))
             .route("/__end", post(end_chats))
             .route("/__mark", post(mark))
@@ -193,22 +210,44 @@ impl Sandbox {
     }
 
     /// Serves until `shutdown`; then open connections have one second to finish.
-    pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> io::Result<()> {
         serve::serve(self.router(), listener, shutdown).await
     }
 }
 
 /// Middleware for every call to a vendor's route: delay, rate limit, faults and the call log.
-async fn vendor_middleware(State(Sandbox(inner)): State<Sandbox>, mut request: Request, next: Next) -> Response {
+async fn vendor_middleware(
+    State(Sandbox(inner)): State<Sandbox>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let call = Call::of(&request, inner.world.clock().now());
-    let (now, vendor, active) = (call.at, Vendor::at(&call.path), inner.faults.take_matching(&call));
+    let (now, vendor, active) = (
+        call.at,
+        Vendor::at(&call.path),
+        inner.faults.take_matching(&call),
+    );
     let open = inner.calls.open(call);
     let wait = inner.delay + faults::lateness(&active);
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
-    let too_many = inner.limit.take(now).err().map(|seconds| FaultKind::TooManyRequests { retry_after: RetryAfter::Seconds(seconds) });
-    let answer = match too_many.iter().chain(&active).find_map(|kind| kind.replacement(now, vendor)) {
+    let too_many = inner
+        .limit
+        .take(now)
+        .err()
+        .map(|seconds| FaultKind::TooManyRequests {
+            retry_after: RetryAfter::Seconds(seconds),
+        });
+    let answer = match too_many
+        .iter()
+        .chain(&active)
+        .find_map(|kind| kind.replacement(now, vendor))
+    {
         Some(answer) => answer,
         None => {
             request.extensions_mut().insert(PageFaults::of(&active));
@@ -230,7 +269,10 @@ async fn vendor_middleware(State(Sandbox(inner)): State<Sandbox>, mut request: R
 
 // ---- the sandbox's own routes ----
 
-async fn get_truth(State(sandbox): State<Sandbox>, Query(question): Query<truth::TruthQuestion>) -> Response {
+async fn get_truth(
+    State(sandbox): State<Sandbox>,
+    Query(question): Query<truth::TruthQuestion>,
+) -> Response {
     // Runs in a blocking thread, because counting a million chats takes a while.
     let answer = tokio::task::spawn_blocking(move || sandbox.truth(&question)).await;
     match answer.unwrap_or_else(|_| Err("The count failed.".to_owned())) {
@@ -278,7 +320,10 @@ struct EndQuery {
     chats: u64,
 }
 
-async fn end_chats(State(sandbox): State<Sandbox>, Query(EndQuery { chats }): Query<EndQuery>) -> Json<Value> {
+async fn end_chats(
+    State(sandbox): State<Sandbox>,
+    Query(EndQuery { chats }): Query<EndQuery>,
+) -> Json<Value> {
     // These chats are stored in memory, so a typing mistake must not add too many.
     let chats = chats.min(100_000);
     sandbox.end_chats(chats);

@@ -19,22 +19,106 @@ pub struct Agent {
 pub const AGENT_COUNT: usize = 12;
 
 pub const AGENTS: [Agent; AGENT_COUNT] = [
-    agent("agent@sandbox.test", "Ingrid Åsheim", "owner", "accepting chats", "Head of support"),
-    agent("liam.obrien@sandbox.test", "Liam O'Brien", "administrator", "accepting chats", "Team lead, \"night shift\""),
-    agent("zofia@sandbox.test", "Zofia Wójcik-Żądło", "normal", "accepting chats", "Support agent"),
-    agent("haruto@sandbox.test", "佐藤 陽翔", "normal", "not accepting chats", "サポート担当"),
-    agent("layla@sandbox.test", "ليلى الحسن", "normal", "accepting chats", "دعم العملاء"),
-    agent("noam@sandbox.test", "נועם כהן", "normal", "offline", "Support agent"),
-    agent("priya@sandbox.test", "Priya Raghunathan 🌸", "normal", "accepting chats", "Billing"),
-    agent("joao@sandbox.test", "João da Conceição", "normal", "offline", ""),
-    agent("oksana@sandbox.test", "Оксана Шевченко", "normal", "accepting chats", "Orders"),
-    agent("minh@sandbox.test", "Nguyễn Thị Minh Khai", "normal", "not accepting chats", "Support agent"),
-    agent("smith.john+chat@sandbox.test", "Smith, John", "administrator", "offline", "Support; returns"),
-    agent("adaeze@sandbox.test", "Adaeze Ọlámide", "normal", "accepting chats", "Support agent"),
+    agent(
+        "agent@sandbox.test",
+        "Ingrid Åsheim",
+        "owner",
+        "accepting chats",
+        "Head of support",
+    ),
+    agent(
+        "liam.obrien@sandbox.test",
+        "Liam O'Brien",
+        "administrator",
+        "accepting chats",
+        "Team lead, \"night shift\"",
+    ),
+    agent(
+        "zofia@sandbox.test",
+        "Zofia Wójcik-Żądło",
+        "normal",
+        "accepting chats",
+        "Support agent",
+    ),
+    agent(
+        "haruto@sandbox.test",
+        "佐藤 陽翔",
+        "normal",
+        "not accepting chats",
+        "サポート担当",
+    ),
+    agent(
+        "layla@sandbox.test",
+        "ليلى الحسن",
+        "normal",
+        "accepting chats",
+        "دعم العملاء",
+    ),
+    agent(
+        "noam@sandbox.test",
+        "נועם כהן",
+        "normal",
+        "offline",
+        "Support agent",
+    ),
+    agent(
+        "priya@sandbox.test",
+        "Priya Raghunathan 🌸",
+        "normal",
+        "accepting chats",
+        "Billing",
+    ),
+    agent(
+        "joao@sandbox.test",
+        "João da Conceição",
+        "normal",
+        "offline",
+        "",
+    ),
+    agent(
+        "oksana@sandbox.test",
+        "Оксана Шевченко",
+        "normal",
+        "accepting chats",
+        "Orders",
+    ),
+    agent(
+        "minh@sandbox.test",
+        "Nguyễn Thị Minh Khai",
+        "normal",
+        "not accepting chats",
+        "Support agent",
+    ),
+    agent(
+        "smith.john+chat@sandbox.test",
+        "Smith, John",
+        "administrator",
+        "offline",
+        "Support; returns",
+    ),
+    agent(
+        "adaeze@sandbox.test",
+        "Adaeze Ọlámide",
+        "normal",
+        "accepting chats",
+        "Support agent",
+    ),
 ];
 
-const fn agent(login: &'static str, name: &'static str, permission: &'static str, status: &'static str, job_title: &'static str) -> Agent {
-    Agent { login, name, permission, status, job_title }
+const fn agent(
+    login: &'static str,
+    name: &'static str,
+    permission: &'static str,
+    status: &'static str,
+    job_title: &'static str,
+) -> Agent {
+    Agent {
+        login,
+        name,
+        permission,
+        status,
+        job_title,
+    }
 }
 
 /// A group of agents. Group 0 contains all agents and has no list.
@@ -49,16 +133,65 @@ pub struct Group {
 }
 
 pub const GROUPS: [Group; 6] = [
-    Group { id: 0, name: "All operators", language: "en", agents: None, status: "accepting chats" },
-    Group { id: 1, name: "Sales", language: "en", agents: Some(&[0, 1, 6, 10]), status: "accepting chats" },
-    Group { id: 2, name: "Support, Nordics & Baltics", language: "no", agents: Some(&[0, 2, 7, 8]), status: "accepting chats" },
-    Group { id: 3, name: "サポート", language: "ja", agents: Some(&[3, 9]), status: "not accepting chats" },
-    Group { id: 4, name: "الدعم", language: "ar", agents: Some(&[4, 5, 11]), status: "accepting chats" },
-    Group { id: 7, name: "Billing \"urgent\" 💳", language: "en", agents: Some(&[6, 8, 10, 11]), status: "offline" },
+    Group {
+        id: 0,
+        name: "All operators",
+        language: "en",
+        agents: None,
+        status: "accepting chats",
+    },
+    Group {
+        id: 1,
+        name: "Sales",
+        language: "en",
+        agents: Some(&[0, 1, 6, 10]),
+        status: "accepting chats",
+    },
+    Group {
+        id: 2,
+        name: "Support, Nordics & Baltics",
+        language: "no",
+        agents: Some(&[0, 2, 7, 8]),
+        status: "accepting chats",
+    },
+    Group {
+        id: 3,
+        name: "サポート",
+        language: "ja",
+        agents: Some(&[3, 9]),
+        status: "not accepting chats",
+    },
+    Group {
+        id: 4,
+        name: "الدعم",
+        language: "ar",
+        agents: Some(&[4, 5, 11]),
+        status: "accepting chats",
+    },
+    Group {
+        id: 7,
+        name: "Billing \"urgent\" 💳",
+        language: "en",
+        agents: Some(&[6, 8, 10, 11]),
+        status: "offline",
+    },
 ];
 
 /// The group lists that a chat can have; common ones occur several times.
-pub const ROUTES: [&[u32]; 12] = [&[0], &[1], &[1], &[2], &[2], &[3], &[4], &[7], &[1, 7], &[0, 2], &[2], &[0]];
+pub const ROUTES: [&[u32]; 12] = [
+    &[0],
+    &[1],
+    &[1],
+    &[2],
+    &[2],
+    &[3],
+    &[4],
+    &[7],
+    &[1, 7],
+    &[0, 2],
+    &[2],
+    &[0],
+];
 
 /// The location of a visitor.
 #[derive(Debug, Serialize)]
@@ -76,19 +209,65 @@ pub const PLACES: [Place; 10] = [
     place("São Paulo", "SP", "Brazil", "BR", "America/Sao_Paulo"),
     place("大阪市", "大阪府", "Japan", "JP", "Asia/Tokyo"),
     place("Cairo", "", "Egypt", "EG", "Africa/Cairo"),
-    place("Washington, D.C.", "District of Columbia", "United States", "US", "America/New_York"),
-    place("Saint John's", "Newfoundland", "Canada", "CA", "America/St_Johns"),
-    place("Auckland", "Auckland", "New Zealand", "NZ", "Pacific/Auckland"),
+    place(
+        "Washington, D.C.",
+        "District of Columbia",
+        "United States",
+        "US",
+        "America/New_York",
+    ),
+    place(
+        "Saint John's",
+        "Newfoundland",
+        "Canada",
+        "CA",
+        "America/St_Johns",
+    ),
+    place(
+        "Auckland",
+        "Auckland",
+        "New Zealand",
+        "NZ",
+        "Pacific/Auckland",
+    ),
     place("Kathmandu", "Bagmati", "Nepal", "NP", "Asia/Kathmandu"),
     place("", "", "Reserved", "", "Etc/UTC"),
 ];
 
-const fn place(city: &'static str, region: &'static str, country: &'static str, country_code: &'static str, timezone: &'static str) -> Place {
-    Place { city, region, country, country_code, timezone }
+const fn place(
+    city: &'static str,
+    region: &'static str,
+    country: &'static str,
+    country_code: &'static str,
+    timezone: &'static str,
+) -> Place {
+    Place {
+        city,
+        region,
+        country,
+        country_code,
+        timezone,
+    }
 }
 
-pub const FIRST_NAMES: [&str; 16] =
-    ["Ada", "Bjørn", "Chloé", "Dmitri", "Elif", "Fatima", "Günther", "Hana", "Iñigo", "Jürgen", "Kaja", "Mei", "Oluwaseun", "Søren", "Tomáš", "Zoë"];
+pub const FIRST_NAMES: [&str; 16] = [
+    "Ada",
+    "Bjørn",
+    "Chloé",
+    "Dmitri",
+    "Elif",
+    "Fatima",
+    "Günther",
+    "Hana",
+    "Iñigo",
+    "Jürgen",
+    "Kaja",
+    "Mei",
+    "Oluwaseun",
+    "Søren",
+    "Tomáš",
+    "Zoë",
+];
 
 pub const LAST_NAMES: [&str; 16] = [
     "Lovelace",
@@ -201,14 +380,42 @@ pub const PAGES: [&str; 6] = [
     "",
 ];
 
-pub const TAGS: [&str; 8] = ["refund", "sales", "bug, urgent", "vip ⭐", "spam", "=tag", "retur", "return \"late\""];
+pub const TAGS: [&str; 8] = [
+    "refund",
+    "sales",
+    "bug, urgent",
+    "vip ⭐",
+    "spam",
+    "=tag",
+    "retur",
+    "return \"late\"",
+];
 
-pub const CAMPAIGNS: [&str; 5] = ["spring, 2026", "newsletter", "=IMPORTXML(\"x\")", "", "høst"];
+pub const CAMPAIGNS: [&str; 5] = [
+    "spring, 2026",
+    "newsletter",
+    "=IMPORTXML(\"x\")",
+    "",
+    "høst",
+];
 
 /// Search terms of visitors.
-pub const SEARCHES: [&str; 8] =
-    ["blue shoes", "sko, str. 42", "\"deep blue\" & size<43", "靴 大阪", "=cmd|' /C calc'!A0", "buty zimowe łódź", "return policy > 30 days", "حذاء أزرق"];
+pub const SEARCHES: [&str; 8] = [
+    "blue shoes",
+    "sko, str. 42",
+    "\"deep blue\" & size<43",
+    "靴 大阪",
+    "=cmd|' /C calc'!A0",
+    "buty zimowe łódź",
+    "return policy > 30 days",
+    "حذاء أزرق",
+];
 
-pub const ORGANIZATIONS: [&str; 4] = ["Smith & Sons <Ltd>", "Åsgård Skole AS", "株式会社サンプル", "Example, Inc."];
+pub const ORGANIZATIONS: [&str; 4] = [
+    "Smith & Sons <Ltd>",
+    "Åsgård Skole AS",
+    "株式会社サンプル",
+    "Example, Inc.",
+];
 
 pub const PROVIDERS: [&str; 3] = ["Telenor Norge AS", "O'Neill \"Fast\" Net", "AT&T"];

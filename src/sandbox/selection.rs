@@ -43,17 +43,38 @@ impl ChatFilter {
     /// Whether the filter has a condition that depends only on a chat's slot.
     fn is_of_slots(&self) -> bool {
         let lists = self.groups.is_empty() && self.agents.is_empty() && self.tags.is_empty();
-        let values = self.tagged.is_none() && self.has_goal.is_none() && self.goal.is_none() && self.queued.is_none() && self.rate.is_none();
+        let values = self.tagged.is_none()
+            && self.has_goal.is_none()
+            && self.goal.is_none()
+            && self.queued.is_none()
+            && self.rate.is_none();
         !(lists && values)
     }
 
     fn passes(&self, profile: &ChatProfile) -> bool {
-        (self.groups.is_empty() || self.groups.iter().any(|group| profile.groups.contains(group)))
-            && (self.agents.is_empty() || profile.logins().any(|login| self.agents.iter().any(|agent| agent == login)))
-            && (self.tags.is_empty() || profile.tags.iter().any(|tag| self.tags.iter().any(|wanted| wanted == tag)))
-            && self.tagged.is_none_or(|tagged| tagged != profile.tags.is_empty())
-            && self.has_goal.is_none_or(|wanted| wanted == profile.goal.is_some())
-            && self.goal.is_none_or(|goal| profile.goal.is_some_and(|kind| kind.id() == goal))
+        (self.groups.is_empty()
+            || self
+                .groups
+                .iter()
+                .any(|group| profile.groups.contains(group)))
+            && (self.agents.is_empty()
+                || profile
+                    .logins()
+                    .any(|login| self.agents.iter().any(|agent| agent == login)))
+            && (self.tags.is_empty()
+                || profile
+                    .tags
+                    .iter()
+                    .any(|tag| self.tags.iter().any(|wanted| wanted == tag)))
+            && self
+                .tagged
+                .is_none_or(|tagged| tagged != profile.tags.is_empty())
+            && self
+                .has_goal
+                .is_none_or(|wanted| wanted == profile.goal.is_some())
+            && self
+                .goal
+                .is_none_or(|goal| profile.goal.is_some_and(|kind| kind.id() == goal))
             && self.queued.is_none_or(|queued| queued == profile.queued)
             && self.rate.as_ref().is_none_or(|rate| rate == profile.rating)
     }
@@ -61,8 +82,20 @@ impl ChatFilter {
 
 impl ContentFilter {
     fn is_set(&self) -> bool {
-        let Self { query, visitor, city, region, country, comment } = self;
-        query.is_some() || visitor.is_some() || city.is_some() || region.is_some() || country.is_some() || comment.is_some()
+        let Self {
+            query,
+            visitor,
+            city,
+            region,
+            country,
+            comment,
+        } = self;
+        query.is_some()
+            || visitor.is_some()
+            || city.is_some()
+            || region.is_some()
+            || country.is_some()
+            || comment.is_some()
     }
 
     fn passes(&self, chat: &Chat) -> bool {
@@ -70,13 +103,28 @@ impl ContentFilter {
         let holds = |text: &str, part: &str| text.to_lowercase().contains(part);
         self.query.as_ref().is_none_or(|query| {
             let part = query.to_lowercase();
-            let about = [&chat.id, &*visitor.name, visitor.email.as_deref().unwrap_or_default()];
-            about.into_iter().chain(chat.lines.iter().map(|line| &*line.text)).any(|text| holds(text, &part))
+            let about = [
+                &chat.id,
+                &*visitor.name,
+                visitor.email.as_deref().unwrap_or_default(),
+            ];
+            about
+                .into_iter()
+                .chain(chat.lines.iter().map(|line| &*line.text))
+                .any(|text| holds(text, &part))
         }) && self.visitor.as_ref().is_none_or(|id| *id == visitor.id)
             && self.city.as_ref().is_none_or(|city| city == place.city)
-            && self.region.as_ref().is_none_or(|region| region == place.region)
-            && self.country.as_ref().is_none_or(|country| country == place.country)
-            && self.comment.is_none_or(|comment| comment != chat.after.is_empty())
+            && self
+                .region
+                .as_ref()
+                .is_none_or(|region| region == place.region)
+            && self
+                .country
+                .as_ref()
+                .is_none_or(|country| country == place.country)
+            && self
+                .comment
+                .is_none_or(|comment| comment != chat.after.is_empty())
     }
 }
 
@@ -84,15 +132,31 @@ impl World {
     /// The chats that started in `span` (unix seconds, without its end) and match the filter, as they are now.
     pub fn select(&self, span: Range<i64>, filter: &ChatFilter) -> Selection<'_> {
         let (numbers, snapshot) = (self.numbers(), self.changes().snapshot());
-        let (first, end) = (numbers.archive.start, if filter.include_pending { numbers.pending.end } else { numbers.archive.end });
+        let (first, end) = (
+            numbers.archive.start,
+            if filter.include_pending {
+                numbers.pending.end
+            } else {
+                numbers.archive.end
+            },
+        );
         let number = |moment: i64| self.calendar().first_from(moment).clamp(first, end);
-        let wanted = filter.is_of_slots().then(|| SlotFilter::of(self.profiles(), filter));
-        let mut selection = Selection { world: self, pieces: Vec::new(), wanted };
+        let wanted = filter
+            .is_of_slots()
+            .then(|| SlotFilter::of(self.profiles(), filter));
+        let mut selection = Selection {
+            world: self,
+            pieces: Vec::new(),
+            wanted,
+        };
         let (low, mut high) = (number(span.start), number(span.end));
         let mut edge = None;
         for (at, started) in snapshot.extras.iter().enumerate().rev() {
             let extra = EXTRA + at as u64;
-            if !span.contains(started) || snapshot.removed.contains(&extra) || !selection.wants(extra) {
+            if !span.contains(started)
+                || snapshot.removed.contains(&extra)
+                || !selection.wants(extra)
+            {
                 continue;
             }
             // Many extra chats have the same start: their position is computed once.
@@ -107,7 +171,10 @@ impl World {
         }
         selection.push_range(low..high, &snapshot.removed);
         if filter.content.is_set() {
-            let found = selection.all().filter(|number| filter.content.passes(&self.chat(*number))).collect();
+            let found = selection
+                .all()
+                .filter(|number| filter.content.passes(&self.chat(*number)))
+                .collect();
             selection.pieces = vec![Piece::These(found)];
         }
         selection
@@ -122,8 +189,14 @@ struct SlotFilter {
 
 impl SlotFilter {
     fn of(profiles: &[ChatProfile], filter: &ChatFilter) -> Self {
-        let slots: Vec<bool> = profiles.iter().map(|profile| filter.passes(profile)).collect();
-        Self { each_block: slots.iter().filter(|wanted| **wanted).count() as u64, slots }
+        let slots: Vec<bool> = profiles
+            .iter()
+            .map(|profile| filter.passes(profile))
+            .collect();
+        Self {
+            each_block: slots.iter().filter(|wanted| **wanted).count() as u64,
+            slots,
+        }
     }
 }
 
@@ -156,7 +229,12 @@ impl Selection<'_> {
                 _ if skip >= here => {}
                 Piece::Range(range) => {
                     let (low, high) = (self.rank(range.start), self.rank(range.end));
-                    numbers.extend((low..high - skip).rev().take(left).map(|rank| self.number(rank)));
+                    numbers.extend(
+                        (low..high - skip)
+                            .rev()
+                            .take(left)
+                            .map(|rank| self.number(rank)),
+                    );
                 }
                 Piece::These(these) => numbers.extend(these.iter().skip(skip as usize).take(left)),
             }
@@ -172,12 +250,17 @@ impl Selection<'_> {
                 Piece::Range(range) => (range.clone(), [].as_slice()),
                 Piece::These(these) => (0..0, these.as_slice()),
             };
-            range.rev().filter(|number| self.wants(*number)).chain(these.iter().copied())
+            range
+                .rev()
+                .filter(|number| self.wants(*number))
+                .chain(these.iter().copied())
         })
     }
 
     fn wants(&self, number: u64) -> bool {
-        self.wanted.as_ref().is_none_or(|wanted| wanted.slots[self.world.slot(number)])
+        self.wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.slots[self.world.slot(number)])
     }
 
     fn push_one(&mut self, number: u64) {
@@ -208,17 +291,27 @@ impl Selection<'_> {
 
     /// The number of matching chats below `number`.
     fn rank(&self, number: u64) -> u64 {
-        let Some(wanted) = &self.wanted else { return number };
+        let Some(wanted) = &self.wanted else {
+            return number;
+        };
         let block = number / BLOCK;
-        let rest = (block * BLOCK..number).filter(|n| wanted.slots[self.world.slot(*n)]).count() as u64;
+        let rest = (block * BLOCK..number)
+            .filter(|n| wanted.slots[self.world.slot(*n)])
+            .count() as u64;
         block * wanted.each_block + rest
     }
 
     /// The number of the matching chat that has `rank` matching ones below it.
     fn number(&self, rank: u64) -> u64 {
-        let Some(wanted) = &self.wanted else { return rank };
-        let (block, nth) = (rank / wanted.each_block.max(1), rank % wanted.each_block.max(1));
-        let mut candidates = (block * BLOCK..(block + 1) * BLOCK).filter(|n| wanted.slots[self.world.slot(*n)]);
+        let Some(wanted) = &self.wanted else {
+            return rank;
+        };
+        let (block, nth) = (
+            rank / wanted.each_block.max(1),
+            rank % wanted.each_block.max(1),
+        );
+        let mut candidates =
+            (block * BLOCK..(block + 1) * BLOCK).filter(|n| wanted.slots[self.world.slot(*n)]);
         candidates.nth(nth as usize).unwrap_or_default()
     }
 }

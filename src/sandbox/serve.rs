@@ -20,7 +20,11 @@ use super::faults::HangUp;
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-pub async fn serve(router: Router, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
+pub async fn serve(
+    router: Router,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
     let connections = TaskTracker::new();
     loop {
         tokio::select! {
@@ -44,11 +48,20 @@ async fn answer(router: Router, stream: TcpStream, shutdown: CancellationToken) 
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let router = router.clone();
         async move {
-            let answer: Response = router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {});
-            if answer.extensions().get::<HangUp>().is_some() { Err(io::Error::from(io::ErrorKind::ConnectionAborted)) } else { Ok(answer) }
+            let answer: Response = router
+                .oneshot(request.map(Body::new))
+                .await
+                .unwrap_or_else(|never| match never {});
+            if answer.extensions().get::<HangUp>().is_some() {
+                Err(io::Error::from(io::ErrorKind::ConnectionAborted))
+            } else {
+                Ok(answer)
+            }
         }
     });
-    let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
         _ = connection.as_mut() => {}

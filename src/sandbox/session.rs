@@ -57,7 +57,8 @@ impl ChatSession {
                 from: line.by.map_or("visitor", |agent| agent.login),
                 at: line.at * 1_000 + millisecond(world.seed(), number, at),
                 text: line.text,
-                variation: SeededRng::new(world.seed(), number * 64 + at, purpose::SESSION).next_u64(),
+                variation: SeededRng::new(world.seed(), number * 64 + at, purpose::SESSION)
+                    .next_u64(),
             })
             .collect();
         let (start, stop) = (messages.first()?.at, messages.last()?.at);
@@ -66,7 +67,10 @@ impl ChatSession {
         if rng.one_in(3) {
             about.extend((!place.city.is_empty()).then_some(("city", place.city)));
             about.push(("country", place.country));
-            about.extend(rng.one_in(2).then(|| ("organization", rng.pick(&ORGANIZATIONS))));
+            about.extend(
+                rng.one_in(2)
+                    .then(|| ("organization", rng.pick(&ORGANIZATIONS))),
+            );
             about.push(("isp", rng.pick(&PROVIDERS)));
         }
         Some(Self {
@@ -90,7 +94,11 @@ impl ChatSession {
 /// start. A chat never has two messages in one second, so the order of its messages stays.
 pub fn millisecond(seed: u64, number: u64, at: u64) -> i64 {
     let mut rng = SeededRng::new(seed, number * 64 + at, purpose::MESSAGE);
-    if rng.one_in(5) { 0 } else { rng.below(1_000) as i64 }
+    if rng.one_in(5) {
+        0
+    } else {
+        rng.below(1_000) as i64
+    }
 }
 
 /// Has the form of a UUID version 4. It contains all 64 bits of a bijective random value, so ids are unique.
@@ -98,5 +106,11 @@ pub fn id(seed: u64, number: u64) -> String {
     let mut rng = SeededRng::new(seed, number, purpose::SESSION_ID);
     let (bits, rest) = (rng.next_u64(), rng.next_u64());
     let fourth = 0x8000 | (bits & 0xf) << 10 | (rest & 0x3ff);
-    format!("{:08x}-{:04x}-4{:03x}-{fourth:04x}-{:012x}", bits >> 32, bits >> 16 & 0xffff, bits >> 4 & 0xfff, rest >> 16)
+    format!(
+        "{:08x}-{:04x}-4{:03x}-{fourth:04x}-{:012x}",
+        bits >> 32,
+        bits >> 16 & 0xffff,
+        bits >> 4 & 0xfff,
+        rest >> 16
+    )
 }

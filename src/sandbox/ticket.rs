@@ -7,7 +7,10 @@ use std::ops::Range;
 use super::SandboxOptions;
 use super::calendar::{ArrivalCalendar, DAY};
 use super::chat::{SeededRng, purpose};
-use super::people::{AGENT_LINES, AGENTS, Agent, FIRST_NAMES, GROUPS, LAST_NAMES, ODD_LINES, ODD_NAMES, ROUTES, TAGS, VISITOR_LINES};
+use super::people::{
+    AGENT_LINES, AGENTS, Agent, FIRST_NAMES, GROUPS, LAST_NAMES, ODD_LINES, ODD_NAMES, ROUTES,
+    TAGS, VISITOR_LINES,
+};
 
 /// A ticket has no steps after this number of seconds.
 pub const LIFE: i64 = 8 * DAY;
@@ -58,7 +61,11 @@ impl Tickets {
     pub fn new(options: &SandboxOptions, now: i64) -> Self {
         let count = options.chats.div_ceil(CHATS_A_TICKET);
         let calendar = ArrivalCalendar::new(options.seed ^ purpose::TICKET, count, options.days);
-        Self { seed: options.seed, first: calendar.first_from(now + 1).saturating_sub(count), calendar }
+        Self {
+            seed: options.seed,
+            first: calendar.first_from(now + 1).saturating_sub(count),
+            calendar,
+        }
     }
 
     /// The number of the newest ticket that started before `moment`.
@@ -69,7 +76,8 @@ impl Tickets {
     /// Oldest first, in their state at `now`.
     pub fn opened_from(&self, moment: i64, now: i64) -> impl Iterator<Item = Ticket> {
         let from = self.calendar.first_from(moment).max(self.first);
-        (from..self.calendar.first_from(now + 1)).map(move |number| Ticket::make(self.seed, number, self.calendar.starts(number), now))
+        (from..self.calendar.first_from(now + 1))
+            .map(move |number| Ticket::make(self.seed, number, self.calendar.starts(number), now))
     }
 }
 
@@ -79,7 +87,10 @@ pub fn id(seed: u64, number: u64) -> String {
     const ALL: u64 = (1 << 30) - 1;
     let mut bits = number.wrapping_mul(0x2d_95f3_4c1d).wrapping_add(seed) & ALL;
     bits = (bits ^ (bits >> 15)).wrapping_mul(0x1e_3779_b97b) & ALL;
-    (0..6).rev().map(|place| char::from(LETTERS[(bits >> (place * 5) & 31) as usize])).collect()
+    (0..6)
+        .rev()
+        .map(|place| char::from(LETTERS[(bits >> (place * 5) & 31) as usize]))
+        .collect()
 }
 
 impl Ticket {
@@ -87,14 +98,31 @@ impl Ticket {
         let mut rng = SeededRng::new(seed, number, purpose::TICKET);
         let groups = rng.pick(&ROUTES);
         let all_agents: Vec<usize> = (0..AGENTS.len()).collect();
-        let able = GROUPS.iter().find(|group| groups.first() == Some(&group.id)).and_then(|group| group.agents).unwrap_or(&all_agents);
+        let able = GROUPS
+            .iter()
+            .find(|group| groups.first() == Some(&group.id))
+            .and_then(|group| group.agents)
+            .unwrap_or(&all_agents);
         let assignee = AGENTS.get(rng.pick(able)).filter(|_| !rng.one_in(6));
         let source = rng.pick(&["chat_window", "mail", "mail", "chat"]);
-        let tags = if rng.one_in(3) { vec![rng.pick(&TAGS)] } else { Vec::new() };
+        let tags = if rng.one_in(3) {
+            vec![rng.pick(&TAGS)]
+        } else {
+            Vec::new()
+        };
         let rating = rng.one_in(3).then(|| !rng.one_in(4));
         let mut steps = steps(&mut rng, opened);
         steps.retain(|(at, _)| *at <= now);
-        Self { seed, number, steps, source, groups, assignee, tags, rating }
+        Self {
+            seed,
+            number,
+            steps,
+            source,
+            groups,
+            assignee,
+            tags,
+            rating,
+        }
     }
 
     pub fn id(&self) -> String {
@@ -116,12 +144,20 @@ impl Ticket {
 
     /// The time of the first step of a kind.
     pub fn first(&self, step: TicketStep) -> Option<i64> {
-        self.steps.iter().find(|(_, happened)| *happened == step).map(|(at, _)| *at)
+        self.steps
+            .iter()
+            .find(|(_, happened)| *happened == step)
+            .map(|(at, _)| *at)
     }
 
     /// `open`, `pending`, `solved` or `spam`.
     pub fn status(&self) -> &'static str {
-        let last = self.steps.iter().rev().find(|(_, step)| *step != TicketStep::Note).map(|(_, step)| *step);
+        let last = self
+            .steps
+            .iter()
+            .rev()
+            .find(|(_, step)| *step != TicketStep::Note)
+            .map(|(_, step)| *step);
         match last {
             Some(TicketStep::Answer) => "pending",
             Some(TicketStep::Solved) => "solved",
@@ -154,8 +190,15 @@ impl Ticket {
 
     pub fn content(&self) -> TicketContent {
         let mut rng = SeededRng::new(self.seed, self.number, purpose::TICKET + 100);
-        let name =
-            if rng.one_in(6) { Cow::Borrowed(rng.pick(&ODD_NAMES)) } else { Cow::Owned(format!("{} {}", rng.pick(&FIRST_NAMES), rng.pick(&LAST_NAMES))) };
+        let name = if rng.one_in(6) {
+            Cow::Borrowed(rng.pick(&ODD_NAMES))
+        } else {
+            Cow::Owned(format!(
+                "{} {}",
+                rng.pick(&FIRST_NAMES),
+                rng.pick(&LAST_NAMES)
+            ))
+        };
         let subject = match rng.below(5) {
             0 => Cow::Borrowed(rng.pick(&ODD_LINES)),
             1 => Cow::Borrowed(""),
@@ -169,7 +212,12 @@ impl Ticket {
             TicketStep::Reopened => "Status changed to open",
             TicketStep::Spam => "Status changed to spam",
         };
-        TicketContent { name, mail: format!("visitor{}@example.com", self.number % 9_973), subject, messages: self.steps.iter().map(say).collect() }
+        TicketContent {
+            name,
+            mail: format!("visitor{}@example.com", self.number % 9_973),
+            subject,
+            messages: self.steps.iter().map(say).collect(),
+        }
     }
 }
 

@@ -51,9 +51,13 @@ impl World {
         let now = clock.now().div_euclid(1_000);
         Self {
             seed,
-            first: chats.first_from(now - PENDING + 1).saturating_sub(options.chats),
+            first: chats
+                .first_from(now - PENDING + 1)
+                .saturating_sub(options.chats),
             chats,
-            profiles: (0..BLOCK).map(|slot| ChatProfile::make(seed, slot)).collect(),
+            profiles: (0..BLOCK)
+                .map(|slot| ChatProfile::make(seed, slot))
+                .collect(),
             changes: Changes::default(),
             tickets: Tickets::new(options, now),
             clock,
@@ -89,7 +93,10 @@ impl World {
     pub fn numbers(&self) -> Numbers {
         let now = self.now();
         let ended = self.chats.first_from(now - PENDING + 1).max(self.first);
-        Numbers { archive: self.first..ended, pending: ended..self.chats.first_from(now + 1).max(ended) }
+        Numbers {
+            archive: self.first..ended,
+            pending: ended..self.chats.first_from(now + 1).max(ended),
+        }
     }
 
     /// Ends `count` more chats now: they become the newest of the archive.
@@ -121,7 +128,11 @@ impl World {
 
     /// Whether chat `number` was in the archive at the mark. (Does not check whether it was deleted since.)
     pub fn existed(&self, number: u64, mark: ArchiveMark) -> bool {
-        if number >= EXTRA { number - EXTRA < mark.extras } else { self.chats.starts(number) + PENDING <= mark.at }
+        if number >= EXTRA {
+            number - EXTRA < mark.extras
+        } else {
+            self.chats.starts(number) + PENDING <= mark.at
+        }
     }
 
     pub fn is_pending(&self, number: u64) -> bool {
@@ -130,18 +141,30 @@ impl World {
 
     /// The start of chat `number` in unix seconds.
     pub fn started(&self, number: u64) -> i64 {
-        if number < EXTRA { self.chats.starts(number) } else { self.changes.starts(number).unwrap_or_default() }
+        if number < EXTRA {
+            self.chats.starts(number)
+        } else {
+            self.changes.starts(number).unwrap_or_default()
+        }
     }
 
     /// The number of messages of chat `number`, without generating it.
     pub fn messages(&self, number: u64) -> u64 {
-        if self.profile(number).missed { 1 } else { 2 + SeededRng::new(self.seed, number, purpose::LENGTH).below(21) }
+        if self.profile(number).missed {
+            1
+        } else {
+            2 + SeededRng::new(self.seed, number, purpose::LENGTH).below(21)
+        }
     }
 
     /// The duration of chat `number`, so far if it is pending.
     pub fn seconds(&self, number: u64) -> u64 {
         let seconds = chat::seconds(self.seed, number, self.profile(number).missed);
-        let room = if number < EXTRA { self.now() - self.chats.starts(number) } else { ENDED_CHAT_AGE - 5 };
+        let room = if number < EXTRA {
+            self.now() - self.chats.starts(number)
+        } else {
+            ENDED_CHAT_AGE - 5
+        };
         seconds.min(room.max(1) as u64)
     }
 
@@ -175,7 +198,11 @@ impl World {
                 profile,
                 messages: self.messages(number),
                 // Searching the tickets takes longer than the rest of a chat.
-                ticket: if profile.tickets > 0 { self.tickets.newest_before(started) } else { 0 },
+                ticket: if profile.tickets > 0 {
+                    self.tickets.newest_before(started)
+                } else {
+                    0
+                },
             },
         )
     }

@@ -85,14 +85,28 @@ impl KeyRing {
             return Err(VaultError::BadLine(path, 1, "it is not text"));
         };
         let mut keys: Vec<VaultKey> = Vec::new();
-        for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        for (at, line) in text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty())
+        {
             match VaultKey::parse(line) {
-                Ok(key) if keys.iter().any(|other| other.id == key.id) => return Err(VaultError::BadLine(path, at + 1, "the key id appears twice")),
+                Ok(key) if keys.iter().any(|other| other.id == key.id) => {
+                    return Err(VaultError::BadLine(
+                        path,
+                        at + 1,
+                        "the key id appears twice",
+                    ));
+                }
                 Ok(key) => keys.push(key),
                 Err(why) => return Err(VaultError::BadLine(path, at + 1, why)),
             }
         }
-        if keys.is_empty() { Err(VaultError::Empty(path)) } else { Ok(Self { keys }) }
+        if keys.is_empty() {
+            Err(VaultError::Empty(path))
+        } else {
+            Ok(Self { keys })
+        }
     }
 
     pub fn primary(&self) -> Option<(KeyId, &Aes256Gcm)> {
@@ -100,11 +114,17 @@ impl KeyRing {
     }
 
     pub fn by_id(&self, id: KeyId) -> Option<&Aes256Gcm> {
-        self.keys.iter().find(|key| key.id == id).map(|key| &key.cipher)
+        self.keys
+            .iter()
+            .find(|key| key.id == id)
+            .map(|key| &key.cipher)
     }
 
     pub fn fingerprints(&self) -> Vec<(String, String)> {
-        self.keys.iter().map(|key| (id_text(key.id), key.fingerprint.clone())).collect()
+        self.keys
+            .iter()
+            .map(|key| (id_text(key.id), key.fingerprint.clone()))
+            .collect()
     }
 }
 
@@ -123,8 +143,16 @@ impl VaultKey {
             return Err("the key is not random: it is an example or all zeros");
         }
         let cipher = Aes256Gcm::new_from_slice(&key).map_err(|_| "the key must be 32 bytes")?;
-        let digest = Sha256::new().chain_update(b"chatlake vault key fingerprint 1").chain_update(id).chain_update(&*key).finalize();
-        Ok(Self { id, cipher, fingerprint: hex(&digest) })
+        let digest = Sha256::new()
+            .chain_update(b"chatlake vault key fingerprint 1")
+            .chain_update(id)
+            .chain_update(&*key)
+            .finalize();
+        Ok(Self {
+            id,
+            cipher,
+            fingerprint: hex(&digest),
+        })
     }
 }
 
@@ -154,10 +182,18 @@ fn create_key_file(dir: &Path, path: &Path) -> Result<(), VaultError> {
     if !looks_random(&*key) {
         return Err(VaultError::NoRandomness(path.to_owned()));
     }
-    let line = Zeroizing::new(format!("{} {}\n", id_text(id), &*Zeroizing::new(STANDARD.encode(key.as_slice()))));
+    let line = Zeroizing::new(format!(
+        "{} {}\n",
+        id_text(id),
+        &*Zeroizing::new(STANDARD.encode(key.as_slice()))
+    ));
     let staged = dir.join(format!(".{KEY_FILE}.{}", hex(&suffix)));
     let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&staged)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&staged)?;
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
         file.write_all(line.as_bytes())?;
         file.sync_all()?;
@@ -167,7 +203,9 @@ fn create_key_file(dir: &Path, path: &Path) -> Result<(), VaultError> {
     })();
     let _ = fs::remove_file(&staged);
     match written {
-        Err(why) if why.kind() != ErrorKind::AlreadyExists => Err(VaultError::NotCreated(path.to_owned(), why)),
+        Err(why) if why.kind() != ErrorKind::AlreadyExists => {
+            Err(VaultError::NotCreated(path.to_owned(), why))
+        }
         _ => Ok(()),
     }
 }
@@ -177,8 +215,13 @@ pub(super) fn id_text(id: KeyId) -> String {
 }
 
 fn id_from(text: &str) -> Option<KeyId> {
-    let digits = text.len() == ID_BYTES * 2 && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
-    digits.then(|| u32::from_str_radix(text, 16).ok().map(u32::to_be_bytes)).flatten()
+    let digits = text.len() == ID_BYTES * 2
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
+    digits
+        .then(|| u32::from_str_radix(text, 16).ok().map(u32::to_be_bytes))
+        .flatten()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -192,8 +235,20 @@ mod tests {
     use super::*;
 
     fn listing(dir: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
-        let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-        entries.map(|path| (path.clone(), (fs::metadata(&path).unwrap().permissions().mode(), fs::read(&path).unwrap()))).collect()
+        let entries = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        entries
+            .map(|path| {
+                (
+                    path.clone(),
+                    (
+                        fs::metadata(&path).unwrap().permissions().mode(),
+                        fs::read(&path).unwrap(),
+                    ),
+                )
+            })
+            .collect()
     }
 
     fn write(dir: &Path, text: &[u8], mode: u32) {
@@ -217,8 +272,13 @@ mod tests {
     fn two_concurrent_first_starts_create_one_key() {
         let dir = tempfile::tempdir().unwrap();
         let found: Vec<_> = std::thread::scope(|scope| {
-            let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| KeyRing::open(dir.path(), false).unwrap().fingerprints())).collect();
-            starts.into_iter().map(|start| start.join().unwrap()).collect()
+            let starts: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| KeyRing::open(dir.path(), false).unwrap().fingerprints()))
+                .collect();
+            starts
+                .into_iter()
+                .map(|start| start.join().unwrap())
+                .collect()
         });
         assert!(found.windows(2).all(|pair| pair[0] == pair[1]));
         assert_eq!(listing(dir.path()).len(), 1);
@@ -232,7 +292,10 @@ mod tests {
             fs::read_to_string(dir.path().join(KEY_FILE)).unwrap()
         };
         let zeros = format!("0a0b0c0d {}\n", STANDARD.encode([0; 32]));
-        let example = format!("0a0b0c0d {}\n", STANDARD.encode((0..32).collect::<Vec<u8>>()));
+        let example = format!(
+            "0a0b0c0d {}\n",
+            STANDARD.encode((0..32).collect::<Vec<u8>>())
+        );
         let short = format!("0a0b0c0d {}\n", STANDARD.encode([7, 200, 3, 90]));
         let cut = &good[..good.len() / 2];
         let twice = format!("{good}{good}");
@@ -254,8 +317,14 @@ mod tests {
                 write(dir.path(), text, mode);
                 let before = listing(dir.path());
                 let line = KeyRing::open(dir.path(), sealed).err().unwrap().to_string();
-                assert!(line.contains(says) && line.contains(KEY_FILE) && !line.contains('\n'), "{name}: {line}");
-                assert!(!line.contains(good.split(' ').nth(1).unwrap().trim()), "{name} shows the key");
+                assert!(
+                    line.contains(says) && line.contains(KEY_FILE) && !line.contains('\n'),
+                    "{name}: {line}"
+                );
+                assert!(
+                    !line.contains(good.split(' ').nth(1).unwrap().trim()),
+                    "{name} shows the key"
+                );
                 assert_eq!(listing(dir.path()), before, "{name}");
             }
         }

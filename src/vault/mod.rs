@@ -43,11 +43,21 @@ impl Vault {
 
     /// Encrypts `plain` with the first key for this context. Equal texts give different bytes.
     pub fn seal(&self, plain: &[u8], context: &SealContext<'_>) -> Result<Vec<u8>> {
-        let (id, cipher) = self.0.primary().ok_or_else(|| Error::internal("the key ring is empty"))?;
+        let (id, cipher) = self
+            .0
+            .primary()
+            .ok_or_else(|| Error::internal("the key ring is empty"))?;
         let header = header(id);
-        let nonce = Nonce::<<Aes256Gcm as aes_gcm::AeadCore>::NonceSize>::try_generate().map_err(|_| Error::internal("no randomness for a nonce"))?;
+        let nonce = Nonce::<<Aes256Gcm as aes_gcm::AeadCore>::NonceSize>::try_generate()
+            .map_err(|_| Error::internal("no randomness for a nonce"))?;
         let sealed = cipher
-            .encrypt(&nonce, Payload { msg: plain, aad: &associated_data(&header, context) })
+            .encrypt(
+                &nonce,
+                Payload {
+                    msg: plain,
+                    aad: &associated_data(&header, context),
+                },
+            )
             .map_err(|_| Error::internal("the cipher would not seal"))?;
         let mut bytes = Vec::with_capacity(HEADER + NONCE + sealed.len());
         bytes.extend_from_slice(&header);
@@ -57,7 +67,11 @@ impl Vault {
     }
 
     /// Decrypts what `seal` returned for this context. Changed bytes, another context or another key give `credential_damaged`.
-    pub fn open_sealed(&self, sealed: &[u8], context: &SealContext<'_>) -> Result<Zeroizing<Vec<u8>>> {
+    pub fn open_sealed(
+        &self,
+        sealed: &[u8],
+        context: &SealContext<'_>,
+    ) -> Result<Zeroizing<Vec<u8>>> {
         if sealed.len() < HEADER + NONCE + TAG {
             return Err(damaged("too short"));
         }
@@ -66,10 +80,24 @@ impl Vault {
         if head.first() != Some(&FORMAT) || head.get(1) != Some(&AES_256_GCM) {
             return Err(damaged("unknown format or algorithm"));
         }
-        let id: KeyId = head.get(2..).and_then(|id| id.try_into().ok()).ok_or_else(|| damaged("no key id"))?;
-        let cipher = self.0.by_id(id).ok_or_else(|| damaged("sealed with a key that vault.key does not hold"))?;
+        let id: KeyId = head
+            .get(2..)
+            .and_then(|id| id.try_into().ok())
+            .ok_or_else(|| damaged("no key id"))?;
+        let cipher = self
+            .0
+            .by_id(id)
+            .ok_or_else(|| damaged("sealed with a key that vault.key does not hold"))?;
         let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| damaged("no nonce"))?;
-        let plain = cipher.decrypt(&nonce.into(), Payload { msg: text, aad: &associated_data(head, context) }).map_err(|_| damaged("the tag does not fit"))?;
+        let plain = cipher
+            .decrypt(
+                &nonce.into(),
+                Payload {
+                    msg: text,
+                    aad: &associated_data(head, context),
+                },
+            )
+            .map_err(|_| damaged("the tag does not fit"))?;
         Ok(Zeroizing::new(plain))
     }
 
@@ -111,9 +139,12 @@ fn associated_data(header: &[u8], context: &SealContext<'_>) -> Vec<u8> {
 }
 
 fn damaged(why: &'static str) -> Error {
-    Error::conflict("credential_damaged", "The stored credentials cannot be decrypted. They were changed or moved outside Chatlake.")
-        .action("Enter the credentials again.")
-        .with_log_cause(why)
+    Error::conflict(
+        "credential_damaged",
+        "The stored credentials cannot be decrypted. They were changed or moved outside Chatlake.",
+    )
+    .action("Enter the credentials again.")
+    .with_log_cause(why)
 }
 
 #[cfg(test)]
@@ -122,7 +153,11 @@ mod tests {
 
     use super::*;
 
-    const CONTEXT: SealContext<'static> = SealContext { table: "accounts", column: "sealed", row: "acc_1" };
+    const CONTEXT: SealContext<'static> = SealContext {
+        table: "accounts",
+        column: "sealed",
+        row: "acc_1",
+    };
 
     fn vault() -> (tempfile::TempDir, Vault) {
         let dir = tempfile::tempdir().unwrap();
@@ -135,9 +170,15 @@ mod tests {
         let (dir, vault) = vault();
         let sealed = vault.seal(b"sandbox-key", &CONTEXT).unwrap();
         let reopened = Vault::open(dir.path(), true).unwrap();
-        assert_eq!(reopened.open_sealed(&sealed, &CONTEXT).unwrap().as_slice(), b"sandbox-key");
+        assert_eq!(
+            reopened.open_sealed(&sealed, &CONTEXT).unwrap().as_slice(),
+            b"sandbox-key"
+        );
         assert_eq!(reopened.fingerprints(), vault.fingerprints());
-        assert_eq!(Vault::key_id_of(&sealed), Some(vault.fingerprints()[0].0.clone()));
+        assert_eq!(
+            Vault::key_id_of(&sealed),
+            Some(vault.fingerprints()[0].0.clone())
+        );
         assert!(!format!("{vault:?}").contains(&vault.fingerprints()[0].0));
     }
 
@@ -149,11 +190,18 @@ mod tests {
             for bit in 0..8 {
                 let mut changed = sealed.clone();
                 changed[at] ^= 1 << bit;
-                assert_eq!(vault.open_sealed(&changed, &CONTEXT).unwrap_err().code(), "credential_damaged", "byte {at}, bit {bit}");
+                assert_eq!(
+                    vault.open_sealed(&changed, &CONTEXT).unwrap_err().code(),
+                    "credential_damaged",
+                    "byte {at}, bit {bit}"
+                );
             }
         }
         for length in 0..sealed.len() {
-            assert!(vault.open_sealed(&sealed[..length], &CONTEXT).is_err(), "cut to {length}");
+            assert!(
+                vault.open_sealed(&sealed[..length], &CONTEXT).is_err(),
+                "cut to {length}"
+            );
         }
     }
 
@@ -162,19 +210,38 @@ mod tests {
         let (_dir, vault) = vault();
         let sealed = vault.seal(b"sandbox-key", &CONTEXT).unwrap();
         for other in [
-            SealContext { row: "acc_2", ..CONTEXT },
-            SealContext { column: "fields", ..CONTEXT },
-            SealContext { table: "datasets", ..CONTEXT },
-            SealContext { column: "sealeda", row: "cc_1", ..CONTEXT },
+            SealContext {
+                row: "acc_2",
+                ..CONTEXT
+            },
+            SealContext {
+                column: "fields",
+                ..CONTEXT
+            },
+            SealContext {
+                table: "datasets",
+                ..CONTEXT
+            },
+            SealContext {
+                column: "sealeda",
+                row: "cc_1",
+                ..CONTEXT
+            },
         ] {
-            assert_eq!(vault.open_sealed(&sealed, &other).unwrap_err().code(), "credential_damaged", "{other:?}");
+            assert_eq!(
+                vault.open_sealed(&sealed, &other).unwrap_err().code(),
+                "credential_damaged",
+                "{other:?}"
+            );
         }
     }
 
     #[test]
     fn equal_secrets_are_sealed_to_different_bytes() {
         let (_dir, vault) = vault();
-        let nonces: HashSet<Vec<u8>> = (0..2_000).map(|_| vault.seal(b"same", &CONTEXT).unwrap()[HEADER..HEADER + NONCE].to_vec()).collect();
+        let nonces: HashSet<Vec<u8>> = (0..2_000)
+            .map(|_| vault.seal(b"same", &CONTEXT).unwrap()[HEADER..HEADER + NONCE].to_vec())
+            .collect();
         assert_eq!(nonces.len(), 2_000);
     }
 
@@ -189,10 +256,19 @@ mod tests {
         let new = std::fs::read_to_string(other.path().join(KEY_FILE)).unwrap();
         std::fs::write(&file, format!("{new}{old}")).unwrap();
         let both = Vault::open(dir.path(), true).unwrap();
-        assert_eq!(both.open_sealed(&sealed, &CONTEXT).unwrap().as_slice(), b"old");
-        assert_ne!(Vault::key_id_of(&both.seal(b"new", &CONTEXT).unwrap()), Vault::key_id_of(&sealed));
+        assert_eq!(
+            both.open_sealed(&sealed, &CONTEXT).unwrap().as_slice(),
+            b"old"
+        );
+        assert_ne!(
+            Vault::key_id_of(&both.seal(b"new", &CONTEXT).unwrap()),
+            Vault::key_id_of(&sealed)
+        );
         assert_eq!(both.fingerprints().len(), 2);
         let only_new = Vault::open(other.path(), true).unwrap();
-        assert_eq!(only_new.open_sealed(&sealed, &CONTEXT).unwrap_err().code(), "credential_damaged");
+        assert_eq!(
+            only_new.open_sealed(&sealed, &CONTEXT).unwrap_err().code(),
+            "credential_damaged"
+        );
     }
 }

@@ -31,7 +31,8 @@ impl std::fmt::Display for ExactText {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut plain = 0;
         for (at, c) in self.0.char_indices() {
-            let special = matches!(c, '&' | '<' | '>' | '"' | '\'') || (c.is_ascii_control() && c != '\0');
+            let special =
+                matches!(c, '&' | '<' | '>' | '"' | '\'') || (c.is_ascii_control() && c != '\0');
             if special {
                 write!(f, "{}&#{};", &self.0[plain..at], u32::from(c))?;
                 plain = at + c.len_utf8();
@@ -42,7 +43,11 @@ impl std::fmt::Display for ExactText {
 }
 
 impl askama::FastWritable for ExactText {
-    fn write_into(&self, dest: &mut dyn core::fmt::Write, _: &dyn askama::Values) -> askama::Result<()> {
+    fn write_into(
+        &self,
+        dest: &mut dyn core::fmt::Write,
+        _: &dyn askama::Values,
+    ) -> askama::Result<()> {
         Ok(write!(dest, "{self}")?)
     }
 }
@@ -53,34 +58,73 @@ impl CellView {
     /// `zone`: the time zone for times.
     pub fn new(cell: preview::PreviewCell, zone: &TimeZone) -> Self {
         let kind = cell.kind.word().to_owned();
-        let Some(csv) = cell.csv else { return Self { kind, csv: ExactText(String::new()), null: true, lines: Vec::new(), long: false } };
+        let Some(csv) = cell.csv else {
+            return Self {
+                kind,
+                csv: ExactText(String::new()),
+                null: true,
+                lines: Vec::new(),
+                long: false,
+            };
+        };
         let shown = shown(&csv, cell.kind, zone);
-        let lines: Vec<String> = shown.replace("\r\n", "\n").split(['\n', '\r']).map(str::to_owned).collect();
+        let lines: Vec<String> = shown
+            .replace("\r\n", "\n")
+            .split(['\n', '\r'])
+            .map(str::to_owned)
+            .collect();
         let long = lines.len() > 2 || shown.chars().count() > LONG_CHARS;
-        Self { kind, csv: ExactText(csv), null: false, lines, long }
+        Self {
+            kind,
+            csv: ExactText(csv),
+            null: false,
+            lines,
+            long,
+        }
     }
 }
 
 fn shown(csv: &str, kind: ColumnKind, zone: &TimeZone) -> String {
     match kind {
         ColumnKind::Integer | ColumnKind::Number => grouped(csv),
-        ColumnKind::Timestamp => {
-            csv.parse::<jiff::Timestamp>().map_or_else(|_| csv.to_owned(), |at| at.to_zoned(zone.clone()).strftime("%-d %b %Y %H:%M:%S").to_string())
-        }
-        ColumnKind::Date => csv.parse::<Date>().map_or_else(|_| csv.to_owned(), |day| day.strftime("%-d %b %Y").to_string()),
+        ColumnKind::Timestamp => csv.parse::<jiff::Timestamp>().map_or_else(
+            |_| csv.to_owned(),
+            |at| {
+                at.to_zoned(zone.clone())
+                    .strftime("%-d %b %Y %H:%M:%S")
+                    .to_string()
+            },
+        ),
+        ColumnKind::Date => csv.parse::<Date>().map_or_else(
+            |_| csv.to_owned(),
+            |day| day.strftime("%-d %b %Y").to_string(),
+        ),
         ColumnKind::Boolean => csv.to_owned(),
         ColumnKind::Text | ColumnKind::Json => {
-            let Some((end, _)) = csv.char_indices().nth(MAX_SHOWN_CHARS) else { return csv.to_owned() };
-            format!("{}… and {} more characters. The download contains all of them.", &csv[..end], csv[end..].chars().count())
+            let Some((end, _)) = csv.char_indices().nth(MAX_SHOWN_CHARS) else {
+                return csv.to_owned();
+            };
+            format!(
+                "{}… and {} more characters. The download contains all of them.",
+                &csv[..end],
+                csv[end..].chars().count()
+            )
         }
     }
 }
 
 /// Groups digits: 1234567.25 becomes 1,234,567.25. Other text is unchanged.
 fn grouped(number: &str) -> String {
-    let (sign, rest) = number.strip_prefix('-').map_or(("", number), |rest| ("−", rest));
-    let (whole, part) = rest.split_once('.').map_or((rest, None), |(whole, part)| (whole, Some(part)));
-    if whole.is_empty() || !whole.bytes().all(|b| b.is_ascii_digit()) || part.is_some_and(|p| !p.bytes().all(|b| b.is_ascii_digit())) {
+    let (sign, rest) = number
+        .strip_prefix('-')
+        .map_or(("", number), |rest| ("−", rest));
+    let (whole, part) = rest
+        .split_once('.')
+        .map_or((rest, None), |(whole, part)| (whole, Some(part)));
+    if whole.is_empty()
+        || !whole.bytes().all(|b| b.is_ascii_digit())
+        || part.is_some_and(|p| !p.bytes().all(|b| b.is_ascii_digit()))
+    {
         return number.to_owned();
     }
     let part = part.map_or_else(String::new, |part| format!(".{part}"));
@@ -92,7 +136,13 @@ mod tests {
     use super::*;
 
     fn cell(csv: Option<&str>, kind: ColumnKind) -> CellView {
-        CellView::new(preview::PreviewCell { csv: csv.map(str::to_owned), kind }, &TimeZone::get("Europe/Oslo").unwrap())
+        CellView::new(
+            preview::PreviewCell {
+                csv: csv.map(str::to_owned),
+                kind,
+            },
+            &TimeZone::get("Europe/Oslo").unwrap(),
+        )
     }
 
     #[test]
@@ -101,12 +151,19 @@ mod tests {
             ("1234567", ColumnKind::Integer, "1,234,567"),
             ("-1234.50", ColumnKind::Number, "−1,234.50"),
             ("1e300", ColumnKind::Number, "1e300"),
-            ("2026-11-20T08:15:30Z", ColumnKind::Timestamp, "20 Nov 2026 09:15:30"),
+            (
+                "2026-11-20T08:15:30Z",
+                ColumnKind::Timestamp,
+                "20 Nov 2026 09:15:30",
+            ),
             ("2026-11-20", ColumnKind::Date, "20 Nov 2026"),
             ("true", ColumnKind::Boolean, "true"),
         ] {
             let cell = cell(Some(csv), kind);
-            assert_eq!((cell.csv.0.as_str(), cell.lines.join("\n").as_str()), (csv, shown));
+            assert_eq!(
+                (cell.csv.0.as_str(), cell.lines.join("\n").as_str()),
+                (csv, shown)
+            );
         }
     }
 
@@ -122,6 +179,9 @@ mod tests {
         let cell = cell(Some("a\r\nb\rc\nd"), ColumnKind::Text);
         assert_eq!(cell.lines, ["a", "b", "c", "d"]);
         assert_eq!(cell.csv.to_string(), "a&#13;&#10;b&#13;c&#10;d");
-        assert_eq!(ExactText("<a href=\"x\">'&'".to_owned()).to_string(), "&#60;a href=&#34;x&#34;&#62;&#39;&#38;&#39;");
+        assert_eq!(
+            ExactText("<a href=\"x\">'&'".to_owned()).to_string(),
+            "&#60;a href=&#34;x&#34;&#62;&#39;&#38;&#39;"
+        );
     }
 }

@@ -27,7 +27,10 @@ pub struct Errors(pub Vec<(String, String)>);
 impl Errors {
     /// The error of a field; empty if it is valid.
     pub fn of(&self, name: &str) -> &str {
-        self.0.iter().find(|(field, _)| field == name).map_or("", |(_, sentence)| sentence.as_str())
+        self.0
+            .iter()
+            .find(|(field, _)| field == name)
+            .map_or("", |(_, sentence)| sentence.as_str())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -62,7 +65,12 @@ pub struct Status {
 
 impl Status {
     pub fn new(tone: &str, ring: bool, word: impl Into<String>, line: impl Into<String>) -> Self {
-        Self { tone: tone.to_owned(), ring, word: word.into(), line: line.into() }
+        Self {
+            tone: tone.to_owned(),
+            ring,
+            word: word.into(),
+            line: line.into(),
+        }
     }
 }
 
@@ -138,6 +146,9 @@ pub struct Fact {
 
 impl Fact {
     pub fn new(label: &str, value: impl Into<String>) -> Self {
-        Self { label: label.to_owned(), value: value.into() }
+        Self {
+            label: label.to_owned(),
+            value: value.into(),
+        }
     }
 }

@@ -48,7 +48,9 @@ pub fn http_status(kind: ErrorKind) -> StatusCode {
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let mut response = http_status(self.0.kind()).into_response();
-        response.extensions_mut().insert(PendingError(Arc::new(self.0)));
+        response
+            .extensions_mut()
+            .insert(PendingError(Arc::new(self.0)));
         response
     }
 }
@@ -60,12 +62,21 @@ pub async fn not_found() -> PageError {
 
 /// The error for a page that does not exist.
 pub fn not_found_error() -> PageError {
-    PageError(Error::new(ErrorKind::NotFound, "not_found", "There is no such page, or it is not shared with you."))
+    PageError(Error::new(
+        ErrorKind::NotFound,
+        "not_found",
+        "There is no such page, or it is not shared with you.",
+    ))
 }
 
 /// The handler for a known path with another method.
 pub async fn method_not_allowed() -> Response {
-    let mut response = PageError(Error::new(ErrorKind::BadRequest, "method_not_allowed", "This URL does not support this request method.")).into_response();
+    let mut response = PageError(Error::new(
+        ErrorKind::BadRequest,
+        "method_not_allowed",
+        "This URL does not support this request method.",
+    ))
+    .into_response();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response
 }
@@ -98,14 +109,26 @@ struct BareErrorPage {
 pub fn rejection_page(request_id: Option<&str>, rejection: super::security::Rejection) -> Response {
     let page = BareErrorPage {
         asset_version: super::assets::version().to_owned(),
-        title: if rejection.status.is_server_error() { "Something went wrong" } else { "Request not accepted" }.to_owned(),
+        title: if rejection.status.is_server_error() {
+            "Something went wrong"
+        } else {
+            "Request not accepted"
+        }
+        .to_owned(),
         happened: rejection.message.to_owned(),
         next: String::new(),
         request_id: request_id.unwrap_or_default().to_owned(),
         href: "/datasets".to_owned(),
         label: "Go to DataSets".to_owned(),
     };
-    (rejection.status, Html(page.render().unwrap_or_else(|_| rejection.message.to_owned()))).into_response()
+    (
+        rejection.status,
+        Html(
+            page.render()
+                .unwrap_or_else(|_| rejection.message.to_owned()),
+        ),
+    )
+        .into_response()
 }
 
 fn title(kind: ErrorKind) -> &'static str {
@@ -113,7 +136,10 @@ fn title(kind: ErrorKind) -> &'static str {
         ErrorKind::Unauthenticated => "Sign in first",
         ErrorKind::Forbidden => "You do not have permission",
         ErrorKind::NotFound => "Page not found",
-        ErrorKind::BadRequest | ErrorKind::TooLarge | ErrorKind::UnsupportedMediaType | ErrorKind::Unprocessable => "Request not accepted",
+        ErrorKind::BadRequest
+        | ErrorKind::TooLarge
+        | ErrorKind::UnsupportedMediaType
+        | ErrorKind::Unprocessable => "Request not accepted",
         ErrorKind::Conflict => "Not possible right now",
         ErrorKind::TooMany { .. } => "Too many attempts",
         ErrorKind::Unavailable => "Temporarily unavailable",
@@ -123,33 +149,69 @@ fn title(kind: ErrorKind) -> &'static str {
 
 /// Writes the page of every error.
 pub async fn render(State(web): State<Web>, request: Request, next: Next) -> Response {
-    let request_id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok()).unwrap_or_default().to_owned();
+    let request_id = request
+        .extensions()
+        .get::<RequestId>()
+        .and_then(|id| id.header_value().to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
     let session = request.extensions().get::<Session>().cloned();
     let mut response = next.run(request).await;
-    let Some(PendingError(error)) = response.extensions_mut().remove() else { return response };
+    let Some(PendingError(error)) = response.extensions_mut().remove() else {
+        return response;
+    };
     error.log_failed_request();
     let html = page(&web, session.as_ref(), &error, request_id).await;
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(CONTENT_LENGTH);
     parts.headers.remove(axum::http::header::CONTENT_TYPE);
     if let ErrorKind::TooMany { until } = error.kind() {
-        parts.headers.insert(RETRY_AFTER, HeaderValue::from(((until - web.clock.now()) / 1_000).max(1)));
+        parts.headers.insert(
+            RETRY_AFTER,
+            HeaderValue::from(((until - web.clock.now()) / 1_000).max(1)),
+        );
     }
     (parts.status, parts.headers, Html(html)).into_response()
 }
 
 async fn page(web: &Web, session: Option<&Session>, error: &Error, request_id: String) -> String {
     let person = match session {
-        Some(session) => sessions::actor_of(&web.db, session).await.ok().flatten().map(|actor| (actor, session)),
+        Some(session) => sessions::actor_of(&web.db, session)
+            .await
+            .ok()
+            .flatten()
+            .map(|actor| (actor, session)),
         None => None,
     };
-    let title = if error.code() == TOO_MANY_DOWNLOADS { "Too many downloads" } else { title(error.kind()) };
-    let (title, happened, next) = (title.to_owned(), error.message().to_owned(), error.suggested_action().unwrap_or_default().to_owned());
+    let title = if error.code() == TOO_MANY_DOWNLOADS {
+        "Too many downloads"
+    } else {
+        title(error.kind())
+    };
+    let (title, happened, next) = (
+        title.to_owned(),
+        error.message().to_owned(),
+        error.suggested_action().unwrap_or_default().to_owned(),
+    );
     let rendered = match person {
         Some((actor, session)) => {
             let chrome = web.chrome(&actor, session, "").await;
-            let actions = vec![Action { label: "Go to DataSets".to_owned(), href: "/datasets".to_owned(), primary: true, post: false }];
-            ErrorPage { chrome, title, happened, who: String::new(), next, request_id, actions }.render()
+            let actions = vec![Action {
+                label: "Go to DataSets".to_owned(),
+                href: "/datasets".to_owned(),
+                primary: true,
+                post: false,
+            }];
+            ErrorPage {
+                chrome,
+                title,
+                happened,
+                who: String::new(),
+                next,
+                request_id,
+                actions,
+            }
+            .render()
         }
         None => BareErrorPage {
             asset_version: super::assets::version().to_owned(),

@@ -28,10 +28,23 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {
 /// The error for a form that could not be read, by its status.
 fn unread(status: StatusCode) -> Error {
     match status {
-        StatusCode::PAYLOAD_TOO_LARGE => Error::new(ErrorKind::TooLarge, "too_large", "The form is longer than 64 KiB."),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => Error::new(ErrorKind::UnsupportedMediaType, "not_a_form", "This URL accepts only forms.")
-            .action("Send Content-Type: application/x-www-form-urlencoded."),
-        _ => Error::new(ErrorKind::BadRequest, "form", "This form could not be read. The page may be out of date.").action("Reload the page and try again."),
+        StatusCode::PAYLOAD_TOO_LARGE => Error::new(
+            ErrorKind::TooLarge,
+            "too_large",
+            "The form is longer than 64 KiB.",
+        ),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Error::new(
+            ErrorKind::UnsupportedMediaType,
+            "not_a_form",
+            "This URL accepts only forms.",
+        )
+        .action("Send Content-Type: application/x-www-form-urlencoded."),
+        _ => Error::new(
+            ErrorKind::BadRequest,
+            "form",
+            "This form could not be read. The page may be out of date.",
+        )
+        .action("Reload the page and try again."),
     }
 }
 
@@ -43,7 +56,10 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for FirstPathId<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, PageError> {
         let params = RawPathParams::from_request_parts(parts, state).await.ok();
-        let id = params.as_ref().and_then(|params| params.iter().next()).and_then(|(_, text)| text.parse().ok());
+        let id = params
+            .as_ref()
+            .and_then(|params| params.iter().next())
+            .and_then(|(_, text)| text.parse().ok());
         id.map(Self).ok_or_else(error_page::not_found_error)
     }
 }

@@ -33,39 +33,67 @@ pub fn group_digits(digits: &str) -> String {
 
 /// "1 row", "12,480 rows"
 pub fn counted(number: i64, one: &str, many: &str) -> String {
-    format!("{} {}", grouped(number), if number == 1 { one } else { many })
+    format!(
+        "{} {}",
+        grouped(number),
+        if number == 1 { one } else { many }
+    )
 }
 
 /// "2 hours ago", "in 5 minutes", "just now"
 pub fn relative(at: Millis, now: Millis) -> String {
     let away = (now - at).abs() / 1_000;
     let (number, unit) = match away {
-        0..45 => return if at > now { "in a moment".to_owned() } else { "just now".to_owned() },
+        0..45 => {
+            return if at > now {
+                "in a moment".to_owned()
+            } else {
+                "just now".to_owned()
+            };
+        }
         45..90 => (1, "minute"),
         90..3_600 => ((away + 30) / 60, "minute"),
         3_600..86_400 => ((away + 1_800) / 3_600, "hour"),
         _ => ((away + 43_200) / 86_400, "day"),
     };
     let plural = if number == 1 { "" } else { "s" };
-    if at > now { format!("in {number} {unit}{plural}") } else { format!("{number} {unit}{plural} ago") }
+    if at > now {
+        format!("in {number} {unit}{plural}")
+    } else {
+        format!("{number} {unit}{plural} ago")
+    }
 }
 
 /// "Wed 24 Mar 2027, 10:42:05 Europe/Oslo"
 pub fn exact(at: Millis, zone: &TimeZone) -> String {
     let local = timestamp(at).to_zoned(zone.clone());
-    format!("{} {}", local.strftime("%a %-d %b %Y, %H:%M:%S"), zone.iana_name().unwrap_or("UTC"))
+    format!(
+        "{} {}",
+        local.strftime("%a %-d %b %Y, %H:%M:%S"),
+        zone.iana_name().unwrap_or("UTC")
+    )
 }
 
 /// Short forms for small spaces: "16 min ago", "2 h ago", "3 days ago".
 pub fn relative_brief(at: Millis, now: Millis) -> String {
-    relative(at, now).replace(" minutes", " min").replace(" minute", " min").replace(" hours", " h").replace(" hour", " h")
+    relative(at, now)
+        .replace(" minutes", " min")
+        .replace(" minute", " min")
+        .replace(" hours", " h")
+        .replace(" hour", " h")
 }
 
 /// "24 Mar 10:42", with the year when it is not this one.
 pub fn short(at: Millis, now: Millis, zone: &TimeZone) -> String {
     let local = timestamp(at).to_zoned(zone.clone());
     let this_year = timestamp(now).to_zoned(zone.clone()).year() == local.year();
-    local.strftime(if this_year { "%-d %b %H:%M" } else { "%-d %b %Y %H:%M" }).to_string()
+    local
+        .strftime(if this_year {
+            "%-d %b %H:%M"
+        } else {
+            "%-d %b %Y %H:%M"
+        })
+        .to_string()
 }
 
 /// A future time: "today 18:00", "tomorrow 06:30", "Thu 25 Mar 18:00".
@@ -85,12 +113,20 @@ pub fn calendar_time(at: Millis, now: Millis, zone: &TimeZone) -> String {
 /// "14:05" today, otherwise as `calendar_time`.
 pub fn until(at: Millis, now: Millis, zone: &TimeZone) -> String {
     let words = calendar_time(at, now, zone);
-    words.strip_prefix("today ").map_or(words.clone(), str::to_owned)
+    words
+        .strip_prefix("today ")
+        .map_or(words.clone(), str::to_owned)
 }
 
 /// "LiveChat ends this API on Wed 30 Jun 2027", if the vendor has announced it.
 pub fn api_ends(account: &Account) -> Option<String> {
-    account.vendor_hints.api_ends_on.map(|date| format!("{} ends this API on {}", account.connector.title(), day(date)))
+    account.vendor_hints.api_ends_on.map(|date| {
+        format!(
+            "{} ends this API on {}",
+            account.connector.title(),
+            day(date)
+        )
+    })
 }
 
 /// "Wed 10 Mar 2027"
@@ -103,13 +139,21 @@ pub fn days(from: Date, to: Date) -> String {
     if from == to {
         return day(from);
     }
-    let first = if from.year() == to.year() { from.strftime("%a %-d %b").to_string() } else { day(from) };
+    let first = if from.year() == to.year() {
+        from.strftime("%a %-d %b").to_string()
+    } else {
+        day(from)
+    };
     format!("{first} to {}", day(to))
 }
 
 /// "11 to 24 Mar", "28 Feb to 3 Mar", "24 Mar", the year only when it is not `this_year`'s.
 pub fn days_brief(from: Date, to: Date, this_year: i16) -> String {
-    let year = if to.year() == this_year { String::new() } else { format!(" {}", to.year()) };
+    let year = if to.year() == this_year {
+        String::new()
+    } else {
+        format!(" {}", to.year())
+    };
     let last = format!("{}{year}", to.strftime("%-d %b"));
     if from == to {
         return last;
@@ -142,7 +186,11 @@ pub fn size(bytes: i64) -> String {
         value /= 1_000.0;
         unit += 1;
     }
-    if unit == 0 { format!("{bytes} bytes") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{bytes} bytes")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// The maximum number of names that are listed.
@@ -169,15 +217,27 @@ pub fn listed(names: &[String]) -> String {
 /// Capitalizes the first letter.
 pub fn capitalize(text: &str) -> String {
     let mut letters = text.chars();
-    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
+    letters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .chain(letters)
+        .collect()
 }
 
 /// The initials: "MA" for Maren Aasen.
 pub fn initials(name: &str) -> String {
-    let mut words = name.split_whitespace().filter_map(|word| word.chars().find(|c| c.is_alphanumeric()));
+    let mut words = name
+        .split_whitespace()
+        .filter_map(|word| word.chars().find(|c| c.is_alphanumeric()));
     let first = words.next();
     let last = words.next_back();
-    first.into_iter().chain(last).flat_map(char::to_uppercase).take(2).collect()
+    first
+        .into_iter()
+        .chain(last)
+        .flat_map(char::to_uppercase)
+        .take(2)
+        .collect()
 }
 
 impl DisplayTime {
@@ -187,7 +247,11 @@ impl DisplayTime {
 
     /// A relative time: "2 hours ago".
     pub fn ago(at: Millis, now: Millis, zone: &TimeZone) -> Self {
-        Self { iso: iso(at), exact: exact(at, zone), words: relative(at, now) }
+        Self {
+            iso: iso(at),
+            exact: exact(at, zone),
+            words: relative(at, now),
+        }
     }
 
     pub fn maybe(at: Option<Millis>, now: Millis, zone: &TimeZone) -> Self {
@@ -197,7 +261,11 @@ impl DisplayTime {
     /// A clock time: "Wed 24 Mar 10:42".
     pub fn clock(at: Millis, zone: &TimeZone) -> Self {
         let local = timestamp(at).to_zoned(zone.clone());
-        Self { iso: iso(at), exact: exact(at, zone), words: local.strftime("%a %-d %b %H:%M").to_string() }
+        Self {
+            iso: iso(at),
+            exact: exact(at, zone),
+            words: local.strftime("%a %-d %b %H:%M").to_string(),
+        }
     }
 }
 
@@ -207,14 +275,26 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped() {
-        assert_eq!([0, 999, 1_000, 12_480, 1_234_567, -1_000].map(grouped), ["0", "999", "1,000", "12,480", "1,234,567", "−1,000"]);
-        assert_eq!((counted(1, "row", "rows"), counted(2, "row", "rows")), ("1 row".to_owned(), "2 rows".to_owned()));
+        assert_eq!(
+            [0, 999, 1_000, 12_480, 1_234_567, -1_000].map(grouped),
+            ["0", "999", "1,000", "12,480", "1,234,567", "−1,000"]
+        );
+        assert_eq!(
+            (counted(1, "row", "rows"), counted(2, "row", "rows")),
+            ("1 row".to_owned(), "2 rows".to_owned())
+        );
     }
 
     #[test]
     fn times_are_written_relative_to_now() {
         let now = 1_800_000_000_000;
-        for (seconds, words) in [(0, "just now"), (60, "1 minute ago"), (7_200, "2 hours ago"), (3 * 86_400, "3 days ago"), (-300, "in 5 minutes")] {
+        for (seconds, words) in [
+            (0, "just now"),
+            (60, "1 minute ago"),
+            (7_200, "2 hours ago"),
+            (3 * 86_400, "3 days ago"),
+            (-300, "in 5 minutes"),
+        ] {
             assert_eq!(relative(now - seconds * 1_000, now), words);
         }
     }
@@ -235,6 +315,16 @@ mod tests {
 
     #[test]
     fn initials_are_of_the_first_and_last_name() {
-        assert_eq!(["Maren Aasen", "Bjørn-Erik van Østen", "Oda", "", "سارة الخطيب"].map(initials), ["MA", "BØ", "O", "", "سا"]);
+        assert_eq!(
+            [
+                "Maren Aasen",
+                "Bjørn-Erik van Østen",
+                "Oda",
+                "",
+                "سارة الخطيب"
+            ]
+            .map(initials),
+            ["MA", "BØ", "O", "", "سا"]
+        );
     }
 }

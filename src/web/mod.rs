@@ -80,7 +80,10 @@ impl Web {
     pub async fn chrome(&self, actor: &Actor, session: &Session, section: &'static str) -> Chrome {
         let toast = session.remove(FLASH_KEY).await.ok().flatten();
         let failing = match self.datasets.recent_runs(actor).await {
-            Ok(recent_runs) => recent_runs.values().filter(|recent| recent.failed_in_a_row > 0 || recent.damaged).count(),
+            Ok(recent_runs) => recent_runs
+                .values()
+                .filter(|recent| recent.failed_in_a_row > 0 || recent.damaged)
+                .count(),
             Err(_) => 0,
         };
         Chrome {

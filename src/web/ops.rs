@@ -16,7 +16,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::puller::scheduler::clock_error;
 
 /// Headers that a proxy adds to forwarded requests.
-const PROXY_HEADERS: [&str; 6] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+const PROXY_HEADERS: [&str; 6] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
 
 /// `GET /healthz`: the process responds.
 pub async fn live() -> &'static str {
@@ -31,14 +38,26 @@ pub async fn ready(State(web): State<Web>) -> Response {
     if let Some(problem) = clock_error(web.clock.now()) {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")).into_response();
     }
-    match web.db.outages().track("the catalogue was not ready", web.db.ready().await) {
+    match web
+        .db
+        .outages()
+        .track("the catalogue was not ready", web.db.ready().await)
+    {
         Some(()) => "ok\n".into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "the catalogue cannot be used\n").into_response(),
+        None => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the catalogue cannot be used\n",
+        )
+            .into_response(),
     }
 }
 
 /// `GET /metrics` on the main address: with a token that may read metrics, or from this machine if no proxy forwards requests.
-pub async fn metrics(State(web): State<Web>, ClientAddress(address): ClientAddress, headers: HeaderMap) -> Response {
+pub async fn metrics(
+    State(web): State<Web>,
+    ClientAddress(address): ClientAddress,
+    headers: HeaderMap,
+) -> Response {
     match may_read(&web, address, &headers).await {
         Ok(()) => open_metrics(State(web)).await,
         Err(refused) => error_response(&web, &refused),
@@ -53,11 +72,21 @@ async fn may_read(web: &Web, address: IpAddr, headers: &HeaderMap) -> Result<()>
         }
         return Err(no_token("This address needs a token."));
     };
-    let text = shown.to_str().ok().and_then(|shown| shown.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let Some((_, text)) = text else { return Err(no_token("The Authorization header is not of the form Bearer TOKEN.")) };
+    let text = shown
+        .to_str()
+        .ok()
+        .and_then(|shown| shown.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let Some((_, text)) = text else {
+        return Err(no_token(
+            "The Authorization header is not of the form Bearer TOKEN.",
+        ));
+    };
     match tokens::authenticate(&web.db, &web.clock, text.trim()).await? {
         Some(actor) if actor.scope.is_some_and(Scope::reads_metrics) => Ok(()),
-        Some(_) => Err(Error::forbidden("This token does not allow this. It needs the scope “metrics” or “manage”.")),
+        Some(_) => Err(Error::forbidden(
+            "This token does not allow this. It needs the scope “metrics” or “manage”.",
+        )),
         None => {
             web.throttle.check_token_attempts(address)?;
             web.throttle.record_bad_token(address);
@@ -73,16 +102,31 @@ fn no_token(message: &str) -> Error {
 
 /// The error for programs: one line.
 fn error_response(web: &Web, why: &Error) -> Response {
-    let text = format!("{} {}", why.message(), why.suggested_action().unwrap_or_default());
-    let mut answer = (error_page::http_status(why.kind()), format!("{}\n", text.trim_end())).into_response();
+    let text = format!(
+        "{} {}",
+        why.message(),
+        why.suggested_action().unwrap_or_default()
+    );
+    let mut answer = (
+        error_page::http_status(why.kind()),
+        format!("{}\n", text.trim_end()),
+    )
+        .into_response();
     match why.kind() {
         ErrorKind::Unauthenticated => {
-            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            answer
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         ErrorKind::TooMany { until } => {
-            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(((until - web.clock.now()) / 1_000).max(1)));
+            answer.headers_mut().insert(
+                RETRY_AFTER,
+                HeaderValue::from(((until - web.clock.now()) / 1_000).max(1)),
+            );
         }
-        ErrorKind::Internal => tracing::error!(cause = ?why.log_cause(), "the metrics could not be served: {why}"),
+        ErrorKind::Internal => {
+            tracing::error!(cause = ?why.log_cause(), "the metrics could not be served: {why}")
+        }
         _ => {}
     }
     answer
@@ -92,24 +136,50 @@ fn error_response(web: &Web, why: &Error) -> Response {
 pub async fn open_metrics(State(web): State<Web>) -> Response {
     web.metrics.clear_accounts();
     for (account, gauge) in web.accounts.gauges() {
-        web.metrics.set_account_calls(&account, gauge.last_minute, gauge.per_minute, gauge.paused.as_secs());
+        web.metrics.set_account_calls(
+            &account,
+            gauge.last_minute,
+            gauge.per_minute,
+            gauge.paused.as_secs(),
+        );
     }
     match web.datasets.data_ages().await {
         Ok(all) => {
-            let (now, late) = (web.clock.now(), all.iter().filter(|(_, _, late)| *late).count());
-            web.metrics.set_dataset_ages(all.into_iter().map(|(id, at, _)| (id.to_string(), ((now - at) / 1_000).max(0))), late);
+            let (now, late) = (
+                web.clock.now(),
+                all.iter().filter(|(_, _, late)| *late).count(),
+            );
+            web.metrics.set_dataset_ages(
+                all.into_iter()
+                    .map(|(id, at, _)| (id.to_string(), ((now - at) / 1_000).max(0))),
+                late,
+            );
         }
-        Err(error) => tracing::error!(cause = ?error.log_cause(), "the ages of DataSets could not be read: {error}"),
+        Err(error) => {
+            tracing::error!(cause = ?error.log_cause(), "the ages of DataSets could not be read: {error}")
+        }
     }
     if let Ok(free) = storage::free_bytes(&web.config.data) {
-        web.metrics.data_free.set(i64::try_from(free).unwrap_or(i64::MAX));
+        web.metrics
+            .data_free
+            .set(i64::try_from(free).unwrap_or(i64::MAX));
     }
     for (gauge, count) in [
         (&web.metrics.downloads, web.downloads.quota.in_use()),
-        (&web.metrics.downloads_waiting, web.downloads.quota.waiting()),
+        (
+            &web.metrics.downloads_waiting,
+            web.downloads.quota.waiting(),
+        ),
         (&web.metrics.event_streams, web.event_streams.in_use()),
     ] {
         gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
-    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], web.metrics.text()).into_response()
+    (
+        [(
+            CONTENT_TYPE,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        )],
+        web.metrics.text(),
+    )
+        .into_response()
 }

@@ -22,7 +22,10 @@ pub struct Person {
 impl Person {
     /// The person and the address, for the audit log.
     pub fn audit_actor(&self, ClientAddress(address): ClientAddress) -> AuditActor<'_> {
-        AuditActor { actor: &self.actor, address: Some(address) }
+        AuditActor {
+            actor: &self.actor,
+            address: Some(address),
+        }
     }
 }
 
@@ -49,7 +52,11 @@ impl FromRequestParts<Web> for Admin {
         if person.actor.manages_people() {
             return Ok(Self(person));
         }
-        Err(PageError(Error::forbidden("Only admins can do this.").action("Ask an admin to do it, or to change your role.")).into_response())
+        Err(PageError(
+            Error::forbidden("Only admins can do this.")
+                .action("Ask an admin to do it, or to change your role."),
+        )
+        .into_response())
     }
 }
 
@@ -64,7 +71,9 @@ impl FromRequestParts<Web> for AccountsViewer {
         if person.actor.sees_accounts() {
             return Ok(Self(person));
         }
-        let refused = Error::forbidden("Only editors and admins can see accounts. You are a viewer.").action("An admin can change your role.");
+        let refused =
+            Error::forbidden("Only editors and admins can see accounts. You are a viewer.")
+                .action("An admin can change your role.");
         Err(PageError(refused).into_response())
     }
 }
@@ -73,7 +82,9 @@ impl OptionalFromRequestParts<Web> for Person {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Option<Self>, Response> {
-        find(parts, web).await.map_err(|error| PageError(error).into_response())
+        find(parts, web)
+            .await
+            .map_err(|error| PageError(error).into_response())
     }
 }
 

@@ -17,8 +17,17 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for PathId<T> {
     type Rejection = PageError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, PageError> {
-        let text = Path::<String>::from_request_parts(parts, state).await.map(|Path(text)| text).unwrap_or_default();
-        let missing = || PageError(Error::new(ErrorKind::NotFound, "not_found", "There is no such page, or it is not shared with you."));
+        let text = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map(|Path(text)| text)
+            .unwrap_or_default();
+        let missing = || {
+            PageError(Error::new(
+                ErrorKind::NotFound,
+                "not_found",
+                "There is no such page, or it is not shared with you.",
+            ))
+        };
         text.parse().map(PathId).map_err(|_| missing())
     }
 }
@@ -44,7 +53,11 @@ impl<S: Sync> FromRequestParts<S> for PageQuery {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let query = parts.uri.query().unwrap_or_default();
-        Ok(Self(url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()))
+        Ok(Self(
+            url::form_urlencoded::parse(query.as_bytes())
+                .into_owned()
+                .collect(),
+        ))
     }
 }
 
@@ -55,7 +68,11 @@ pub fn path_with_query(path: &str, fields: &[(&str, &str)]) -> String {
         query.append_pair(name, value);
     }
     let query = query.finish();
-    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+    if query.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{query}")
+    }
 }
 
 /// The two ids in a path. Text that is not a valid id of its kind gives 404.
@@ -65,8 +82,20 @@ impl<A: FromStr, B: FromStr, S: Send + Sync> FromRequestParts<S> for PathIds<A, 
     type Rejection = PageError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, PageError> {
-        let (one, two) = Path::<(String, String)>::from_request_parts(parts, state).await.map(|Path(texts)| texts).unwrap_or_default();
-        let missing = || PageError(Error::new(ErrorKind::NotFound, "not_found", "There is no such page, or it is not shared with you."));
-        Ok(Self(one.parse().map_err(|_| missing())?, two.parse().map_err(|_| missing())?))
+        let (one, two) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map(|Path(texts)| texts)
+            .unwrap_or_default();
+        let missing = || {
+            PageError(Error::new(
+                ErrorKind::NotFound,
+                "not_found",
+                "There is no such page, or it is not shared with you.",
+            ))
+        };
+        Ok(Self(
+            one.parse().map_err(|_| missing())?,
+            two.parse().map_err(|_| missing())?,
+        ))
     }
 }

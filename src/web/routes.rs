@@ -9,7 +9,9 @@ use axum::middleware::{Next, from_fn_with_state, map_request};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::request_id::{
+    MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer,
+};
 use tower_http::timeout::RequestBodyDeadlineLayer;
 use tracing::Instrument;
 
@@ -29,7 +31,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 fn people() -> Router<Web> {
     Router::new()
         .route("/", get(pages::sign_in::root))
-        .route("/sign-in", get(pages::sign_in::form).post(pages::sign_in::sign_in))
+        .route(
+            "/sign-in",
+            get(pages::sign_in::form).post(pages::sign_in::sign_in),
+        )
         .route("/sign-out", post(pages::sign_in::sign_out))
         .route("/set-up/{code}", get(pages::set_up::form))
         .route("/set-up", post(pages::set_up::become_admin))
@@ -38,30 +43,91 @@ fn people() -> Router<Web> {
         .route("/me", get(pages::me::me))
         .route("/me/name", post(pages::me::rename))
         .route("/me/password", post(pages::me::change_password))
-        .route("/me/sign-out-everywhere", post(pages::me::sign_out_everywhere))
+        .route(
+            "/me/sign-out-everywhere",
+            post(pages::me::sign_out_everywhere),
+        )
         .route("/me/export-passwords", post(pages::export_passwords::make))
-        .route("/me/export-passwords/{id}/revoke", post(pages::export_passwords::revoke))
+        .route(
+            "/me/export-passwords/{id}/revoke",
+            post(pages::export_passwords::revoke),
+        )
         .route("/settings", get(pages::settings::settings))
-        .route("/settings/people/new", get(pages::person_new::form).post(pages::person_new::add))
-        .route("/settings/people/{id}/disable", post(pages::settings::disable))
-        .route("/settings/people/{id}/enable", post(pages::settings::enable))
-        .route("/settings/people/{id}/role", post(pages::settings::change_role))
-        .route("/settings/people/{id}/link", post(pages::settings::create_password_reset))
-        .route("/settings/invites/{id}/withdraw", post(pages::settings::withdraw))
-        .route("/settings/notifications", get(pages::notifications::notifications))
-        .route("/settings/notifications/mail", post(pages::notifications::set_mail))
-        .route("/settings/notifications/mail/test", post(pages::notifications::test_mail))
-        .route("/settings/notifications/mail/remove", post(pages::notifications::remove_mail))
-        .route("/settings/notifications/webhooks", post(pages::notifications::add_webhook))
-        .route("/settings/notifications/webhooks/{id}/test", post(pages::notifications::test_webhook))
-        .route("/settings/notifications/webhooks/{id}/remove", get(pages::notifications::remove_webhook_form).post(pages::notifications::remove_webhook))
+        .route(
+            "/settings/people/new",
+            get(pages::person_new::form).post(pages::person_new::add),
+        )
+        .route(
+            "/settings/people/{id}/disable",
+            post(pages::settings::disable),
+        )
+        .route(
+            "/settings/people/{id}/enable",
+            post(pages::settings::enable),
+        )
+        .route(
+            "/settings/people/{id}/role",
+            post(pages::settings::change_role),
+        )
+        .route(
+            "/settings/people/{id}/link",
+            post(pages::settings::create_password_reset),
+        )
+        .route(
+            "/settings/invites/{id}/withdraw",
+            post(pages::settings::withdraw),
+        )
+        .route(
+            "/settings/notifications",
+            get(pages::notifications::notifications),
+        )
+        .route(
+            "/settings/notifications/mail",
+            post(pages::notifications::set_mail),
+        )
+        .route(
+            "/settings/notifications/mail/test",
+            post(pages::notifications::test_mail),
+        )
+        .route(
+            "/settings/notifications/mail/remove",
+            post(pages::notifications::remove_mail),
+        )
+        .route(
+            "/settings/notifications/webhooks",
+            post(pages::notifications::add_webhook),
+        )
+        .route(
+            "/settings/notifications/webhooks/{id}/test",
+            post(pages::notifications::test_webhook),
+        )
+        .route(
+            "/settings/notifications/webhooks/{id}/remove",
+            get(pages::notifications::remove_webhook_form)
+                .post(pages::notifications::remove_webhook),
+        )
         .route("/accounts", get(pages::accounts::accounts))
-        .route("/accounts/new", get(pages::account_edit::add_form).post(pages::account_edit::add))
-        .route("/accounts/{id}/edit", get(pages::account_edit::edit_form).post(pages::account_edit::edit))
+        .route(
+            "/accounts/new",
+            get(pages::account_edit::add_form).post(pages::account_edit::add),
+        )
+        .route(
+            "/accounts/{id}/edit",
+            get(pages::account_edit::edit_form).post(pages::account_edit::edit),
+        )
         .route("/accounts/{id}/check", post(pages::accounts::check))
-        .route("/accounts/{id}/bring-back", post(pages::accounts::restore_schedule))
-        .route("/accounts/{id}/run-failed", post(pages::accounts::run_failed))
-        .route("/accounts/{id}/delete", get(pages::account_delete::form).post(pages::account_delete::delete))
+        .route(
+            "/accounts/{id}/bring-back",
+            post(pages::accounts::restore_schedule),
+        )
+        .route(
+            "/accounts/{id}/run-failed",
+            post(pages::accounts::run_failed),
+        )
+        .route(
+            "/accounts/{id}/delete",
+            get(pages::account_delete::form).post(pages::account_delete::delete),
+        )
         .route("/help", get(pages::help::help))
         .route("/help/components", get(pages::components::components))
 }
@@ -70,8 +136,14 @@ fn people() -> Router<Web> {
 fn panes() -> Router<Web> {
     Router::new()
         .route("/connect", get(pages::connect::gallery))
-        .route("/connect/{connector}", get(pages::connect::wizard).post(pages::connect::step))
-        .route("/datasets/{id}/settings", get(pages::dataset_settings::get).post(pages::dataset_settings::step))
+        .route(
+            "/connect/{connector}",
+            get(pages::connect::wizard).post(pages::connect::step),
+        )
+        .route(
+            "/datasets/{id}/settings",
+            get(pages::dataset_settings::get).post(pages::dataset_settings::step),
+        )
         .layer(Extension(PreviewLocks::default()))
 }
 
@@ -79,33 +151,95 @@ fn panes() -> Router<Web> {
 fn datasets() -> Router<Web> {
     Router::new()
         .route("/datasets", get(pages::datasets::list))
-        .route("/datasets/{id}", get(pages::dataset_overview::show_overview))
+        .route(
+            "/datasets/{id}",
+            get(pages::dataset_overview::show_overview),
+        )
         .route("/datasets/{id}/data", get(pages::dataset_data::show_data))
-        .route("/datasets/{id}/data/schema", get(pages::dataset_schema::show_schema))
-        .route("/datasets/{id}/history", get(pages::dataset_history::show_history))
-        .route("/datasets/{id}/versions/{version}/revert", get(pages::dataset_versions::revert_form).post(pages::dataset_versions::revert))
-        .route("/datasets/{id}/versions/{version}/delete", get(pages::dataset_versions::delete_form).post(pages::dataset_versions::delete))
-        .route("/datasets/{id}/retention", get(pages::dataset_versions::retention_form).post(pages::dataset_versions::set_retention))
-        .route("/datasets/{id}/coverage", get(pages::dataset_coverage::show_coverage))
-        .route("/datasets/{id}/days/{day}", get(pages::dataset_coverage::show_day))
-        .route("/datasets/{id}/backfill", get(pages::dataset_backfill::form).post(pages::dataset_backfill::start))
-        .route("/datasets/{id}/backfill/cancel", post(pages::dataset_backfill::cancel))
-        .route("/datasets/{id}/backfill/resume", post(pages::dataset_backfill::resume))
-        .route("/datasets/{id}/duplicate", post(pages::dataset_versions::duplicate))
+        .route(
+            "/datasets/{id}/data/schema",
+            get(pages::dataset_schema::show_schema),
+        )
+        .route(
+            "/datasets/{id}/history",
+            get(pages::dataset_history::show_history),
+        )
+        .route(
+            "/datasets/{id}/versions/{version}/revert",
+            get(pages::dataset_versions::revert_form).post(pages::dataset_versions::revert),
+        )
+        .route(
+            "/datasets/{id}/versions/{version}/delete",
+            get(pages::dataset_versions::delete_form).post(pages::dataset_versions::delete),
+        )
+        .route(
+            "/datasets/{id}/retention",
+            get(pages::dataset_versions::retention_form)
+                .post(pages::dataset_versions::set_retention),
+        )
+        .route(
+            "/datasets/{id}/coverage",
+            get(pages::dataset_coverage::show_coverage),
+        )
+        .route(
+            "/datasets/{id}/days/{day}",
+            get(pages::dataset_coverage::show_day),
+        )
+        .route(
+            "/datasets/{id}/backfill",
+            get(pages::dataset_backfill::form).post(pages::dataset_backfill::start),
+        )
+        .route(
+            "/datasets/{id}/backfill/cancel",
+            post(pages::dataset_backfill::cancel),
+        )
+        .route(
+            "/datasets/{id}/backfill/resume",
+            post(pages::dataset_backfill::resume),
+        )
+        .route(
+            "/datasets/{id}/duplicate",
+            post(pages::dataset_versions::duplicate),
+        )
         .route("/datasets/{id}/download", get(pages::download::csv))
-        .route("/datasets/{id}/rename", get(pages::dataset_rename::form).post(pages::dataset_rename::rename))
-        .route("/datasets/{id}/delete", get(pages::dataset_delete::form).post(pages::dataset_delete::delete))
+        .route(
+            "/datasets/{id}/rename",
+            get(pages::dataset_rename::form).post(pages::dataset_rename::rename),
+        )
+        .route(
+            "/datasets/{id}/delete",
+            get(pages::dataset_delete::form).post(pages::dataset_delete::delete),
+        )
         .route("/datasets/{id}/run", post(pages::dataset_actions::run))
         .route("/datasets/{id}/pause", post(pages::dataset_schedule::pause))
-        .route("/datasets/{id}/resume", post(pages::dataset_schedule::resume))
-        .route("/datasets/{id}/sharing", post(pages::dataset_actions::share))
-        .route("/datasets/{id}/publishing", post(pages::dataset_actions::publish))
-        .route("/datasets/{id}/notifications", get(pages::dataset_notifications::notifications).post(pages::dataset_notifications::notify))
-        .route("/datasets/{id}/bring-back", post(pages::dataset_notifications::restore_schedule))
+        .route(
+            "/datasets/{id}/resume",
+            post(pages::dataset_schedule::resume),
+        )
+        .route(
+            "/datasets/{id}/sharing",
+            post(pages::dataset_actions::share),
+        )
+        .route(
+            "/datasets/{id}/publishing",
+            post(pages::dataset_actions::publish),
+        )
+        .route(
+            "/datasets/{id}/notifications",
+            get(pages::dataset_notifications::notifications)
+                .post(pages::dataset_notifications::notify),
+        )
+        .route(
+            "/datasets/{id}/bring-back",
+            post(pages::dataset_notifications::restore_schedule),
+        )
         .route("/runs/{id}", get(pages::run::show_run))
         .route("/runs/{id}/events", get(pages::run::events))
         .route("/runs/{id}/progress", get(pages::run::progress))
-        .route("/runs/{id}/stop", get(pages::run_stop::form).post(pages::run_stop::stop))
+        .route(
+            "/runs/{id}/stop",
+            get(pages::run_stop::form).post(pages::run_stop::stop),
+        )
         .route("/runs/{id}/accept", post(pages::run::accept))
         .route("/runs/{id}/discard", post(pages::run::discard))
         .route("/activity", get(pages::activity::show_activity))
@@ -114,7 +248,12 @@ fn datasets() -> Router<Web> {
 /// The router of the whole server. `api` has the routes of `/api` and `/a/Srv`. `on_reject` builds the responses to requests that are
 /// rejected before routing.
 pub fn router(web: Web, api: Router, on_reject: RejectionHandler) -> Result<Router> {
-    let guard = RequestGuard::new(&web.config.public_url, web.config.listen.ip().is_loopback(), web.config.trusted_proxy.clone(), on_reject);
+    let guard = RequestGuard::new(
+        &web.config.public_url,
+        web.config.listen.ip().is_loopback(),
+        web.config.trusted_proxy.clone(),
+        on_reject,
+    );
     let pages = people()
         .merge(panes())
         .merge(datasets())
@@ -130,7 +269,8 @@ pub fn router(web: Web, api: Router, on_reject: RejectionHandler) -> Result<Rout
         .nest("/static", assets::router())
         .with_state(web.clone())
         .merge(api);
-    let all = security::with_failure_handling(all, &guard, RESPONSE_TIMEOUT).layer(RequestBodyDeadlineLayer::new(BODY_TIMEOUT));
+    let all = security::with_failure_handling(all, &guard, RESPONSE_TIMEOUT)
+        .layer(RequestBodyDeadlineLayer::new(BODY_TIMEOUT));
     Ok(security::with_request_checks(all, &guard)
         .layer(from_fn_with_state(web, log))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
@@ -149,14 +289,26 @@ async fn strip_request_id(mut request: Request) -> Request {
 async fn log(State(web): State<Web>, request: Request, next: Next) -> Response {
     let began = std::time::Instant::now();
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
-    let id = request.extensions().get::<RequestId>().and_then(|id| id.header_value().to_str().ok()).unwrap_or_default().to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let id = request
+        .extensions()
+        .get::<RequestId>()
+        .and_then(|id| id.header_value().to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
     let span = tracing::info_span!("request", id);
     let response = next.run(request).instrument(span.clone()).await;
     let status = response.status().as_u16();
     let elapsed = began.elapsed();
-    let route = response.extensions().get::<MatchedPath>().map_or(route, |path| path.as_str().to_owned());
-    web.metrics.record_response(&route, status, elapsed.as_secs_f64());
+    let route = response
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or(route, |path| path.as_str().to_owned());
+    web.metrics
+        .record_response(&route, status, elapsed.as_secs_f64());
     let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     // Monitoring requests arrive every few seconds, so successful ones are not logged.
     let is_probe = matches!(route.as_str(), "/healthz" | "/readyz" | "/metrics") && status == 200;

@@ -8,12 +8,54 @@ const PASSWORD: &str = "seven wet umbrellas in Oslo";
 
 /// Somebody who is signed in, and the id of a DataSet of theirs that asks for 30 days, one call or more a day.
 async fn signed_in_with_dataset(server: &TestServer) -> (Browser, String) {
-    server.command(&["user", "add", "--email", EMAIL, "--name", "Maren Aasen", "--role", "admin"], PASSWORD);
-    let account = ["account", "add", "--user", EMAIL, "--connector", "livechat", "--name", "Support Oslo", "--field", "username=agent@sandbox.test"];
-    let at = ["--api-url", server.vendor.as_str(), "--requests-per-minute", "60000"];
+    server.command(
+        &[
+            "user",
+            "add",
+            "--email",
+            EMAIL,
+            "--name",
+            "Maren Aasen",
+            "--role",
+            "admin",
+        ],
+        PASSWORD,
+    );
+    let account = [
+        "account",
+        "add",
+        "--user",
+        EMAIL,
+        "--connector",
+        "livechat",
+        "--name",
+        "Support Oslo",
+        "--field",
+        "username=agent@sandbox.test",
+    ];
+    let at = [
+        "--api-url",
+        server.vendor.as_str(),
+        "--requests-per-minute",
+        "60000",
+    ];
     let account = server.command(&[&account[..], &at].concat(), "sandbox-key");
-    let dataset = ["dataset", "create", "--user", EMAIL, "--name", "Chats", "--account", account.as_str(), "--report", "chat"];
-    let dataset = server.command(&[&dataset[..], &["--start-days", "30", "--end-days", "1"]].concat(), "");
+    let dataset = [
+        "dataset",
+        "create",
+        "--user",
+        EMAIL,
+        "--name",
+        "Chats",
+        "--account",
+        account.as_str(),
+        "--report",
+        "chat",
+    ];
+    let dataset = server.command(
+        &[&dataset[..], &["--start-days", "30", "--end-days", "1"]].concat(),
+        "",
+    );
     let browser = Browser::start(1280, 1000).await;
     browser.sign_in(&server.url, EMAIL, PASSWORD).await;
     (browser, dataset)
@@ -29,28 +71,66 @@ async fn what_stays_open_follows_a_run_and_keeps_what_somebody_is_doing() {
     let (browser, dataset) = signed_in_with_dataset(&server).await;
 
     // The list: begun from a row's menu, followed without loading the page again.
-    browser.driver.goto(format!("{}/datasets", server.url)).await.unwrap();
+    browser
+        .driver
+        .goto(format!("{}/datasets", server.url))
+        .await
+        .unwrap();
     browser.click("tr[data-row] details.menu summary").await;
     browser.click("tr[data-row] form[data-run] button").await;
     browser.see("run-progress").await;
-    browser.driver.goto(format!("{}/datasets", server.url)).await.unwrap();
-    browser.see("tr[data-row] .status-cell .status.is-info").await;
-    run(&browser, "window.mark = 'here'; document.querySelector('tr[data-row] a.name').focus()").await;
-    browser.see("tr[data-row] .status-cell .status.is-good").await;
-    browser.until("window.mark === 'here' && document.activeElement.matches('tr[data-row] a.name')").await;
-    browser.until("document.querySelector('tr[data-row] .rows-cell').textContent !== '–'").await;
-    browser.until("!document.querySelector('tr[data-row] form[data-run] button').disabled").await;
+    browser
+        .driver
+        .goto(format!("{}/datasets", server.url))
+        .await
+        .unwrap();
+    browser
+        .see("tr[data-row] .status-cell .status.is-info")
+        .await;
+    run(
+        &browser,
+        "window.mark = 'here'; document.querySelector('tr[data-row] a.name').focus()",
+    )
+    .await;
+    browser
+        .see("tr[data-row] .status-cell .status.is-good")
+        .await;
+    browser
+        .until("window.mark === 'here' && document.activeElement.matches('tr[data-row] a.name')")
+        .await;
+    browser
+        .until("document.querySelector('tr[data-row] .rows-cell').textContent !== '–'")
+        .await;
+    browser
+        .until("!document.querySelector('tr[data-row] form[data-run] button').disabled")
+        .await;
 
     // The DataSet's page: it waits for whoever types into it, and no longer.
-    browser.driver.goto(format!("{}/datasets/{dataset}", server.url)).await.unwrap();
+    browser
+        .driver
+        .goto(format!("{}/datasets/{dataset}", server.url))
+        .await
+        .unwrap();
     browser.click("[data-run-now]").await;
     browser.see("run-progress").await;
-    run(&browser, "window.mark = 'here'; document.querySelector('[data-search]').focus()").await;
+    run(
+        &browser,
+        "window.mark = 'here'; document.querySelector('[data-search]').focus()",
+    )
+    .await;
     browser.see("run-progress [data-part=status].is-good").await;
-    browser.until("document.querySelector('run-progress').waiting").await;
+    browser
+        .until("document.querySelector('run-progress').waiting")
+        .await;
     // It is one state everywhere: what stands above the tabs is as new as the strip, and nothing was loaded anew.
-    browser.until("document.querySelector('.head .facts .status.is-good')?.textContent === 'Up to date'").await;
-    browser.until("window.mark === 'here' && !document.querySelector('[data-run-now]').disabled").await;
+    browser
+        .until(
+            "document.querySelector('.head .facts .status.is-good')?.textContent === 'Up to date'",
+        )
+        .await;
+    browser
+        .until("window.mark === 'here' && !document.querySelector('[data-run-now]').disabled")
+        .await;
     // A press beside the field, as people leave one.
     browser.click("h1").await;
     browser.until("window.mark === undefined").await;
@@ -60,7 +140,9 @@ async fn what_stays_open_follows_a_run_and_keeps_what_somebody_is_doing() {
     browser.click("run-progress [data-part=stop]").await;
     browser.see("dialog[open]").await;
     browser.read("Cancel the run of “Chats”?").await;
-    browser.until("document.activeElement.matches('[data-cancel]')").await;
+    browser
+        .until("document.activeElement.matches('[data-cancel]')")
+        .await;
     browser.click("dialog [data-cancel]").await;
     browser.until("document.querySelector('.head [data-run-status] .status').textContent === document.querySelector('[data-part=status]').textContent").await;
     browser.click("run-progress [data-part=stop]").await;
@@ -74,8 +156,16 @@ async fn what_stays_open_follows_a_run_and_keeps_what_somebody_is_doing() {
 }
 
 async fn width(browser: &Browser, column: usize) -> f64 {
-    let script = format!("return document.querySelectorAll('table.data thead th')[{column}].getBoundingClientRect().width");
-    browser.driver.execute(script, vec![]).await.unwrap().convert().unwrap()
+    let script = format!(
+        "return document.querySelectorAll('table.data thead th')[{column}].getBoundingClientRect().width"
+    );
+    browser
+        .driver
+        .execute(script, vec![])
+        .await
+        .unwrap()
+        .convert()
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,18 +175,46 @@ async fn the_edges_of_columns_are_dragged_and_moved_with_the_arrow_keys() {
     let server = TestServer::start(300);
     let (browser, dataset) = signed_in_with_dataset(&server).await;
     server.command(&["dataset", "run", &dataset], "");
-    browser.driver.goto(format!("{}/datasets/{dataset}/data", server.url)).await.unwrap();
-    let edge = browser.see("table.data thead th:nth-child(1) [role=separator]").await;
-    assert_eq!(edge.attr("aria-label").await.unwrap().as_deref(), Some("Width of id"));
+    browser
+        .driver
+        .goto(format!("{}/datasets/{dataset}/data", server.url))
+        .await
+        .unwrap();
+    let edge = browser
+        .see("table.data thead th:nth-child(1) [role=separator]")
+        .await;
+    assert_eq!(
+        edge.attr("aria-label").await.unwrap().as_deref(),
+        Some("Width of id")
+    );
     let (first, second) = (width(&browser, 0).await, width(&browser, 1).await);
     edge.send_keys(RIGHT).await.unwrap();
     let moved = width(&browser, 0).await;
-    assert!((15.0..=17.0).contains(&(moved - first)), "{first} became {moved}");
-    assert!((width(&browser, 1).await - second).abs() < 1.0, "its neighbour stays as it is");
-    assert_eq!(edge.attr("aria-valuenow").await.unwrap(), Some(moved.round().to_string()));
-    browser.driver.action_chain().drag_and_drop_element_by_offset(&edge, 60, 0).release().perform().await.unwrap();
+    assert!(
+        (15.0..=17.0).contains(&(moved - first)),
+        "{first} became {moved}"
+    );
+    assert!(
+        (width(&browser, 1).await - second).abs() < 1.0,
+        "its neighbour stays as it is"
+    );
+    assert_eq!(
+        edge.attr("aria-valuenow").await.unwrap(),
+        Some(moved.round().to_string())
+    );
+    browser
+        .driver
+        .action_chain()
+        .drag_and_drop_element_by_offset(&edge, 60, 0)
+        .release()
+        .perform()
+        .await
+        .unwrap();
     let dragged = width(&browser, 0).await;
-    assert!((58.0..=62.0).contains(&(dragged - moved)), "{moved} became {dragged}");
+    assert!(
+        (58.0..=62.0).contains(&(dragged - moved)),
+        "{moved} became {dragged}"
+    );
     edge.send_keys(ENTER).await.unwrap();
     assert!((width(&browser, 0).await - first).abs() < 1.0, "as it was");
 

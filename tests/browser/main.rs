@@ -1,5 +1,11 @@
 //! Journeys in headless Chromium, through the built binary, with the sandbox as vendor.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
 
 mod harness;
 mod history;

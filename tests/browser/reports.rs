@@ -69,8 +69,14 @@ const CHOOSE: &str = "const select = document.getElementById('report');
 
 /// Chooses a report and answers its sentence and the plain menus that are shown.
 async fn choose(browser: &Browser, title: &str) -> (String, String) {
-    let value = browser.driver.execute(CHOOSE, vec![title.into()]).await.unwrap();
-    value.convert().unwrap_or_else(|_| panic!("the Report menu has no {title}"))
+    let value = browser
+        .driver
+        .execute(CHOOSE, vec![title.into()])
+        .await
+        .unwrap();
+    value
+        .convert()
+        .unwrap_or_else(|_| panic!("the Report menu has no {title}"))
 }
 
 /// Types into the search of the Report menu and presses Enter.
@@ -78,7 +84,12 @@ async fn search(browser: &Browser, words: &str) {
     const ENTER: &str = "\u{e007}";
     // A press marks what is there, and what is typed takes its place.
     browser.click("#report-search").await;
-    browser.see("#report-search").await.send_keys(format!("{words}{ENTER}")).await.unwrap();
+    browser
+        .see("#report-search")
+        .await
+        .send_keys(format!("{words}{ENTER}"))
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,38 +101,78 @@ async fn the_38_reports_of_the_original_are_chosen_and_one_of_each_shape_is_save
     browser.fill("#email", "maren@example.com").await;
     browser.fill("#password", PASSWORD).await;
     browser.click("form button.is-primary").await;
-    if browser.driver.current_url().await.unwrap().path().contains("sign-in") {
+    if browser
+        .driver
+        .current_url()
+        .await
+        .unwrap()
+        .path()
+        .contains("sign-in")
+    {
         browser.fill("#email", "maren@example.com").await;
         browser.fill("#password", PASSWORD).await;
         browser.click("form button.is-primary").await;
     }
     browser.read("No DataSets yet").await;
-    browser.driver.goto(format!("{}/connect/livechat", server.url)).await.unwrap();
+    browser
+        .driver
+        .goto(format!("{}/connect/livechat", server.url))
+        .await
+        .unwrap();
     browser.fill("[name=account_name]", "Support Oslo").await;
-    browser.fill("[name='credentials.username']", "agent@sandbox.test").await;
-    browser.fill("[name='credentials.api_key']", "sandbox-key").await;
-    browser.click("[data-pane=credentials] details summary").await;
+    browser
+        .fill("[name='credentials.username']", "agent@sandbox.test")
+        .await;
+    browser
+        .fill("[name='credentials.api_key']", "sandbox-key")
+        .await;
+    browser
+        .click("[data-pane=credentials] details summary")
+        .await;
     browser.fill("[name=api_url]", &server.vendor).await;
     browser.fill("[name=requests_per_minute]", "60000").await;
-    browser.click("[data-pane=credentials] .pane-foot button").await;
+    browser
+        .click("[data-pane=credentials] .pane-foot button")
+        .await;
 
     browser.see("[data-pane=details] .pane-foot button").await;
     let mut sentences = std::collections::BTreeSet::new();
     for (title, menus) in ORIGINAL {
         let (about, shown) = choose(&browser, title).await;
         assert_eq!(shown, menus, "{title}");
-        assert!(about.ends_with('.') && sentences.insert(about.clone()), "{title}: {about}");
+        assert!(
+            about.ends_with('.') && sentences.insert(about.clone()),
+            "{title}: {about}"
+        );
     }
     // The search goes by the title first: who types one whole and presses Enter gets that report.
     for (title, _) in ORIGINAL {
         search(&browser, title).await;
-        let chosen = browser.driver.execute("return document.getElementById('report').selectedOptions[0].textContent", vec![]).await.unwrap();
+        let chosen = browser
+            .driver
+            .execute(
+                "return document.getElementById('report').selectedOptions[0].textContent",
+                vec![],
+            )
+            .await
+            .unwrap();
         assert_eq!(chosen.convert::<String>().unwrap(), title);
     }
     search(&browser, "messages").await;
-    browser.until("document.getElementById('report').selectedOptions[0].textContent === 'Chat Messages'").await;
+    browser
+        .until(
+            "document.getElementById('report').selectedOptions[0].textContent === 'Chat Messages'",
+        )
+        .await;
     choose(&browser, "Simultaneous Chats Report").await;
-    assert!(browser.see("#report_weekday").await.is_displayed().await.unwrap());
+    assert!(
+        browser
+            .see("#report_weekday")
+            .await
+            .is_displayed()
+            .await
+            .unwrap()
+    );
 
     for title in OF_EACH_SHAPE {
         let (_, shown) = choose(&browser, title).await;
@@ -130,19 +181,35 @@ async fn the_38_reports_of_the_original_are_chosen_and_one_of_each_shape_is_save
             browser.fill("[name=end_days]", "1").await;
         }
         if title == "Chat" {
-            browser.click("[data-pane=details] details.more summary").await;
-            browser.click("[data-pane=details] [name=include_pending]").await;
+            browser
+                .click("[data-pane=details] details.more summary")
+                .await;
+            browser
+                .click("[data-pane=details] [name=include_pending]")
+                .await;
         }
         browser.click("[data-pane=details] .pane-foot button").await;
-        browser.click("[data-pane=scheduling] .pane-foot button").await;
+        browser
+            .click("[data-pane=scheduling] .pane-foot button")
+            .await;
         browser.see("[data-pane=name] [name=name]").await;
-        browser.click("[data-pane=name] .pane-foot button[value=save_new]").await;
-        browser.read(&format!("{title}, Support Oslo” is saved.")).await;
+        browser
+            .click("[data-pane=name] .pane-foot button[value=save_new]")
+            .await;
+        browser
+            .read(&format!("{title}, Support Oslo” is saved."))
+            .await;
         // The account is remembered as good, so Credentials is done with one press.
-        browser.click("[data-pane=credentials] .pane-foot button").await;
+        browser
+            .click("[data-pane=credentials] .pane-foot button")
+            .await;
         browser.see("[data-pane=details] .pane-foot button").await;
     }
-    browser.driver.goto(format!("{}/datasets", server.url)).await.unwrap();
+    browser
+        .driver
+        .goto(format!("{}/datasets", server.url))
+        .await
+        .unwrap();
     for title in OF_EACH_SHAPE {
         browser.read(&format!("{title}, Support Oslo")).await;
     }

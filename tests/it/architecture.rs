@@ -4,7 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every room may use these.
-const BASE: [&str; 10] = ["actor", "ids", "clock", "error", "config", "secret", "metrics", "quota", "connection", "text"];
+const BASE: [&str; 10] = [
+    "actor",
+    "ids",
+    "clock",
+    "error",
+    "config",
+    "secret",
+    "metrics",
+    "quota",
+    "connection",
+    "text",
+];
 
 /// What each room may use besides.
 const MAY_USE: [(&str, &[&str]); 12] = [
@@ -20,10 +31,42 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     // `vault` for the password of the mail server and for what signs.
     ("notifications", &["db", "vault", "connectors", "datasets"]),
     // `auth` for the record of who did what.
-    ("puller", &["db", "auth", "accounts", "connectors", "datasets", "notifications"]),
+    (
+        "puller",
+        &[
+            "db",
+            "auth",
+            "accounts",
+            "connectors",
+            "datasets",
+            "notifications",
+        ],
+    ),
     // `db` to hand the catalogue on to the noun that keeps things; never for a statement, see below.
-    ("web", &["db", "auth", "accounts", "connectors", "datasets", "notifications", "puller"]),
-    ("api", &["db", "auth", "accounts", "connectors", "datasets", "notifications", "puller"]),
+    (
+        "web",
+        &[
+            "db",
+            "auth",
+            "accounts",
+            "connectors",
+            "datasets",
+            "notifications",
+            "puller",
+        ],
+    ),
+    (
+        "api",
+        &[
+            "db",
+            "auth",
+            "accounts",
+            "connectors",
+            "datasets",
+            "notifications",
+            "puller",
+        ],
+    ),
     // One of the base may use the others of the base.
     ("base", &[]),
 ];
@@ -31,7 +74,14 @@ const MAY_USE: [(&str, &[&str]); 12] = [
 /// Everything may be used here, and nothing uses these.
 const TOP: [&str; 4] = ["app", "cli", "main", "lib"];
 
-const MAY_HOLD_SQL: [&str; 6] = ["db", "auth", "accounts", "datasets", "notifications", "puller"];
+const MAY_HOLD_SQL: [&str; 6] = [
+    "db",
+    "auth",
+    "accounts",
+    "datasets",
+    "notifications",
+    "puller",
+];
 
 /// Files that are longer than they should be. Split one, and strike it out; none comes in.
 const LONGER_FILES: [(&str, usize); 0] = [];
@@ -69,10 +119,21 @@ fn files() -> Vec<File> {
     paths.sort();
     let read = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).unwrap();
-        let path = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+        let path = path
+            .strip_prefix(&src)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
         let first = path.split('/').next().unwrap().trim_end_matches(".rs");
         let module = if BASE.contains(&first) { "base" } else { first }.to_owned();
-        File { module, lines: text.lines().count(), code: without_texts(&without_tests(&text)), path, text }
+        File {
+            module,
+            lines: text.lines().count(),
+            code: without_texts(&without_tests(&text)),
+            path,
+            text,
+        }
     };
     let files: Vec<File> = paths.into_iter().map(read).collect();
     assert!(files.len() > 50, "the source was not found");
@@ -126,7 +187,11 @@ fn without_texts(code: &str) -> String {
         } else if rest.starts_with('"') {
             let hashes = kept.bytes().rev().take_while(|byte| *byte == b'#').count();
             let raw = kept[..kept.len() - hashes].ends_with('r');
-            let end = if raw { raw_end(rest, hashes) } else { text_end(rest) };
+            let end = if raw {
+                raw_end(rest, hashes)
+            } else {
+                text_end(rest)
+            };
             kept.push_str("\"\"");
             rest = &rest[end..];
         } else {
@@ -151,7 +216,9 @@ fn text_end(text: &str) -> usize {
 
 fn raw_end(text: &str, hashes: usize) -> usize {
     let close = format!("\"{}", "#".repeat(hashes));
-    text[1..].find(&close).map_or(text.len(), |at| at + 1 + close.len())
+    text[1..]
+        .find(&close)
+        .map_or(text.len(), |at| at + 1 + close.len())
 }
 
 /// The rooms that a file names as `crate::module`, those in braces too.
@@ -173,7 +240,10 @@ fn used(code: &str) -> Vec<String> {
 }
 
 fn word(text: &str) -> String {
-    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    text.trim_start()
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect()
 }
 
 /// First words of a `{a::b, c::{d, e}}` group.
@@ -195,9 +265,15 @@ fn heads(group: &str) -> Vec<String> {
 fn modules_use_only_the_modules_below_them() {
     let mut wrong = Vec::new();
     let known: BTreeMap<&str, &[&str]> = MAY_USE.into_iter().collect();
-    for file in files().iter().filter(|file| !is_test(file) && !TOP.contains(&file.module.as_str())) {
+    for file in files()
+        .iter()
+        .filter(|file| !is_test(file) && !TOP.contains(&file.module.as_str()))
+    {
         let Some(may) = known.get(file.module.as_str()) else {
-            wrong.push(format!("{}: the room {} is not in the table", file.path, file.module));
+            wrong.push(format!(
+                "{}: the room {} is not in the table",
+                file.path, file.module
+            ));
             continue;
         };
         for other in used(&file.code) {
@@ -212,23 +288,55 @@ fn modules_use_only_the_modules_below_them() {
 
 #[test]
 fn sql_is_used_in_the_storage_modules_only() {
-    let marks = ["sqlx::query", "query_scalar", "query_as", "query!", "raw_sql", "QueryBuilder"];
-    let verbs = ["\"SELECT ", "\"INSERT ", "\"UPDATE ", "\"DELETE FROM", "\"PRAGMA ", "\"CREATE TABLE"];
+    let marks = [
+        "sqlx::query",
+        "query_scalar",
+        "query_as",
+        "query!",
+        "raw_sql",
+        "QueryBuilder",
+    ];
+    let verbs = [
+        "\"SELECT ",
+        "\"INSERT ",
+        "\"UPDATE ",
+        "\"DELETE FROM",
+        "\"PRAGMA ",
+        "\"CREATE TABLE",
+    ];
     let mut wrong = Vec::new();
-    for file in files().iter().filter(|file| !MAY_HOLD_SQL.contains(&file.module.as_str()) && !is_test(file)) {
-        let has = marks.iter().any(|mark| file.code.contains(mark)) || verbs.iter().any(|verb| without_tests(&file.text).contains(verb));
+    for file in files()
+        .iter()
+        .filter(|file| !MAY_HOLD_SQL.contains(&file.module.as_str()) && !is_test(file))
+    {
+        let has = marks.iter().any(|mark| file.code.contains(mark))
+            || verbs
+                .iter()
+                .any(|verb| without_tests(&file.text).contains(verb));
         if has {
             wrong.push(file.path.clone());
         }
     }
-    assert!(wrong.is_empty(), "SQL outside of {MAY_HOLD_SQL:?}: {wrong:?}");
+    assert!(
+        wrong.is_empty(),
+        "SQL outside of {MAY_HOLD_SQL:?}: {wrong:?}"
+    );
 }
 
 #[test]
 fn the_system_clock_is_read_in_one_place() {
     let mut readers = Vec::new();
     for file in files() {
-        if ["SystemTime::now", "Timestamp::now", "Zoned::now", "Utc::now", "now_utc"].iter().any(|mark| file.code.contains(mark)) {
+        if [
+            "SystemTime::now",
+            "Timestamp::now",
+            "Zoned::now",
+            "Utc::now",
+            "now_utc",
+        ]
+        .iter()
+        .any(|mark| file.code.contains(mark))
+        {
             readers.push(file.path);
         }
     }
@@ -249,7 +357,11 @@ fn no_test_is_skipped() {
 
 #[test]
 fn every_file_says_first_what_it_is_for() {
-    let silent: Vec<String> = files().into_iter().filter(|file| !file.text.starts_with("//! ")).map(|file| file.path).collect();
+    let silent: Vec<String> = files()
+        .into_iter()
+        .filter(|file| !file.text.starts_with("//! "))
+        .map(|file| file.path)
+        .collect();
     assert!(silent.is_empty(), "no //! head: {silent:?}");
 }
 
@@ -259,19 +371,32 @@ fn a_file_fits_in_the_head() {
     let wrong: Vec<String> = files
         .iter()
         .filter_map(|file| {
-            let most = LONGER_FILES.iter().find(|(path, _)| *path == file.path).map_or(MAX_FILE_LINES, |(_, lines)| *lines);
-            (file.lines > most).then(|| format!("{} has {} lines, more than {most}", file.path, file.lines))
+            let most = LONGER_FILES
+                .iter()
+                .find(|(path, _)| *path == file.path)
+                .map_or(MAX_FILE_LINES, |(_, lines)| *lines);
+            (file.lines > most)
+                .then(|| format!("{} has {} lines, more than {most}", file.path, file.lines))
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     for (path, _) in LONGER_FILES {
-        let file = files.iter().find(|file| file.path == path).unwrap_or_else(|| panic!("{path} is gone: strike it out"));
-        assert!(file.lines > MAX_FILE_LINES, "{path} is short enough now: strike it out");
+        let file = files
+            .iter()
+            .find(|file| file.path == path)
+            .unwrap_or_else(|| panic!("{path} is gone: strike it out"));
+        assert!(
+            file.lines > MAX_FILE_LINES,
+            "{path} is short enough now: strike it out"
+        );
     }
 }
 
 #[test]
 fn the_reader_of_the_source_reads_it_rightly() {
     let code = "use crate::{db::Db, web::{a, b}, ids};\nlet x = crate::auth::y(); // crate::cli\n\"crate::app\"; r#\"crate::puller\"#; '\"'; $crate::vault\n#[cfg(test)]\nmod tests {\n    use crate::sandbox;\n}\nuse crate::api;\n";
-    assert_eq!(used(&without_texts(&without_tests(code))), ["db", "web", "ids", "auth", "api"]);
+    assert_eq!(
+        used(&without_texts(&without_tests(code))),
+        ["db", "web", "ids", "auth", "api"]
+    );
 }

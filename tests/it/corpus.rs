@@ -6,8 +6,13 @@ use std::path::Path;
 mod targets;
 
 fn replay(name: &str, target: fn(&[u8])) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
-    let mut inputs: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(name);
+    let mut inputs: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     inputs.sort();
     assert!(inputs.len() > 20, "the corpus of {name} was not found");
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -16,7 +21,11 @@ fn replay(name: &str, target: fn(&[u8])) {
             scope.spawn(move || {
                 for path in share {
                     let input = std::fs::read(path).unwrap();
-                    assert!(std::panic::catch_unwind(|| target(&input)).is_ok(), "{}", path.display());
+                    assert!(
+                        std::panic::catch_unwind(|| target(&input)).is_ok(),
+                        "{}",
+                        path.display()
+                    );
                 }
             });
         }
@@ -35,7 +44,15 @@ fn corpus_of_times_meets_the_fuzz_invariants() {
 
 #[test]
 fn every_target_is_replayed() {
-    let manifest = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/Cargo.toml")).unwrap();
-    let targets: Vec<&str> = manifest.lines().filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")?.strip_suffix(".rs\"")).collect();
+    let manifest =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/Cargo.toml"))
+            .unwrap();
+    let targets: Vec<&str> = manifest
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("path = \"fuzz_targets/")?
+                .strip_suffix(".rs\"")
+        })
+        .collect();
     assert_eq!(targets, ["liveleader_xml", "liveleader_times"]);
 }

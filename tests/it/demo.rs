@@ -46,8 +46,16 @@ impl Demo {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (out, err) = (collect_output(child.stdout.take().unwrap()), collect_output(child.stderr.take().unwrap()));
-        Self { child: Mutex::new(child), out, err, temporary }
+        let (out, err) = (
+            collect_output(child.stdout.take().unwrap()),
+            collect_output(child.stderr.take().unwrap()),
+        );
+        Self {
+            child: Mutex::new(child),
+            out,
+            err,
+            temporary,
+        }
     }
 
     fn out(&self) -> String {
@@ -56,15 +64,25 @@ impl Demo {
 
     /// The rest of the line that begins with `start`.
     fn output_value(&self, start: &str) -> Option<String> {
-        self.out().lines().find_map(|line| line.strip_prefix(start)).map(str::to_owned)
+        self.out()
+            .lines()
+            .find_map(|line| line.strip_prefix(start))
+            .map(str::to_owned)
     }
 
     async fn exit(&self, within: Duration) -> Option<i32> {
-        until_within(within, "the demo ends", async || self.child.lock().unwrap().try_wait().unwrap()).await.code()
+        until_within(within, "the demo ends", async || {
+            self.child.lock().unwrap().try_wait().unwrap()
+        })
+        .await
+        .code()
     }
 
     fn remaining_files(&self) -> Vec<std::path::PathBuf> {
-        std::fs::read_dir(self.temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect()
+        std::fs::read_dir(self.temporary.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect()
     }
 }
 
@@ -76,35 +94,71 @@ impl Drop for Demo {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one HTTP client of the product guards the way to vendors; this one asks our own server")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one HTTP client of the product guards the way to vendors; this one asks our own server"
+)]
 fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(30)).build().unwrap()
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(Duration::from_secs(30))
+        .build()
+        .unwrap()
 }
 
 fn texts(page: &Html, css: &str) -> Vec<String> {
     let selector = Selector::parse(css).unwrap();
-    page.select(&selector).map(|found| found.text().collect::<String>().trim().to_owned()).collect()
+    page.select(&selector)
+        .map(|found| found.text().collect::<String>().trim().to_owned())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_signs_in_to_a_week_of_history_and_nothing_stays_behind() {
     let demo = Demo::start("127.0.0.1:0");
-    let url = until("the demo is ready", async || demo.output_value("Chatlake is ready at ")).await;
+    let url = until("the demo is ready", async || {
+        demo.output_value("Chatlake is ready at ")
+    })
+    .await;
     let url = url.trim_end_matches('/').to_owned();
-    let words = until("the demo says how to sign in", async || demo.output_value("Sign in as ")).await;
+    let words = until("the demo says how to sign in", async || {
+        demo.output_value("Sign in as ")
+    })
+    .await;
     let (email, password) = words.split_once(" with the password ").unwrap();
-    assert_eq!(demo.remaining_files().len(), 1, "it has a directory of its own: {:?}", demo.remaining_files());
+    assert_eq!(
+        demo.remaining_files().len(),
+        1,
+        "it has a directory of its own: {:?}",
+        demo.remaining_files()
+    );
 
     let client = client();
-    let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs([("email", email), ("password", password)]).finish();
+    let form = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("email", email), ("password", password)])
+        .finish();
     let answer = until("the server answers", async || {
-        let request = client.post(format!("{url}/sign-in")).header("Origin", &url).header("Content-Type", "application/x-www-form-urlencoded");
+        let request = client
+            .post(format!("{url}/sign-in"))
+            .header("Origin", &url)
+            .header("Content-Type", "application/x-www-form-urlencoded");
         request.body(form.clone()).send().await.ok()
     })
     .await;
     assert_eq!(answer.status(), 303, "{email} {password}");
-    let cookies: Vec<&str> = answer.headers().get_all("set-cookie").iter().map(|line| line.to_str().unwrap().split(';').next().unwrap()).collect();
-    let page = client.get(format!("{url}/datasets")).header("Cookie", cookies.join("; ")).send().await.unwrap();
+    let cookies: Vec<&str> = answer
+        .headers()
+        .get_all("set-cookie")
+        .iter()
+        .map(|line| line.to_str().unwrap().split(';').next().unwrap())
+        .collect();
+    let page = client
+        .get(format!("{url}/datasets"))
+        .header("Cookie", cookies.join("; "))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(page.status(), 200);
     let page = page.text().await.unwrap();
 
@@ -114,22 +168,59 @@ async fn a_newcomer_signs_in_to_a_week_of_history_and_nothing_stays_behind() {
         .iter()
         .map(|line| {
             let title = line.split(" · ").next().unwrap();
-            let report = Connector::ALL.iter().flat_map(|c| c.reports()).find(|report| report.title == title).unwrap_or_else(|| panic!("{line}"));
+            let report = Connector::ALL
+                .iter()
+                .flat_map(|c| c.reports())
+                .find(|report| report.title == title)
+                .unwrap_or_else(|| panic!("{line}"));
             std::mem::discriminant(&report.shape)
         })
         .collect();
-    let every: HashSet<_> = Connector::ALL.iter().flat_map(|c| c.reports()).map(|report| std::mem::discriminant(&report.shape)).collect();
+    let every: HashSet<_> = Connector::ALL
+        .iter()
+        .flat_map(|c| c.reports())
+        .map(|report| std::mem::discriminant(&report.shape))
+        .collect();
     assert_eq!(shapes, every, "a DataSet of each shape: {about:?}");
     let statuses = texts(&html, "tr[data-row] .status-cell .status");
     // Its credentials were refused all week, so it is off its schedule by now.
-    assert_eq!(statuses.iter().filter(|status| *status == "Schedule stopped").count(), 1, "{statuses:?}");
-    assert!(statuses.iter().filter(|status| *status == "Up to date").count() >= 4, "{statuses:?}");
-    assert_eq!(texts(&html, "tr.band-row").len(), 1, "the one that fails says why");
+    assert_eq!(
+        statuses
+            .iter()
+            .filter(|status| *status == "Schedule stopped")
+            .count(),
+        1,
+        "{statuses:?}"
+    );
+    assert!(
+        statuses
+            .iter()
+            .filter(|status| *status == "Up to date")
+            .count()
+            >= 4,
+        "{statuses:?}"
+    );
+    assert_eq!(
+        texts(&html, "tr.band-row").len(),
+        1,
+        "the one that fails says why"
+    );
 
     drop(client);
     let id = demo.child.lock().unwrap().id();
-    assert!(Command::new("/bin/sh").args(["-c", &format!("kill -TERM {id}")]).status().unwrap().success());
-    assert_eq!(demo.exit(Duration::from_secs(30)).await, Some(0), "{}", demo.err.lock().unwrap());
+    assert!(
+        Command::new("/bin/sh")
+            .args(["-c", &format!("kill -TERM {id}")])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(
+        demo.exit(Duration::from_secs(30)).await,
+        Some(0),
+        "{}",
+        demo.err.lock().unwrap()
+    );
     assert_eq!(demo.remaining_files(), Vec::<std::path::PathBuf>::new());
 }
 
@@ -138,8 +229,14 @@ async fn a_port_in_use_is_reported_before_sample_data_is_generated() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let demo = Demo::start(&taken.local_addr().unwrap().to_string());
     assert_eq!(demo.exit(Duration::from_secs(10)).await, Some(1));
-    let output = until("it says why", async || Some(demo.err.lock().unwrap().clone()).filter(|err| err.contains('\n'))).await;
-    assert!(output.contains("Cannot listen on 127.0.0.1:") && output.contains("--listen"), "{output}");
+    let output = until("it says why", async || {
+        Some(demo.err.lock().unwrap().clone()).filter(|err| err.contains('\n'))
+    })
+    .await;
+    assert!(
+        output.contains("Cannot listen on 127.0.0.1:") && output.contains("--listen"),
+        "{output}"
+    );
     assert_eq!(demo.out(), "", "nothing was begun");
     assert_eq!(demo.remaining_files(), Vec::<std::path::PathBuf>::new());
 }
@@ -150,19 +247,42 @@ async fn a_port_in_use_is_reported_before_sample_data_is_generated() {
 async fn a_new_secret_is_stored_only_after_the_vendor_accepted_it() {
     let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(20).await);
     let email = data_dir.person("olga", "admin").await;
-    let account = data_dir.account(&email, &vendor.address, "a key that was withdrawn").await;
+    let account = data_dir
+        .account(&email, &vendor.address, "a key that was withdrawn")
+        .await;
     let rotate = ["account", "rotate-secret", account.as_str()];
     for wrong in ["another wrong key\n", "\n", ""] {
         let ended = data_dir.run_with(&rotate, wrong).await;
-        assert_eq!((ended.code, ended.out.as_str()), (1, ""), "{wrong:?}: {}", ended.err);
+        assert_eq!(
+            (ended.code, ended.out.as_str()),
+            (1, ""),
+            "{wrong:?}: {}",
+            ended.err
+        );
         assert!(!ended.err.contains("another wrong key"), "{}", ended.err);
-        assert_eq!(data_dir.run(&["account", "check", &account]).await.code, 1, "{wrong:?}: the old one is still there");
+        assert_eq!(
+            data_dir.run(&["account", "check", &account]).await.code,
+            1,
+            "{wrong:?}: the old one is still there"
+        );
     }
-    assert_eq!(data_dir.run_with(&["account", "rotate-secret", "acc_1"], "sandbox-key").await.code, 1);
+    assert_eq!(
+        data_dir
+            .run_with(&["account", "rotate-secret", "acc_1"], "sandbox-key")
+            .await
+            .code,
+        1
+    );
     let output = data_dir.run_with(&rotate, "sandbox-key\n").await.good();
     assert!(output.ends_with(" visible"), "{output}");
-    assert_eq!(data_dir.run(&["account", "list", "--json"]).await.json()[0]["health"], "valid");
-    assert_eq!(data_dir.run(&["account", "check", &account]).await.good(), output);
+    assert_eq!(
+        data_dir.run(&["account", "list", "--json"]).await.json()[0]["health"],
+        "valid"
+    );
+    assert_eq!(
+        data_dir.run(&["account", "check", &account]).await.good(),
+        output
+    );
     let file = data_dir.data().join("key.txt");
     std::fs::write(&file, "dal:sandbox-token\n").unwrap();
     let from_file = [&rotate[..], &["--secret-file", file.to_str().unwrap()]].concat();
@@ -174,16 +294,42 @@ async fn a_dataset_is_made_with_its_description() {
     let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(20).await);
     let email = data_dir.person("olga", "admin").await;
     let token = data_dir.token(&email, "read").await;
-    let account = data_dir.account(&email, &vendor.address, "sandbox-key").await;
-    let make = ["dataset", "create", "--user", email.as_str(), "--name", "Agents", "--account", account.as_str(), "--report", "agents"];
+    let account = data_dir
+        .account(&email, &vendor.address, "sandbox-key")
+        .await;
+    let make = [
+        "dataset",
+        "create",
+        "--user",
+        email.as_str(),
+        "--name",
+        "Agents",
+        "--account",
+        account.as_str(),
+        "--report",
+        "agents",
+    ];
     let plain = data_dir.run(&make).await.good();
-    let output = data_dir.run(&[&make[..], &["--description", "Who answers,\nand when"]].concat()).await.good();
+    let output = data_dir
+        .run(&[&make[..], &["--description", "Who answers,\nand when"]].concat())
+        .await
+        .good();
     let too_long = "x".repeat(2_001);
-    assert_eq!(data_dir.run(&[&make[..], &["--description", too_long.as_str()]].concat()).await.code, 1);
+    assert_eq!(
+        data_dir
+            .run(&[&make[..], &["--description", too_long.as_str()]].concat())
+            .await
+            .code,
+        1
+    );
     let server = data_dir.serve().await;
     for (dataset, description) in [(plain, ""), (output, "Who answers,\nand when")] {
         let (status, dataset) = server.get(&format!("/datasets/{dataset}"), &token).await;
-        assert_eq!((status, &dataset["description"]), (200, &json!(description)), "{dataset}");
+        assert_eq!(
+            (status, &dataset["description"]),
+            (200, &json!(description)),
+            "{dataset}"
+        );
     }
     server.stop().await;
 }

@@ -23,9 +23,16 @@ impl LostCatalogueFixture {
         let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(40).await);
         let email = data_dir.person("olga", "admin").await;
         let token = data_dir.token(&email, "manage").await;
-        let account = data_dir.account(&email, &vendor.address, "sandbox-key").await;
+        let account = data_dir
+            .account(&email, &vendor.address, "sandbox-key")
+            .await;
         let dataset = data_dir.dataset(&email, &account, "agents").await;
-        let fixture = Self { data_dir, vendor, dataset, token };
+        let fixture = Self {
+            data_dir,
+            vendor,
+            dataset,
+            token,
+        };
         let server = fixture.data_dir.serve().await;
         fixture.pull(&server).await;
         server.stop().await;
@@ -42,7 +49,10 @@ impl LostCatalogueFixture {
     }
 
     fn segments(&self) -> Vec<PathBuf> {
-        let mut all: Vec<_> = std::fs::read_dir(self.file("segments")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut all: Vec<_> = std::fs::read_dir(self.file("segments"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         all.sort();
         all
     }
@@ -60,7 +70,11 @@ impl LostCatalogueFixture {
         let mut said = String::new();
         for arguments in [&["serve", "--listen", "127.0.0.1:0"][..], &["user", "list"]] {
             let before = self.segments();
-            let CommandOutput { code: exit, err, out } = self.data_dir.run(arguments).await;
+            let CommandOutput {
+                code: exit,
+                err,
+                out,
+            } = self.data_dir.run(arguments).await;
             assert_eq!(exit, 1, "{arguments:?}: {out} {err}");
             assert!(err.contains(code), "{arguments:?}: {err}");
             assert_eq!(self.segments(), before);
@@ -73,7 +87,12 @@ impl LostCatalogueFixture {
 }
 
 fn copy(from: &Path, to: &Path) {
-    let done = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    let done = Command::new("cp")
+        .arg("-a")
+        .arg(from)
+        .arg(to)
+        .status()
+        .unwrap();
     assert!(done.success());
 }
 
@@ -84,20 +103,32 @@ async fn a_directory_that_lost_its_catalogue_is_refused_and_keeps_its_rows() {
     assert!(!rows.is_empty());
     for path in &rows {
         let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
-        std::fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_modified(long_ago)
+            .unwrap();
     }
     let saved = fixture.copy(&["chatlake.db"]);
     let catalogue = fixture.data_dir.catalogue();
 
     std::fs::remove_file(&catalogue).unwrap();
     let said = fixture.is_refused("is missing").await;
-    assert!(said.contains("Restore chatlake.db from the backup") && said.contains("segment file"), "{said}");
+    assert!(
+        said.contains("Restore chatlake.db from the backup") && said.contains("segment file"),
+        "{said}"
+    );
     assert!(!catalogue.exists(), "nothing is made in its place");
 
     std::fs::write(&catalogue, "").unwrap();
     fixture.is_refused("is empty").await;
     let found = fixture.data_dir.run(&["verify"]).await;
-    assert!(found.code == 1 && found.err.contains("Restore chatlake.db from the backup"), "{}", found.err);
+    assert!(
+        found.code == 1 && found.err.contains("Restore chatlake.db from the backup"),
+        "{}",
+        found.err
+    );
     assert_eq!(std::fs::metadata(&catalogue).unwrap().len(), 0);
 
     // A file without tables is no catalogue either.
@@ -105,7 +136,9 @@ async fn a_directory_that_lost_its_catalogue_is_refused_and_keeps_its_rows() {
     let kept = fixture.copy(&[commits::FILE]);
     std::fs::remove_file(&commit_file).unwrap();
     std::fs::remove_file(&catalogue).unwrap();
-    let blank = sqlx::sqlite::SqliteConnectOptions::new().filename(&catalogue).create_if_missing(true);
+    let blank = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&catalogue)
+        .create_if_missing(true);
     let mut blank = sqlx::SqliteConnection::connect_with(&blank).await.unwrap();
     for statement in ["CREATE TABLE a (b)", "DROP TABLE a"] {
         sqlx::query(statement).execute(&mut blank).await.unwrap();
@@ -149,11 +182,26 @@ async fn a_catalogue_with_a_damaged_page_or_cut_short_is_refused_with_the_page_a
         *byte = 0xA5;
     }
     let no_catalogue = vec![0xA5; whole.len()];
-    for (name, bytes) in [("scrambled", &scrambled[..]), ("cut short", &whole[..whole.len() / 2 / page * page]), ("something else", &no_catalogue)] {
+    for (name, bytes) in [
+        ("scrambled", &scrambled[..]),
+        ("cut short", &whole[..whole.len() / 2 / page * page]),
+        ("something else", &no_catalogue),
+    ] {
         std::fs::write(&catalogue, bytes).unwrap();
-        let refused = fixture.data_dir.run(&["serve", "--listen", "127.0.0.1:0"]).await;
-        assert!(refused.code == 1 && refused.err.contains("is damaged") && refused.err.contains("restore chatlake.db"), "{name}: {refused:?}");
-        assert!(std::fs::read(&catalogue).unwrap() == bytes, "{name}: it is left as it is");
+        let refused = fixture
+            .data_dir
+            .run(&["serve", "--listen", "127.0.0.1:0"])
+            .await;
+        assert!(
+            refused.code == 1
+                && refused.err.contains("is damaged")
+                && refused.err.contains("restore chatlake.db"),
+            "{name}: {refused:?}"
+        );
+        assert!(
+            std::fs::read(&catalogue).unwrap() == bytes,
+            "{name}: it is left as it is"
+        );
         let found = fixture.data_dir.run(&["verify"]).await;
         assert_eq!(found.code, 1, "{name}: {found:?}");
     }
@@ -165,7 +213,11 @@ async fn a_catalogue_with_a_damaged_page_or_cut_short_is_refused_with_the_page_a
 async fn a_directory_with_a_key_alone_is_a_new_installation_and_says_so() {
     let data_dir = DataDir::new();
     let server = data_dir.serve().await;
-    assert!(!server.err().contains("starts as a new installation"), "{}", server.err());
+    assert!(
+        !server.err().contains("starts as a new installation"),
+        "{}",
+        server.err()
+    );
     server.stop().await;
     let key = std::fs::read(data_dir.data().join("vault.key")).unwrap();
     for entry in std::fs::read_dir(data_dir.data()).unwrap() {
@@ -175,10 +227,17 @@ async fn a_directory_with_a_key_alone_is_a_new_installation_and_says_so() {
         }
     }
     let server = data_dir.serve().await;
-    assert!(server.err().contains("starts as a new installation"), "{}", server.err());
+    assert!(
+        server.err().contains("starts as a new installation"),
+        "{}",
+        server.err()
+    );
     assert!(server.out().contains("No one can sign in yet"));
     server.stop().await;
-    assert_eq!(std::fs::read(data_dir.data().join("vault.key")).unwrap(), key);
+    assert_eq!(
+        std::fs::read(data_dir.data().join("vault.key")).unwrap(),
+        key
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,7 +252,12 @@ async fn a_catalogue_copied_without_its_wal_is_refused_until_the_wal_returns_or_
     .await;
     server.kill();
     let whole = fixture.copy(&["chatlake.db", "chatlake.db-wal", commits::FILE]);
-    assert!(std::fs::metadata(fixture.file("chatlake.db-wal")).unwrap().len() > 0);
+    assert!(
+        std::fs::metadata(fixture.file("chatlake.db-wal"))
+            .unwrap()
+            .len()
+            > 0
+    );
 
     // Back after the crash, with all of it: no false alarm.
     let server = fixture.data_dir.serve().await;
@@ -206,9 +270,15 @@ async fn a_catalogue_copied_without_its_wal_is_refused_until_the_wal_returns_or_
     }
     copy(&whole.path().join("chatlake.db"), &fixture.data_dir.data());
     let said = fixture.is_refused("is older than the data directory").await;
-    assert!(said.contains("chatlake.db-wal") && said.contains("delete "), "{said}");
+    assert!(
+        said.contains("chatlake.db-wal") && said.contains("delete "),
+        "{said}"
+    );
     let found = fixture.data_dir.run(&["verify"]).await;
-    assert!(found.code == 1 && found.out.contains("commit_file: chatlake.commit"), "{found:?}");
+    assert!(
+        found.code == 1 && found.out.contains("commit_file: chatlake.commit"),
+        "{found:?}"
+    );
 
     // With its log it is whole.
     for name in ["chatlake.db", "chatlake.db-wal"] {
@@ -217,7 +287,10 @@ async fn a_catalogue_copied_without_its_wal_is_refused_until_the_wal_returns_or_
     let server = fixture.data_dir.serve().await;
     assert_eq!(server.csv(&fixture.dataset, &fixture.token).await, rows);
     server.stop().await;
-    assert_eq!(fixture.data_dir.run(&["verify"]).await.good(), "No problems found.");
+    assert_eq!(
+        fixture.data_dir.run(&["verify"]).await.good(),
+        "No problems found."
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,7 +306,10 @@ async fn an_older_catalogue_is_refused_and_a_backup_with_its_commit_file_is_not(
 
     copy(&backup.path().join("chatlake.db"), &fixture.data_dir.data());
     let said = fixture.is_refused("is older than the data directory").await;
-    assert!(said.contains("Restore chatlake.db together with its chatlake.db-wal, or delete"), "{said}");
+    assert!(
+        said.contains("Restore chatlake.db together with its chatlake.db-wal, or delete"),
+        "{said}"
+    );
 
     // The backup as a whole is fine. Files that it does not know stay for now.
     copy(&backup.path().join(commits::FILE), &fixture.data_dir.data());
@@ -246,11 +322,39 @@ async fn an_older_catalogue_is_refused_and_a_backup_with_its_commit_file_is_not(
     std::fs::remove_file(fixture.file(commits::FILE)).unwrap();
     let server = fixture.data_dir.serve().await;
     fixture.pull(&server).await;
-    assert!(fixture.data_dir.run(&["user", "list", "--json"]).await.json().as_array().unwrap().len() == 1);
-    assert_eq!(fixture.data_dir.run(&["verify"]).await.code, 1, "files that the catalogue does not name are told of");
+    assert!(
+        fixture
+            .data_dir
+            .run(&["user", "list", "--json"])
+            .await
+            .json()
+            .as_array()
+            .unwrap()
+            .len()
+            == 1
+    );
+    assert_eq!(
+        fixture.data_dir.run(&["verify"]).await.code,
+        1,
+        "files that the catalogue does not name are told of"
+    );
     server.stop().await;
-    assert!(commits::CommitMark::read(&fixture.data_dir.data()).unwrap().commits > 0);
-    assert!(fixture.data_dir.serve().await.csv(&fixture.dataset, &fixture.token).await.rows > 0);
+    assert!(
+        commits::CommitMark::read(&fixture.data_dir.data())
+            .unwrap()
+            .commits
+            > 0
+    );
+    assert!(
+        fixture
+            .data_dir
+            .serve()
+            .await
+            .csv(&fixture.dataset, &fixture.token)
+            .await
+            .rows
+            > 0
+    );
     drop(fixture.vendor);
 }
 
@@ -262,31 +366,59 @@ async fn a_commit_file_that_a_power_loss_tore_or_left_behind_is_no_alarm() {
     let server = fixture.data_dir.serve().await;
     fixture.pull(&server).await;
     server.stop().await;
-    for content in [older.clone(), Vec::new(), vec![0; older.len()], older[..older.len() / 2].to_vec()] {
+    for content in [
+        older.clone(),
+        Vec::new(),
+        vec![0; older.len()],
+        older[..older.len() / 2].to_vec(),
+    ] {
         std::fs::write(&path, &content).unwrap();
         let server = fixture.data_dir.serve().await;
         assert!(server.csv(&fixture.dataset, &fixture.token).await.rows > 0);
         server.stop().await;
-        assert!(commits::CommitMark::read(&fixture.data_dir.data()).unwrap().commits >= 2, "it is written again");
+        assert!(
+            commits::CommitMark::read(&fixture.data_dir.data())
+                .unwrap()
+                .commits
+                >= 2,
+            "it is written again"
+        );
     }
-    assert_eq!(fixture.data_dir.run(&["verify"]).await.good(), "No problems found.");
+    assert_eq!(
+        fixture.data_dir.run(&["verify"]).await.good(),
+        "No problems found."
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_the_catalogue_does_not_name_outlives_the_start() {
     let fixture = LostCatalogueFixture::new().await;
-    let unknown = fixture.file("segments").join(format!("{}.parquet", SegmentId::new()));
+    let unknown = fixture
+        .file("segments")
+        .join(format!("{}.parquet", SegmentId::new()));
     std::fs::write(&unknown, "of another catalogue").unwrap();
-    std::fs::File::options().write(true).open(&unknown).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&unknown)
+        .unwrap()
+        .set_modified(SystemTime::UNIX_EPOCH)
+        .unwrap();
     // One of a version that was moved to the trash while another catalogue was there comes back.
-    let of_version = fixture.segments().into_iter().find(|path| *path != unknown).unwrap();
+    let of_version = fixture
+        .segments()
+        .into_iter()
+        .find(|path| *path != unknown)
+        .unwrap();
     std::fs::create_dir(fixture.file("trash")).unwrap();
     let moved = fixture.file("trash").join(of_version.file_name().unwrap());
     std::fs::rename(&of_version, &moved).unwrap();
     let found = fixture.data_dir.run(&["verify"]).await;
     assert!(found.out.contains("its file is in trash/"), "{found:?}");
     let server = fixture.data_dir.serve().await;
-    until("the file is back", async || of_version.exists().then_some(())).await;
+    until("the file is back", async || {
+        of_version.exists().then_some(())
+    })
+    .await;
     assert!(server.csv(&fixture.dataset, &fixture.token).await.rows > 0);
     server.stop().await;
     assert!(unknown.exists() && !moved.exists());
@@ -300,7 +432,13 @@ async fn a_file_that_the_catalogue_does_not_name_outlives_the_start() {
     fixture.pull(&server).await;
     server.stop().await;
     assert!(waits.exists());
-    let server = fixture.data_dir.serve_with(&["--keep-free-mib", "1000000000"]).await;
-    until("the trash is empty", async || (!waits.exists()).then_some(())).await;
+    let server = fixture
+        .data_dir
+        .serve_with(&["--keep-free-mib", "1000000000"])
+        .await;
+    until("the trash is empty", async || {
+        (!waits.exists()).then_some(())
+    })
+    .await;
     server.stop().await;
 }

@@ -26,7 +26,11 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, check: impl Fn(
     until_within(TIMEOUT, what, check).await
 }
 
-pub async fn until_within<T, F: Future<Output = Option<T>>>(timeout: Duration, what: &str, check: impl Fn() -> F) -> T {
+pub async fn until_within<T, F: Future<Output = Option<T>>>(
+    timeout: Duration,
+    what: &str,
+    check: impl Fn() -> F,
+) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = check().await {
@@ -64,7 +68,9 @@ pub struct DataDir {
 
 impl DataDir {
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub fn data(&self) -> PathBuf {
@@ -81,9 +87,18 @@ impl DataDir {
         command
             .env_clear()
             .current_dir(self.dir.path())
-            .args(["-c", "umask 000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_chatlake")])
+            .args([
+                "-c",
+                "umask 000; exec \"$0\" \"$@\"",
+                env!("CARGO_BIN_EXE_chatlake"),
+            ])
             .args(arguments)
-            .args(["--data", self.data().to_str().unwrap(), "--allow-upstream", "127.0.0.1"])
+            .args([
+                "--data",
+                self.data().to_str().unwrap(),
+                "--allow-upstream",
+                "127.0.0.1",
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -107,25 +122,73 @@ impl DataDir {
 
     pub async fn person(&self, name: &str, role: &str) -> String {
         let email = format!("{name}@house.test");
-        self.run_with(&["user", "add", "--email", &email, "--name", name, "--role", role], PASSWORD).await.good();
+        self.run_with(
+            &[
+                "user", "add", "--email", &email, "--name", name, "--role", role,
+            ],
+            PASSWORD,
+        )
+        .await
+        .good();
         email
     }
 
     pub async fn token(&self, email: &str, scope: &str) -> String {
-        self.run(&["token", "create", "--user", email, "--name", "a script", "--scope", scope]).await.good()
+        self.run(&[
+            "token", "create", "--user", email, "--name", "a script", "--scope", scope,
+        ])
+        .await
+        .good()
     }
 
     /// An account at this address and its id.
     pub async fn account(&self, email: &str, api_url: &str, key: &str) -> String {
-        let arguments = ["account", "add", "--user", email, "--connector", "livechat", "--name", "Support", "--field", "username=agent@sandbox.test"];
-        self.run_with(&[&arguments[..], &["--api-url", api_url, "--requests-per-minute", "60000"]].concat(), key).await.good()
+        let arguments = [
+            "account",
+            "add",
+            "--user",
+            email,
+            "--connector",
+            "livechat",
+            "--name",
+            "Support",
+            "--field",
+            "username=agent@sandbox.test",
+        ];
+        self.run_with(
+            &[
+                &arguments[..],
+                &["--api-url", api_url, "--requests-per-minute", "60000"],
+            ]
+            .concat(),
+            key,
+        )
+        .await
+        .good()
     }
 
     /// A DataSet of the last two weeks, today included, and its id.
     pub async fn dataset(&self, email: &str, account: &str, report: &str) -> String {
-        let days: &[&str] = if matches!(report, "agents" | "groups") { &[] } else { &["--start-days", "14", "--end-days", "0"] };
+        let days: &[&str] = if matches!(report, "agents" | "groups") {
+            &[]
+        } else {
+            &["--start-days", "14", "--end-days", "0"]
+        };
         let zone = noon_zone();
-        let arguments = ["dataset", "create", "--user", email, "--name", "Mine", "--account", account, "--report", report, "--time-zone", &zone];
+        let arguments = [
+            "dataset",
+            "create",
+            "--user",
+            email,
+            "--name",
+            "Mine",
+            "--account",
+            account,
+            "--report",
+            report,
+            "--time-zone",
+            &zone,
+        ];
         self.run(&[&arguments[..], days].concat()).await.good()
     }
 
@@ -146,28 +209,64 @@ impl DataDir {
 
     /// As `spawn`, with these variables in its environment.
     pub fn spawn_in(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Server {
-        let mut command = self.command(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat());
+        let mut command =
+            self.command(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat());
         let mut child = command.envs(environment.iter().copied()).spawn().unwrap();
-        let (out, err) = (ProcessOutput::of(child.stdout.take().unwrap()), ProcessOutput::of(child.stderr.take().unwrap()));
-        Server { child: Mutex::new(child), out, err, client: client() }
+        let (out, err) = (
+            ProcessOutput::of(child.stdout.take().unwrap()),
+            ProcessOutput::of(child.stderr.take().unwrap()),
+        );
+        Server {
+            child: Mutex::new(child),
+            out,
+            err,
+            client: client(),
+        }
     }
 
     /// Starts a server from a shell that first runs this line, such as `ulimit -n 64`.
     pub fn spawn_under(&self, line: &str, arguments: &[&str]) -> Server {
         let serve = self.command(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat());
         let mut command = Command::new("/bin/sh");
-        command.env_clear().current_dir(self.dir.path()).arg("-c").arg(format!("{line}; exec \"$0\" \"$@\"")).arg(serve.get_program()).args(serve.get_args());
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (out, err) = (ProcessOutput::of(child.stdout.take().unwrap()), ProcessOutput::of(child.stderr.take().unwrap()));
-        Server { child: Mutex::new(child), out, err, client: client() }
+        command
+            .env_clear()
+            .current_dir(self.dir.path())
+            .arg("-c")
+            .arg(format!("{line}; exec \"$0\" \"$@\""))
+            .arg(serve.get_program())
+            .args(serve.get_args());
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (out, err) = (
+            ProcessOutput::of(child.stdout.take().unwrap()),
+            ProcessOutput::of(child.stderr.take().unwrap()),
+        );
+        Server {
+            child: Mutex::new(child),
+            out,
+            err,
+            client: client(),
+        }
     }
 
     /// Starts a server that dies at this marked step (`db/failpoints.rs`), as `kill -9` would end it.
     pub fn spawn_dying(&self, step: &str) -> Server {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
         let mut child = command.env("CHATLAKE_DIE_AT", step).spawn().unwrap();
-        let (out, err) = (ProcessOutput::of(child.stdout.take().unwrap()), ProcessOutput::of(child.stderr.take().unwrap()));
-        Server { child: Mutex::new(child), out, err, client: client() }
+        let (out, err) = (
+            ProcessOutput::of(child.stdout.take().unwrap()),
+            ProcessOutput::of(child.stderr.take().unwrap()),
+        );
+        Server {
+            child: Mutex::new(child),
+            out,
+            err,
+            client: client(),
+        }
     }
 
     /// Every file with its mode and a digest of its bytes.
@@ -186,14 +285,25 @@ async fn end(mut command: Command, input: &str) -> CommandOutput {
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
     });
-    let ended = tokio::time::timeout(TIMEOUT, ended).await.unwrap_or_else(|_| panic!("{what} does not end")).unwrap();
+    let ended = tokio::time::timeout(TIMEOUT, ended)
+        .await
+        .unwrap_or_else(|_| panic!("{what} does not end"))
+        .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    CommandOutput { code: ended.status.code().unwrap_or(-1), out: text(&ended.stdout), err: text(&ended.stderr) }
+    CommandOutput {
+        code: ended.status.code().unwrap_or(-1),
+        out: text(&ended.stdout),
+        err: text(&ended.stderr),
+    }
 }
 
 fn list(dir: &Path, found: &mut BTreeMap<PathBuf, (u32, String)>) {
     use std::os::unix::fs::PermissionsExt;
-    let mode = |path: &Path| std::fs::metadata(path).map(|about| about.permissions().mode() & 0o7777).ok();
+    let mode = |path: &Path| {
+        std::fs::metadata(path)
+            .map(|about| about.permissions().mode() & 0o7777)
+            .ok()
+    };
     found.extend(mode(dir).map(|mode| (dir.to_owned(), (mode, "directory".to_owned()))));
     for entry in std::fs::read_dir(dir).into_iter().flatten() {
         let path = entry.unwrap().path();
@@ -206,12 +316,20 @@ fn list(dir: &Path, found: &mut BTreeMap<PathBuf, (u32, String)>) {
 }
 
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// A zone in which it is about noon, so that no test meets a midnight.
 pub fn noon_zone() -> String {
-    let hour = i64::from(Clock::system().timestamp().to_zoned(jiff::tz::TimeZone::UTC).hour());
+    let hour = i64::from(
+        Clock::system()
+            .timestamp()
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .hour(),
+    );
     match 12 - hour {
         0 => "Etc/GMT".to_owned(),
         // These names count westwards.
@@ -250,26 +368,53 @@ pub struct Server {
     client: reqwest::Client,
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one HTTP client of the product guards the way to vendors; this one asks our own server")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one HTTP client of the product guards the way to vendors; this one asks our own server"
+)]
 fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(TIMEOUT).build().unwrap()
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(TIMEOUT)
+        .build()
+        .unwrap()
 }
 
 impl Server {
     /// Waits until it says that it is ready and answers so.
     pub async fn ready(&self) {
         until("the server says that it is ready", async || {
-            assert!(self.ended().is_none(), "the server ended: {}{}", self.out(), self.err());
+            assert!(
+                self.ended().is_none(),
+                "the server ended: {}{}",
+                self.out(),
+                self.err()
+            );
             self.out().contains("Chatlake is ready at ").then_some(())
         })
         .await;
-        until("/readyz", async || (self.client.get(format!("{}/readyz", self.url())).send().await.ok()?.status() == 200).then_some(())).await;
+        until("/readyz", async || {
+            (self
+                .client
+                .get(format!("{}/readyz", self.url()))
+                .send()
+                .await
+                .ok()?
+                .status()
+                == 200)
+                .then_some(())
+        })
+        .await;
     }
 
     /// Without the last slash.
     pub fn url(&self) -> String {
         let out = self.out();
-        let line = out.lines().find_map(|line| line.strip_prefix("Chatlake is ready at ")).unwrap_or_else(|| panic!("not ready: {out}"));
+        let line = out
+            .lines()
+            .find_map(|line| line.strip_prefix("Chatlake is ready at "))
+            .unwrap_or_else(|| panic!("not ready: {out}"));
         line.trim_end_matches('/').to_owned()
     }
 
@@ -307,74 +452,156 @@ impl Server {
 
     /// By its name, without SIG.
     pub fn signal(&self, name: &str) {
-        let done = Command::new("/bin/sh").args(["-c", &format!("kill -{name} {}", self.id())]).status().unwrap();
+        let done = Command::new("/bin/sh")
+            .args(["-c", &format!("kill -{name} {}", self.id())])
+            .status()
+            .unwrap();
         assert!(done.success());
     }
 
     /// Its exit code, within this time.
     pub async fn exit(&self, within: Duration) -> i32 {
-        until_within(within, "the server ends", async || self.ended()).await.code().unwrap_or(-1)
+        until_within(within, "the server ends", async || self.ended())
+            .await
+            .code()
+            .unwrap_or(-1)
     }
 
     /// Asks it to stop and waits.
     pub async fn stop(&self) {
         self.terminate();
-        assert_eq!(self.exit(Duration::from_secs(30)).await, 0, "{}", self.err());
+        assert_eq!(
+            self.exit(Duration::from_secs(30)).await,
+            0,
+            "{}",
+            self.err()
+        );
     }
 
-    pub async fn send(&self, method: &str, path: &str, token: &str, body: Option<Value>) -> reqwest::Response {
-        self.request(method, path, token, body).send().await.unwrap()
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        body: Option<Value>,
+    ) -> reqwest::Response {
+        self.request(method, path, token, body)
+            .send()
+            .await
+            .unwrap()
     }
 
     /// As `send`, to a server that may be dead.
-    pub async fn try_send(&self, method: &str, path: &str, token: &str, body: Option<Value>) -> Option<reqwest::Response> {
+    pub async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        body: Option<Value>,
+    ) -> Option<reqwest::Response> {
         self.request(method, path, token, body).send().await.ok()
     }
 
     /// Sends what makes it die, and waits until it has.
     pub async fn send_until_death(&self, method: &str, path: &str, token: &str, body: Value) {
-        let _ = self.request(method, &format!("/api/v1{path}"), token, Some(body)).send().await;
+        let _ = self
+            .request(method, &format!("/api/v1{path}"), token, Some(body))
+            .send()
+            .await;
         let how = until("the server dies", async || self.ended()).await;
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&how), Some(9), "{how:?}: {}", self.err());
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&how),
+            Some(9),
+            "{how:?}: {}",
+            self.err()
+        );
     }
 
-    fn request(&self, method: &str, path: &str, token: &str, body: Option<Value>) -> reqwest::RequestBuilder {
+    fn request(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        body: Option<Value>,
+    ) -> reqwest::RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.client.request(method, format!("{}{path}", self.url()));
         if !token.is_empty() {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         if let Some(body) = body {
-            request = request.header("Content-Type", "application/json").body(body.to_string());
+            request = request
+                .header("Content-Type", "application/json")
+                .body(body.to_string());
         }
         request
     }
 
     /// Signs a person in as a browser does: the status, and the cookies as a browser sends them back.
     pub async fn sign_in(&self, email: &str) -> (u16, String) {
-        let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs([("email", email), ("password", PASSWORD)]).finish();
-        let request = self.client.post(format!("{}/sign-in", self.url())).header("Origin", self.url());
-        let answer = request.header("Content-Type", "application/x-www-form-urlencoded").body(form).send().await.unwrap();
-        let cookies = answer.headers().get_all("set-cookie").iter().map(|line| line.to_str().unwrap().split(';').next().unwrap());
-        (answer.status().as_u16(), cookies.collect::<Vec<_>>().join("; "))
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("email", email), ("password", PASSWORD)])
+            .finish();
+        let request = self
+            .client
+            .post(format!("{}/sign-in", self.url()))
+            .header("Origin", self.url());
+        let answer = request
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .await
+            .unwrap();
+        let cookies = answer
+            .headers()
+            .get_all("set-cookie")
+            .iter()
+            .map(|line| line.to_str().unwrap().split(';').next().unwrap());
+        (
+            answer.status().as_u16(),
+            cookies.collect::<Vec<_>>().join("; "),
+        )
     }
 
     /// The status of a page.
     pub async fn page(&self, path: &str, cookies: &str) -> u16 {
-        self.client.get(format!("{}{path}", self.url())).header("Cookie", cookies).send().await.unwrap().status().as_u16()
+        self.client
+            .get(format!("{}{path}", self.url()))
+            .header("Cookie", cookies)
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
     }
 
     /// The text of a page.
     pub async fn page_text(&self, path: &str, cookies: &str) -> String {
-        self.client.get(format!("{}{path}", self.url())).header("Cookie", cookies).send().await.unwrap().text().await.unwrap()
+        self.client
+            .get(format!("{}{path}", self.url()))
+            .header("Cookie", cookies)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     }
 
     pub async fn get(&self, path: &str, token: &str) -> (u16, Value) {
-        json_of(self.send("GET", &format!("/api/v1{path}"), token, None).await).await
+        json_of(
+            self.send("GET", &format!("/api/v1{path}"), token, None)
+                .await,
+        )
+        .await
     }
 
     pub async fn post(&self, path: &str, token: &str) -> (u16, Value) {
-        json_of(self.send("POST", &format!("/api/v1{path}"), token, Some(json!({}))).await).await
+        json_of(
+            self.send("POST", &format!("/api/v1{path}"), token, Some(json!({})))
+                .await,
+        )
+        .await
     }
 
     /// Starts a run and gives its id.
@@ -394,22 +621,48 @@ impl Server {
     pub async fn over(&self, run: &str, token: &str) -> Value {
         until("the run is over", async || {
             let (_, run) = self.get(&format!("/runs/{run}"), token).await;
-            matches!(run["state"].as_str()?, "succeeded" | "failed" | "cancelled" | "parked").then_some(run)
+            matches!(
+                run["state"].as_str()?,
+                "succeeded" | "failed" | "cancelled" | "parked"
+            )
+            .then_some(run)
         })
         .await
     }
 
     /// The whole of a DataSet as its readers get it.
     pub async fn csv(&self, dataset: &str, token: &str) -> Csv {
-        let answer = self.send("GET", &format!("/api/v1/datasets/{dataset}/data?format=csv"), token, None).await;
+        let answer = self
+            .send(
+                "GET",
+                &format!("/api/v1/datasets/{dataset}/data?format=csv"),
+                token,
+                None,
+            )
+            .await;
         assert_eq!(answer.status(), 200);
         let head = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
-        let (version, row_count) = (head("x-chatlake-version"), head("x-chatlake-rows").parse::<usize>().unwrap());
+        let (version, row_count) = (
+            head("x-chatlake-version"),
+            head("x-chatlake-rows").parse::<usize>().unwrap(),
+        );
         let text = answer.bytes().await.unwrap();
-        let ids: Vec<String> = csv::Reader::from_reader(&text[..]).records().map(|record| record.unwrap()[0].to_owned()).collect();
+        let ids: Vec<String> = csv::Reader::from_reader(&text[..])
+            .records()
+            .map(|record| record.unwrap()[0].to_owned())
+            .collect();
         let rows = ids.len();
-        assert_eq!(rows, row_count, "X-Chatlake-Rows tells the rows of the body");
-        Csv { version, rows, digest: digest(&text), bytes: text.len(), ids }
+        assert_eq!(
+            rows, row_count,
+            "X-Chatlake-Rows tells the rows of the body"
+        );
+        Csv {
+            version,
+            rows,
+            digest: digest(&text),
+            bytes: text.len(),
+            ids,
+        }
     }
 }
 
@@ -433,7 +686,10 @@ pub struct Csv {
 pub async fn json_of(answer: reqwest::Response) -> (u16, Value) {
     let status = answer.status().as_u16();
     let text = answer.text().await.unwrap();
-    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    (
+        status,
+        serde_json::from_str(&text).unwrap_or(Value::String(text)),
+    )
 }
 
 /// The vendor's stand-in, in this process.
@@ -458,19 +714,33 @@ impl LocalSandbox {
     }
 
     async fn at(chats: u64, delay: Duration, clock: Clock) -> Self {
-        let sandbox = Sandbox::new(SandboxOptions { chats, days: 10, delay, ..SandboxOptions::default() }, clock);
+        let sandbox = Sandbox::new(
+            SandboxOptions {
+                chats,
+                days: 10,
+                delay,
+                ..SandboxOptions::default()
+            },
+            clock,
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
         let (served, token) = (sandbox.clone(), stop.clone());
         tokio::spawn(async move { served.serve(listener, token).await });
-        Self { sandbox, address, _stop: stop.drop_guard() }
+        Self {
+            sandbox,
+            address,
+            _stop: stop.drop_guard(),
+        }
     }
 }
 
 /// A file of `tests/fixtures/tls`.
 pub fn certificate(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/tls")
+        .join(name)
 }
 
 /// A vendor that speaks TLS, shows this certificate and lets nobody in: whoever comes through gets 401.
@@ -482,11 +752,20 @@ pub struct TlsVendor {
 impl TlsVendor {
     pub fn new(name: &str) -> Self {
         let pem = std::fs::read(certificate(name)).unwrap();
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem).map(Result::unwrap).collect();
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
+            .map(Result::unwrap)
+            .collect();
         let key = PrivateKeyDer::from_pem_slice(&pem).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let config = Arc::new(
+            config
+                .with_no_client_auth()
+                .with_single_cert(chain, key)
+                .unwrap(),
+        );
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("https://{}", listener.local_addr().unwrap());
         let calls = Arc::new(AtomicUsize::new(0));

@@ -23,10 +23,21 @@ struct BlockedFile {
 impl BlockedFile {
     async fn new(ctx: &TestContext) -> Self {
         let segments = ctx.dir.path().join("data/segments");
-        let file = std::fs::read_dir(segments).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.extension().is_some_and(|end| end == "parquet"));
-        let blocked = Self { file: file.unwrap() };
+        let file = std::fs::read_dir(segments)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.extension().is_some_and(|end| end == "parquet"));
+        let blocked = Self {
+            file: file.unwrap(),
+        };
         std::fs::rename(&blocked.file, blocked.with_extension("away")).unwrap();
-        assert!(std::process::Command::new("mkfifo").arg(&blocked.file).status().unwrap().success());
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&blocked.file)
+                .status()
+                .unwrap()
+                .success()
+        );
         blocked
     }
 
@@ -42,7 +53,10 @@ impl Drop for BlockedFile {
         let _ = std::fs::rename(&self.file, &pipe);
         let _ = std::fs::rename(self.with_extension("away"), &self.file);
         // Whoever waits finds an empty file. Fails when nobody does.
-        let _ = std::fs::OpenOptions::new().write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()).open(&pipe);
+        let _ = std::fs::OpenOptions::new()
+            .write(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+            .open(&pipe);
         let _ = std::fs::remove_file(&pipe);
     }
 }
@@ -72,10 +86,20 @@ async fn over(ctx: &TestContext, run: &RunId, step: i64) -> Run {
 
 /// A run whose rows have come, and that waits for the disk.
 async fn merges(ctx: &TestContext, owner: &Actor, dataset: &DatasetId) -> RunId {
-    let run = ctx.app.puller.run_now(owner, dataset, Trigger::Manual).await.unwrap().id;
+    let run = ctx
+        .app
+        .puller
+        .run_now(owner, dataset, Trigger::Manual)
+        .await
+        .unwrap()
+        .id;
     until("its rows are put away", async || {
         ctx.clock.advance(1_000);
-        ctx.app.puller.live.current(&run).filter(|progress| progress.phase == "Saving")
+        ctx.app
+            .puller
+            .live
+            .current(&run)
+            .filter(|progress| progress.phase == "Saving")
     })
     .await;
     run
@@ -84,8 +108,17 @@ async fn merges(ctx: &TestContext, owner: &Actor, dataset: &DatasetId) -> RunId 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_waits_for_others_is_stopped_before_anything_is_asked() {
     let (ctx, owner, dataset) = with_chats().await;
-    let run = ctx.app.puller.run_now(&owner, &dataset, Trigger::Manual).await.unwrap().id;
-    until("it waits for others", async || (found(&ctx, &run).await.state == RunState::Running).then_some(())).await;
+    let run = ctx
+        .app
+        .puller
+        .run_now(&owner, &dataset, Trigger::Manual)
+        .await
+        .unwrap()
+        .id;
+    until("it waits for others", async || {
+        (found(&ctx, &run).await.state == RunState::Running).then_some(())
+    })
+    .await;
     ctx.app.puller.cancel(&owner, &run).await.unwrap();
     assert_eq!(over(&ctx, &run, 1_000).await.state, RunState::Cancelled);
     assert_eq!(ctx.sandbox.calls_total(), 0);
@@ -94,7 +127,13 @@ async fn one_that_waits_for_others_is_stopped_before_anything_is_asked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_is_writing_rows_is_cancelled_before_its_commit() {
     let (ctx, owner, dataset) = with_chats().await;
-    let first = ctx.app.puller.run_now(&owner, &dataset, Trigger::Manual).await.unwrap().id;
+    let first = ctx
+        .app
+        .puller
+        .run_now(&owner, &dataset, Trigger::Manual)
+        .await
+        .unwrap()
+        .id;
     let first = over(&ctx, &first, 1_000).await;
     assert_eq!(first.state, RunState::Succeeded, "{first:?}");
     let blocked = BlockedFile::new(&ctx).await;
@@ -102,27 +141,69 @@ async fn a_run_that_is_writing_rows_is_cancelled_before_its_commit() {
     ctx.app.puller.cancel(&owner, &run).await.unwrap();
     assert_eq!(over(&ctx, &run, 1).await.state, RunState::Cancelled);
     drop(blocked);
-    let current = ctx.app.datasets.for_run(&dataset).await.unwrap().current.unwrap();
-    assert_eq!(Some(current.version), first.version_id, "the rows from before are untouched");
-    let next = ctx.app.puller.run_now(&owner, &dataset, Trigger::Manual).await.unwrap().id;
-    assert_eq!(over(&ctx, &next, 1_000).await.state, RunState::Succeeded, "the worker is free again");
+    let current = ctx
+        .app
+        .datasets
+        .for_run(&dataset)
+        .await
+        .unwrap()
+        .current
+        .unwrap();
+    assert_eq!(
+        Some(current.version),
+        first.version_id,
+        "the rows from before are untouched"
+    );
+    let next = ctx
+        .app
+        .puller
+        .run_now(&owner, &dataset, Trigger::Manual)
+        .await
+        .unwrap()
+        .id;
+    assert_eq!(
+        over(&ctx, &next, 1_000).await.state,
+        RunState::Succeeded,
+        "the worker is free again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_writes_no_rows_for_five_minutes_is_stopped_and_retried() {
     let (ctx, owner, dataset) = with_chats().await;
-    let first = ctx.app.puller.run_now(&owner, &dataset, Trigger::Manual).await.unwrap().id;
+    let first = ctx
+        .app
+        .puller
+        .run_now(&owner, &dataset, Trigger::Manual)
+        .await
+        .unwrap()
+        .id;
     assert_eq!(over(&ctx, &first, 1_000).await.state, RunState::Succeeded);
     let blocked = BlockedFile::new(&ctx).await;
     let run = merges(&ctx, &owner, &dataset).await;
     let stuck = over(&ctx, &run, MINUTE).await;
     let failure = stuck.failure.unwrap();
-    assert_eq!((stuck.state, failure.code.as_str()), (RunState::Failed, "no_progress"), "{failure:?}");
-    assert!(failure.message.contains("Saving the rows made no progress for 5 minutes") && failure.action.contains("retry 1 of 3"), "{failure:?}");
+    assert_eq!(
+        (stuck.state, failure.code.as_str()),
+        (RunState::Failed, "no_progress"),
+        "{failure:?}"
+    );
+    assert!(
+        failure
+            .message
+            .contains("Saving the rows made no progress for 5 minutes")
+            && failure.action.contains("retry 1 of 3"),
+        "{failure:?}"
+    );
     drop(blocked);
     let retry = until("it is tried again", async || {
         ctx.clock.advance(MINUTE);
-        queue::of_dataset(&ctx.app.db, &dataset, 0, 1).await.unwrap().into_iter().next().filter(|run| run.state == RunState::Succeeded)
+        queue::of_dataset(&ctx.app.db, &dataset, 0, 1)
+            .await
+            .unwrap()
+            .into_iter()
+            .next()
+            .filter(|run| run.state == RunState::Succeeded)
     })
     .await;
     assert_eq!(retry.trigger, Trigger::Retry);
@@ -131,7 +212,13 @@ async fn a_run_that_writes_no_rows_for_five_minutes_is_stopped_and_retried() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_whose_rows_are_not_written_within_its_time_limit_is_stopped() {
     let (ctx, owner, dataset) = with_chats().await;
-    let first = ctx.app.puller.run_now(&owner, &dataset, Trigger::Manual).await.unwrap().id;
+    let first = ctx
+        .app
+        .puller
+        .run_now(&owner, &dataset, Trigger::Manual)
+        .await
+        .unwrap()
+        .id;
     assert_eq!(over(&ctx, &first, 1_000).await.state, RunState::Succeeded);
     let blocked = BlockedFile::new(&ctx).await;
     let run = merges(&ctx, &owner, &dataset).await;
@@ -145,31 +232,57 @@ async fn a_panic_ends_its_run_alone_with_the_place_and_the_worker_goes_on() {
     let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(20).await);
     let email = data_dir.person("olga", "admin").await;
     let token = data_dir.token(&email, "manage").await;
-    let account = data_dir.account(&email, &vendor.address, "sandbox-key").await;
-    let (one, other) = (data_dir.dataset(&email, &account, "chat").await, data_dir.dataset(&email, &account, "chat").await);
+    let account = data_dir
+        .account(&email, &vendor.address, "sandbox-key")
+        .await;
+    let (one, other) = (
+        data_dir.dataset(&email, &account, "chat").await,
+        data_dir.dataset(&email, &account, "chat").await,
+    );
     // So many of two runs that share a reading end by it: what was read is of both, and while gathering the second may be there or not.
     for (place, ended) in [("save", 1..=1), ("read", 2..=2), ("gather", 1..=2)] {
         let server = data_dir.spawn_in(&[("CHATLAKE_PANIC_AT", place)], &["--workers", "1"]);
         server.ready().await;
         for dataset in [&one, &other] {
-            server.send("PATCH", &format!("/api/v1/datasets/{dataset}"), &token, Some(json!({"retry": null}))).await;
+            server
+                .send(
+                    "PATCH",
+                    &format!("/api/v1/datasets/{dataset}"),
+                    &token,
+                    Some(json!({"retry": null})),
+                )
+                .await;
         }
-        let runs = [server.run(&one, &token).await, server.run(&other, &token).await];
+        let runs = [
+            server.run(&one, &token).await,
+            server.run(&other, &token).await,
+        ];
         let mut failed = 0;
         for run in &runs {
             let run = server.over(run, &token).await;
             if run["state"] == "failed" {
                 failed += 1;
                 let said = run["error"]["message"].as_str().unwrap();
-                assert!(run["error"]["code"] == "internal" && said.contains("at src/db/failpoints.rs:") && !said.contains("kanarie"), "{place}: {run}");
+                assert!(
+                    run["error"]["code"] == "internal"
+                        && said.contains("at src/db/failpoints.rs:")
+                        && !said.contains("kanarie"),
+                    "{place}: {run}"
+                );
             }
         }
         assert!(ended.contains(&failed), "{place}: {failed}");
         for dataset in [&one, &other] {
-            let again = server.over(&server.run(dataset, &token).await, &token).await;
+            let again = server
+                .over(&server.run(dataset, &token).await, &token)
+                .await;
             assert_eq!(again["state"], "succeeded", "{place}: {again}");
         }
         server.stop().await;
-        assert!(server.err().contains("a panic") && !server.err().contains("kanarie"), "{}", server.err());
+        assert!(
+            server.err().contains("a panic") && !server.err().contains("kanarie"),
+            "{}",
+            server.err()
+        );
     }
 }

@@ -28,7 +28,12 @@ const DAY: i64 = 24 * HOUR;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What begins, in the order of the columns of `TABLE`: as a page's session, as a token, as an export password.
-const STREAMS: [&str; 4] = ["a download by a page", "events of a run", "a download by a token", "an export"];
+const STREAMS: [&str; 4] = [
+    "a download by a page",
+    "events of a run",
+    "a download by a token",
+    "an export",
+];
 
 /// How something ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,21 +86,41 @@ struct Stream {
 }
 
 async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    tokio::time::timeout(TIMEOUT, wait).await.unwrap_or_else(|_| panic!("{what}: it hangs"))
+    tokio::time::timeout(TIMEOUT, wait)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: it hangs"))
 }
 
-async fn begin(ctx: &TestContext, name: &'static str, path: &str, header: Option<(&str, String)>) -> Stream {
+async fn begin(
+    ctx: &TestContext,
+    name: &'static str,
+    path: &str,
+    header: Option<(&str, String)>,
+) -> Stream {
     let connection = Connection::default();
     let mut request = Request::get(path).header("host", "127.0.0.1:8080");
     if let Some((name, value)) = &header {
         request = request.header(*name, value);
     }
-    let request = request.extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1)))).extension(connection.clone());
-    let mut answer = within(name, ctx.router.clone().oneshot(request.body(Body::empty()).unwrap())).await.unwrap();
+    let request = request
+        .extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))))
+        .extension(connection.clone());
+    let mut answer = within(
+        name,
+        ctx.router
+            .clone()
+            .oneshot(request.body(Body::empty()).unwrap()),
+    )
+    .await
+    .unwrap();
     assert_eq!(answer.status(), StatusCode::OK, "{name}");
     let first = within(name, answer.body_mut().frame()).await;
     assert!(first.is_some_and(|frame| frame.is_ok()), "{name}");
-    Stream { name, connection, answer }
+    Stream {
+        name,
+        connection,
+        answer,
+    }
 }
 
 /// Reads what comes until the stream breaks off or ends. True when it broke off, or events stopped coming.
@@ -126,54 +151,158 @@ impl StreamFixture {
     async fn new() -> Self {
         let export_fixture = ExportFixture::of(TestContext::new().await, &many(20)).await;
         let ctx = &export_fixture.ctx;
-        ctx.app.datasets.share(&export_fixture.owner, &export_fixture.dataset, true).await.unwrap();
+        ctx.app
+            .datasets
+            .share(&export_fixture.owner, &export_fixture.dataset, true)
+            .await
+            .unwrap();
         // Nobody pulls here, so it stays queued.
-        let run = ctx.app.puller.run_now(&export_fixture.owner, &export_fixture.dataset, Trigger::Manual).await.unwrap();
+        let run = ctx
+            .app
+            .puller
+            .run_now(
+                &export_fixture.owner,
+                &export_fixture.dataset,
+                Trigger::Manual,
+            )
+            .await
+            .unwrap();
         let (rita, here) = ctx.signed_in_person("rita", Role::Editor).await;
         let elsewhere = ctx.signed_in(&rita).await;
         let (token, text) = {
-            let new = tokens::NewToken { name: "script".to_owned(), scope: Scope::Read, days: 1 };
-            tokens::create(&ctx.app.db, &ctx.clock, &rita, &new).await.unwrap()
+            let new = tokens::NewToken {
+                name: "script".to_owned(),
+                scope: Scope::Read,
+                days: 1,
+            };
+            tokens::create(&ctx.app.db, &ctx.clock, &rita, &new)
+                .await
+                .unwrap()
         };
         let (export, password) = {
-            let new = export_passwords::NewExportPassword { name: "script".to_owned(), days: 2 };
-            export_passwords::create(&ctx.app.db, &ctx.clock, (&rita).into(), &new).await.unwrap()
+            let new = export_passwords::NewExportPassword {
+                name: "script".to_owned(),
+                days: 2,
+            };
+            export_passwords::create(&ctx.app.db, &ctx.clock, (&rita).into(), &new)
+                .await
+                .unwrap()
         };
-        let cookies: Vec<String> = here.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let cookies: Vec<String> = here
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         let session = || Some(("cookie", cookies.join("; ")));
         let bearer = Some(("authorization", format!("Bearer {}", text.reveal())));
-        let classic = format!("/a/Srv?{CLASSIC}&email=rita@house.test&password={}", password.reveal());
+        let classic = format!(
+            "/a/Srv?{CLASSIC}&email=rita@house.test&password={}",
+            password.reveal()
+        );
         let streams = vec![
-            begin(ctx, STREAMS[0], &format!("/datasets/{}/download", export_fixture.dataset), session()).await,
-            begin(ctx, STREAMS[1], &format!("/runs/{}/events", run.id), session()).await,
-            begin(ctx, STREAMS[2], &format!("/api/v1/datasets/{}/data", export_fixture.dataset), bearer).await,
+            begin(
+                ctx,
+                STREAMS[0],
+                &format!("/datasets/{}/download", export_fixture.dataset),
+                session(),
+            )
+            .await,
+            begin(
+                ctx,
+                STREAMS[1],
+                &format!("/runs/{}/events", run.id),
+                session(),
+            )
+            .await,
+            begin(
+                ctx,
+                STREAMS[2],
+                &format!("/api/v1/datasets/{}/data", export_fixture.dataset),
+                bearer,
+            )
+            .await,
             begin(ctx, STREAMS[3], &classic, None).await,
         ];
-        Self { reader: rita.user, export_fixture, here, elsewhere, token, export, streams }
+        Self {
+            reader: rita.user,
+            export_fixture,
+            here,
+            elsewhere,
+            token,
+            export,
+            streams,
+        }
     }
 
     async fn revoke(&mut self, revocation: Revocation) {
-        let (db, clock) = (self.export_fixture.ctx.app.db.clone(), self.export_fixture.ctx.clock.clone());
+        let (db, clock) = (
+            self.export_fixture.ctx.app.db.clone(),
+            self.export_fixture.ctx.clock.clone(),
+        );
         let hasher = Hasher::new(1);
-        let change = |tokens: &'static str| [("current_password", PASSWORD), ("password", ANOTHER), ("revoke_tokens", tokens)];
+        let change = |tokens: &'static str| {
+            [
+                ("current_password", PASSWORD),
+                ("password", ANOTHER),
+                ("revoke_tokens", tokens),
+            ]
+        };
         match revocation {
             Revocation::SignOut => drop(self.here.post("/sign-out", &[]).await),
-            Revocation::SignInAgain => drop(self.here.post("/sign-in", &[("email", "rita@house.test"), ("password", PASSWORD)]).await),
-            Revocation::SignOutEverywhere => drop(self.elsewhere.post("/me/sign-out-everywhere", &[]).await),
-            Revocation::PasswordHere => drop(self.here.post("/me/password", &change("")[..2]).await),
-            Revocation::PasswordElsewhere => drop(self.elsewhere.post("/me/password", &change("")[..2]).await),
-            Revocation::PasswordAndTokens => drop(self.elsewhere.post("/me/password", &change("true")).await),
-            Revocation::PasswordByAdmin => users::set_password(&db, &clock, &hasher, &self.reader, &Secret::new(ANOTHER)).await.unwrap(),
-            Revocation::OtherRole => users::set_role(&db, &clock, &self.reader, Role::Viewer, None).await.unwrap(),
-            Revocation::Deactivated => users::disable(&db, &clock, &self.reader, None).await.unwrap(),
-            Revocation::TwelveHours => clock.advance(12 * HOUR),
-            Revocation::TokenRevoked => tokens::revoke(&db, &clock, &self.token.id, None).await.unwrap(),
-            Revocation::TokenExpires => clock.advance(DAY),
-            Revocation::ExportPasswordRevoked => export_passwords::revoke(&db, &clock, &self.export.id, None).await.unwrap(),
-            Revocation::ExportPasswordExpires => clock.advance(2 * DAY),
-            Revocation::NoLongerShared => {
-                self.export_fixture.ctx.app.datasets.share(&self.export_fixture.owner, &self.export_fixture.dataset, false).await.unwrap()
+            Revocation::SignInAgain => drop(
+                self.here
+                    .post(
+                        "/sign-in",
+                        &[("email", "rita@house.test"), ("password", PASSWORD)],
+                    )
+                    .await,
+            ),
+            Revocation::SignOutEverywhere => {
+                drop(self.elsewhere.post("/me/sign-out-everywhere", &[]).await)
             }
+            Revocation::PasswordHere => {
+                drop(self.here.post("/me/password", &change("")[..2]).await)
+            }
+            Revocation::PasswordElsewhere => {
+                drop(self.elsewhere.post("/me/password", &change("")[..2]).await)
+            }
+            Revocation::PasswordAndTokens => {
+                drop(self.elsewhere.post("/me/password", &change("true")).await)
+            }
+            Revocation::PasswordByAdmin => {
+                users::set_password(&db, &clock, &hasher, &self.reader, &Secret::new(ANOTHER))
+                    .await
+                    .unwrap()
+            }
+            Revocation::OtherRole => users::set_role(&db, &clock, &self.reader, Role::Viewer, None)
+                .await
+                .unwrap(),
+            Revocation::Deactivated => users::disable(&db, &clock, &self.reader, None)
+                .await
+                .unwrap(),
+            Revocation::TwelveHours => clock.advance(12 * HOUR),
+            Revocation::TokenRevoked => tokens::revoke(&db, &clock, &self.token.id, None)
+                .await
+                .unwrap(),
+            Revocation::TokenExpires => clock.advance(DAY),
+            Revocation::ExportPasswordRevoked => {
+                export_passwords::revoke(&db, &clock, &self.export.id, None)
+                    .await
+                    .unwrap()
+            }
+            Revocation::ExportPasswordExpires => clock.advance(2 * DAY),
+            Revocation::NoLongerShared => self
+                .export_fixture
+                .ctx
+                .app
+                .datasets
+                .share(
+                    &self.export_fixture.owner,
+                    &self.export_fixture.dataset,
+                    false,
+                )
+                .await
+                .unwrap(),
             Revocation::Nothing => {}
         }
     }
@@ -206,10 +335,18 @@ async fn every_stream_ends_with_what_let_it_begin_within_half_a_minute_and_no_ot
                 }
                 assert!(is_cut_off(stream).await, "{name} was not cut off");
             } else {
-                assert!(stream.connection.aborted().now_or_never().is_none(), "{name} was cut off");
+                assert!(
+                    stream.connection.aborted().now_or_never().is_none(),
+                    "{name} was cut off"
+                );
                 if stream.name == STREAMS[1] {
                     // Another event comes.
-                    assert!(within(&name, stream.answer.body_mut().frame()).await.is_some_and(|frame| frame.is_ok()), "{name} has ended");
+                    assert!(
+                        within(&name, stream.answer.body_mut().frame())
+                            .await
+                            .is_some_and(|frame| frame.is_ok()),
+                        "{name} has ended"
+                    );
                 } else {
                     assert!(!is_cut_off(stream).await, "{name} broke off");
                 }
@@ -227,16 +364,23 @@ async fn a_download_and_a_page_that_follows_a_run_count_as_use_of_their_session(
         half_a_minute(&fixture.export_fixture.ctx).await;
     }
     for stream in &mut fixture.streams[..2] {
-        assert!(stream.connection.aborted().now_or_never().is_none(), "{} was cut off", stream.name);
+        assert!(
+            stream.connection.aborted().now_or_never().is_none(),
+            "{} was cut off",
+            stream.name
+        );
     }
     assert!(!is_cut_off(&mut fixture.streams[0]).await);
     assert!(fixture.here.is_signed_in().await);
     assert_eq!(
-        sessions::Sessions::new(fixture.export_fixture.ctx.app.db.clone(), fixture.export_fixture.ctx.clock.clone())
-            .list_for(&fixture.reader)
-            .await
-            .unwrap()
-            .len(),
+        sessions::Sessions::new(
+            fixture.export_fixture.ctx.app.db.clone(),
+            fixture.export_fixture.ctx.clock.clone()
+        )
+        .list_for(&fixture.reader)
+        .await
+        .unwrap()
+        .len(),
         1
     );
 }

@@ -73,7 +73,14 @@ impl TestContext {
 
     /// `change` is what differs from the usual settings.
     pub async fn with(clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
-        let sandbox = Sandbox::new(SandboxOptions { chats: 300, days: 30, ..SandboxOptions::default() }, clock.clone());
+        let sandbox = Sandbox::new(
+            SandboxOptions {
+                chats: 300,
+                days: 30,
+                ..SandboxOptions::default()
+            },
+            clock.clone(),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let vendor = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
@@ -110,12 +117,24 @@ impl TestContext {
         change(&mut config);
         let app = App::open(config, clock.clone()).await.unwrap();
         let router = app.router().unwrap();
-        Self { app, clock, router, sandbox, vendor, dir, hasher: Hasher::new(4), _vendor_stops: stop.drop_guard() }
+        Self {
+            app,
+            clock,
+            router,
+            sandbox,
+            vendor,
+            dir,
+            hasher: Hasher::new(4),
+            _vendor_stops: stop.drop_guard(),
+        }
     }
 
     /// The counters, as a program on this machine reads them.
     pub async fn metrics(&self) -> String {
-        let mut here = Browser { address: Ipv4Addr::LOCALHOST.into(), ..self.browser() };
+        let mut here = Browser {
+            address: Ipv4Addr::LOCALHOST.into(),
+            ..self.browser()
+        };
         let page = here.get("/metrics").await;
         assert_eq!(page.status, StatusCode::OK, "{}", page.text);
         page.text
@@ -123,21 +142,40 @@ impl TestContext {
 
     /// The code of the link that makes the first admin.
     pub async fn set_up_code(&self) -> String {
-        invites::setup_link(&self.app.db, &self.clock).await.unwrap().unwrap().reveal().to_owned()
+        invites::setup_link(&self.app.db, &self.clock)
+            .await
+            .unwrap()
+            .unwrap()
+            .reveal()
+            .to_owned()
     }
 
     /// Somebody who signs in as `name@house.test` with `PASSWORD`.
     pub async fn person(&self, name: &str, role: Role) -> Actor {
-        let new = NewUser { email: format!("{name}@house.test"), name: name.to_owned(), role, password: Some(Secret::new(PASSWORD)) };
-        users::create(&self.app.db, &self.clock, &self.hasher, &new, None).await.unwrap().actor()
+        let new = NewUser {
+            email: format!("{name}@house.test"),
+            name: name.to_owned(),
+            role,
+            password: Some(Secret::new(PASSWORD)),
+        };
+        users::create(&self.app.db, &self.clock, &self.hasher, &new, None)
+            .await
+            .unwrap()
+            .actor()
     }
 
     /// A browser in which nobody is signed in, at an address of its own.
     pub fn browser(&self) -> Browser {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let address = IpAddr::V4(Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + number));
-        Browser { router: self.router.clone(), cookies: BTreeMap::new(), address }
+        let address = IpAddr::V4(Ipv4Addr::from(
+            u32::from(Ipv4Addr::new(198, 18, 0, 0)) + number,
+        ));
+        Browser {
+            router: self.router.clone(),
+            cookies: BTreeMap::new(),
+            address,
+        }
     }
 
     /// A browser in front of the same pages with `more` addresses beside them.
@@ -158,13 +196,21 @@ impl TestContext {
             event_streams: Quota::new(16, 256),
             stop: CancellationToken::new(),
         });
-        Browser { router: routes::router(web, more, app::rejection_handler()).unwrap(), ..self.browser() }
+        Browser {
+            router: routes::router(web, more, app::rejection_handler()).unwrap(),
+            ..self.browser()
+        }
     }
 
     /// The person at a browser of their own, signed in.
     pub async fn signed_in(&self, actor: &Actor) -> Browser {
         let mut browser = self.browser();
-        let page = browser.post("/sign-in", &[("email", &actor.email), ("password", PASSWORD)]).await;
+        let page = browser
+            .post(
+                "/sign-in",
+                &[("email", &actor.email), ("password", PASSWORD)],
+            )
+            .await;
         assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.text);
         browser
     }
@@ -178,8 +224,17 @@ impl TestContext {
 
     /// The text of a new token of this person.
     pub async fn token(&self, actor: &Actor, scope: Scope) -> String {
-        let new = tokens::NewToken { name: "script".to_owned(), scope, days: 30 };
-        tokens::create(&self.app.db, &self.clock, actor, &new).await.unwrap().1.reveal().to_owned()
+        let new = tokens::NewToken {
+            name: "script".to_owned(),
+            scope,
+            days: 30,
+        };
+        tokens::create(&self.app.db, &self.clock, actor, &new)
+            .await
+            .unwrap()
+            .1
+            .reveal()
+            .to_owned()
     }
 
     /// An account of this person at the sandbox. Only admins may name an address, so somebody who is none is one for a moment.
@@ -187,17 +242,31 @@ impl TestContext {
         let new = NewAccount {
             connector: Connector::LiveChat,
             name: name.to_owned(),
-            credentials: [("username", "agent@sandbox.test"), ("api_key", "sandbox-key")].map(|(id, value)| (id.to_owned(), Secret::new(value))).into(),
+            credentials: [
+                ("username", "agent@sandbox.test"),
+                ("api_key", "sandbox-key"),
+            ]
+            .map(|(id, value)| (id.to_owned(), Secret::new(value)))
+            .into(),
             api_url: Some(self.vendor.clone()),
             requests_per_minute: Some(60_000),
             time_zone: None,
         };
-        let admin = Actor { role: Role::Admin, ..actor.clone() };
+        let admin = Actor {
+            role: Role::Admin,
+            ..actor.clone()
+        };
         self.app.accounts.create(&admin, &new).await.unwrap()
     }
 
     /// A DataSet of this person that pulls seven days until yesterday, by hand.
-    pub async fn dataset(&self, actor: &Actor, account: &AccountId, report: &str, name: &str) -> DatasetId {
+    pub async fn dataset(
+        &self,
+        actor: &Actor,
+        account: &AccountId,
+        report: &str,
+        name: &str,
+    ) -> DatasetId {
         let report = Connector::LiveChat.report(report).unwrap();
         let settings = DatasetSettings {
             name: DatasetName::parse(name).unwrap(),
@@ -216,7 +285,12 @@ impl TestContext {
 
     /// Runs a DataSet to its end. Needs a live ctx.
     pub async fn run(&self, actor: &Actor, dataset: &DatasetId) -> Run {
-        let run = self.app.puller.run_now(actor, dataset, Trigger::Manual).await.unwrap();
+        let run = self
+            .app
+            .puller
+            .run_now(actor, dataset, Trigger::Manual)
+            .await
+            .unwrap();
         for _ in 0..600 {
             let now = self.app.puller.get(actor, &run.id).await.unwrap();
             if now.state.is_final() {
@@ -230,7 +304,10 @@ impl TestContext {
     /// Every byte of the data directory, to look for what must not be there.
     pub fn on_disk(&self) -> Vec<u8> {
         let mut all = Vec::new();
-        for file in std::fs::read_dir(self.dir.path().join("data")).unwrap().map(Result::unwrap) {
+        for file in std::fs::read_dir(self.dir.path().join("data"))
+            .unwrap()
+            .map(Result::unwrap)
+        {
             if file.file_type().unwrap().is_file() && file.file_name() != "vault.key" {
                 all.extend(std::fs::read(file.path()).unwrap());
             }
@@ -254,40 +331,82 @@ impl Browser {
 
     /// Posts a form as a page of ours would.
     pub async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Page {
-        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        self.send(Method::POST, path, Some(body), &[("origin", &format!("http://{HOST_NAME}")), ("sec-fetch-site", "same-origin")]).await
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        self.send(
+            Method::POST,
+            path,
+            Some(body),
+            &[
+                ("origin", &format!("http://{HOST_NAME}")),
+                ("sec-fetch-site", "same-origin"),
+            ],
+        )
+        .await
     }
 
     /// Posts a form and goes where the answer leads.
     pub async fn submit(&mut self, path: &str, fields: &[(&str, &str)]) -> Page {
         let answer = self.post(path, fields).await;
-        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{path}: {}", answer.text);
+        assert_eq!(
+            answer.status,
+            StatusCode::SEE_OTHER,
+            "{path}: {}",
+            answer.text
+        );
         let to = answer.location();
         self.get(&to).await
     }
 
     /// Any request. `headers` come on top of Host and cookies.
-    pub async fn send(&mut self, method: Method, path: &str, body: Option<String>, headers: &[(&str, &str)]) -> Page {
-        let mut request = Request::builder().method(method).uri(path).header(HOST, HOST_NAME);
+    pub async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+        headers: &[(&str, &str)],
+    ) -> Page {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, HOST_NAME);
         if !self.cookies.is_empty() {
-            let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let cookies: Vec<String> = self
+                .cookies
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
             request = request.header(COOKIE, cookies.join("; "));
         }
-        if body.is_some() && !headers.iter().any(|(name, _)| *name == CONTENT_TYPE.as_str()) {
+        if body.is_some()
+            && !headers
+                .iter()
+                .any(|(name, _)| *name == CONTENT_TYPE.as_str())
+        {
             request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut request = request.body(body.map_or_else(Body::empty, Body::from)).unwrap();
-        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(self.address, 40_000)));
+        let mut request = request
+            .body(body.map_or_else(Body::empty, Body::from))
+            .unwrap();
+        request
+            .extensions_mut()
+            .insert(ConnectInfo(SocketAddr::new(self.address, 40_000)));
         let answer = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = answer.into_parts();
         for line in parts.headers.get_all(SET_COOKIE) {
             self.store_cookie(line.to_str().unwrap());
         }
         let bytes = read_body(body).await;
-        Page { status: parts.status, headers: parts.headers, text: String::from_utf8_lossy(&bytes).into_owned(), bytes }
+        Page {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+            bytes,
+        }
     }
 
     fn store_cookie(&mut self, line: &str) {
@@ -320,14 +439,25 @@ pub struct Page {
 
 impl Page {
     pub fn location(&self) -> String {
-        self.headers.get(LOCATION).map(|to| to.to_str().unwrap().to_owned()).unwrap_or_default()
+        self.headers
+            .get(LOCATION)
+            .map(|to| to.to_str().unwrap().to_owned())
+            .unwrap_or_default()
     }
 
     /// The words of every element that fits, white space made one space.
     pub fn all(&self, selector: &str) -> Vec<String> {
         let html = Html::parse_document(&self.text);
         let selector = Selector::parse(selector).unwrap();
-        html.select(&selector).map(|element| element.text().flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")).collect()
+        html.select(&selector)
+            .map(|element| {
+                element
+                    .text()
+                    .flat_map(str::split_whitespace)
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
+            .collect()
     }
 
     /// The words of the first element that fits; empty when there is none.
@@ -343,7 +473,10 @@ impl Page {
     pub fn attribute(&self, selector: &str, name: &str) -> Option<String> {
         let html = Html::parse_document(&self.text);
         let selector = Selector::parse(selector).unwrap();
-        html.select(&selector).next().and_then(|element| element.value().attr(name)).map(str::to_owned)
+        html.select(&selector)
+            .next()
+            .and_then(|element| element.value().attr(name))
+            .map(str::to_owned)
     }
 
     /// What is wrong with a field, as its own words beside it say.

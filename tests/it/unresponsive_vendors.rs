@@ -51,10 +51,18 @@ impl SilentServer {
         let (counted, stopped) = (calls.clone(), stop.clone());
         tokio::spawn(stopped.clone().run_until_cancelled_owned(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(stopped.clone().run_until_cancelled_owned(answer(socket, begin.clone(), counted.clone())));
+                tokio::spawn(stopped.clone().run_until_cancelled_owned(answer(
+                    socket,
+                    begin.clone(),
+                    counted.clone(),
+                )));
             }
         }));
-        Self { address, calls, _stop: stop.drop_guard() }
+        Self {
+            address,
+            calls,
+            _stop: stop.drop_guard(),
+        }
     }
 
     fn calls(&self) -> usize {
@@ -76,7 +84,10 @@ async fn answer(mut socket: TcpStream, begin: Option<String>, calls: Arc<AtomicU
         let _ = socket.read(&mut piece).await;
         return;
     };
-    let start = format!("HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{begin}\r\n", begin.len());
+    let start = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{begin}\r\n",
+        begin.len()
+    );
     let mut next = socket.write_all(start.as_bytes()).await;
     while next.is_ok() {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -97,11 +108,18 @@ impl RunFixture {
         let email = data_dir.person("olga", "admin").await;
         let token = data_dir.token(&email, "manage").await;
         let server = data_dir.serve_with(&["--workers", workers]).await;
-        Self { server, token, data_dir }
+        Self {
+            server,
+            token,
+            data_dir,
+        }
     }
 
     async fn made(&self, path: &str, body: Value) -> String {
-        let answer = self.server.send("POST", &format!("/api/v1{path}"), &self.token, Some(body)).await;
+        let answer = self
+            .server
+            .send("POST", &format!("/api/v1{path}"), &self.token, Some(body))
+            .await;
         let (status, made) = super::process::json_of(answer).await;
         assert_eq!(status, 201, "{made}");
         made["id"].as_str().unwrap().to_owned()
@@ -117,18 +135,31 @@ impl RunFixture {
     }
 
     async fn dataset(&self, account: &str, report: &str) -> String {
-        self.made("/datasets", json!({"name": report, "account_id": account, "report": report})).await
+        self.made(
+            "/datasets",
+            json!({"name": report, "account_id": account, "report": report}),
+        )
+        .await
     }
 
     /// A run on an account of its own at this address.
     async fn run_at(&self, connector: &str, address: &str) -> String {
-        let report = if connector == "livechat" { "chat" } else { "chats" };
-        let dataset = self.dataset(&self.account(connector, address).await, report).await;
+        let report = if connector == "livechat" {
+            "chat"
+        } else {
+            "chats"
+        };
+        let dataset = self
+            .dataset(&self.account(connector, address).await, report)
+            .await;
         self.server.run(&dataset, &self.token).await
     }
 
     async fn get(&self, run: &str) -> Value {
-        self.server.get(&format!("/runs/{run}"), &self.token).await.1
+        self.server
+            .get(&format!("/runs/{run}"), &self.token)
+            .await
+            .1
     }
 
     async fn all_wait(&self, runs: &[String], phase: &str) {
@@ -143,13 +174,18 @@ impl RunFixture {
     }
 
     fn threads(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/task", self.server.id())).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/task", self.server.id()))
+            .unwrap()
+            .count()
     }
 
     /// Resident memory, in KiB.
     fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 }
@@ -161,25 +197,45 @@ async fn accounts_whose_hosts_never_answer_keep_no_worker_no_thread_and_no_memor
     let mut runs = Vec::new();
     for _ in 0..3 {
         hosts.push(SilentServer::silent().await);
-        runs.push(fixture.run_at("livechat", &hosts.last().unwrap().address).await);
+        runs.push(
+            fixture
+                .run_at("livechat", &hosts.last().unwrap().address)
+                .await,
+        );
     }
     fixture.all_wait(&runs, "Waiting for LiveChat").await;
     let (threads, memory) = (fixture.threads(), fixture.memory());
     for _ in 0..17 {
         hosts.push(SilentServer::silent().await);
-        runs.push(fixture.run_at("livechat", &hosts.last().unwrap().address).await);
+        runs.push(
+            fixture
+                .run_at("livechat", &hosts.last().unwrap().address)
+                .await,
+        );
     }
     fixture.all_wait(&runs, "Waiting for LiveChat").await;
     // A few come and go with what is written; each of 17 hosts would be more.
-    assert!(fixture.threads() < threads + 12, "{threads} threads became {}", fixture.threads());
-    assert!(fixture.memory() < memory + 48 * 1024, "{memory} KiB became {}", fixture.memory());
+    assert!(
+        fixture.threads() < threads + 12,
+        "{threads} threads became {}",
+        fixture.threads()
+    );
+    assert!(
+        fixture.memory() < memory + 48 * 1024,
+        "{memory} KiB became {}",
+        fixture.memory()
+    );
 
     let good = fixture.run_at("livechat", &vendor.address).await;
     let over = fixture.server.over(&good, &fixture.token).await;
     assert_eq!(over["state"], "succeeded", "{over}");
     for (run, host) in runs.iter().zip(&hosts) {
         let run = fixture.get(run).await;
-        assert_eq!((run["state"].as_str(), run["progress"]["phase"].as_str()), (Some("running"), Some("Waiting for LiveChat")), "{run}");
+        assert_eq!(
+            (run["state"].as_str(), run["progress"]["phase"].as_str()),
+            (Some("running"), Some("Waiting for LiveChat")),
+            "{run}"
+        );
         assert!(host.calls() > 0);
     }
 }
@@ -191,15 +247,25 @@ async fn eleven_runs_that_start_together_begin_together_though_ten_get_no_answer
     let mut datasets = Vec::new();
     for _ in 0..10 {
         hosts.push(SilentServer::silent().await);
-        let account = fixture.account("livechat", &hosts.last().unwrap().address).await;
+        let account = fixture
+            .account("livechat", &hosts.last().unwrap().address)
+            .await;
         datasets.push(fixture.dataset(&account, "chat").await);
     }
-    let last = fixture.dataset(&fixture.account("livechat", &vendor.address).await, "chat").await;
+    let last = fixture
+        .dataset(&fixture.account("livechat", &vendor.address).await, "chat")
+        .await;
     let mut silent = Vec::new();
     for dataset in &datasets {
         silent.push(fixture.server.run(dataset, &fixture.token).await);
     }
-    let over = fixture.server.over(&fixture.server.run(&last, &fixture.token).await, &fixture.token).await;
+    let over = fixture
+        .server
+        .over(
+            &fixture.server.run(&last, &fixture.token).await,
+            &fixture.token,
+        )
+        .await;
     assert_eq!(over["state"], "succeeded", "{over}");
     for run in &silent {
         assert_eq!(fixture.get(run).await["state"], "running");
@@ -213,23 +279,44 @@ async fn exports_that_drip_keep_no_worker_and_take_no_threads() {
     let mut runs = Vec::new();
     for _ in 0..2 {
         hosts.push(SilentServer::dripping("<chats>").await);
-        runs.push(fixture.run_at("liveleader", &hosts.last().unwrap().address).await);
+        runs.push(
+            fixture
+                .run_at("liveleader", &hosts.last().unwrap().address)
+                .await,
+        );
     }
     fixture.all_wait(&runs, "Waiting for LiveLeader").await;
     let threads = fixture.threads();
     for _ in 0..6 {
         hosts.push(SilentServer::dripping("<chats>").await);
-        runs.push(fixture.run_at("liveleader", &hosts.last().unwrap().address).await);
+        runs.push(
+            fixture
+                .run_at("liveleader", &hosts.last().unwrap().address)
+                .await,
+        );
     }
     for host in &hosts {
-        until("the host is asked", async || (host.calls() > 0).then_some(())).await;
+        until("the host is asked", async || {
+            (host.calls() > 0).then_some(())
+        })
+        .await;
     }
     for connector in ["livechat", "liveleader"] {
-        let over = fixture.server.over(&fixture.run_at(connector, &vendor.address).await, &fixture.token).await;
+        let over = fixture
+            .server
+            .over(
+                &fixture.run_at(connector, &vendor.address).await,
+                &fixture.token,
+            )
+            .await;
         assert_eq!(over["state"], "succeeded", "{over}");
     }
     // Up to four answers of each host are on their way.
-    assert!(fixture.threads() < threads + 12, "{threads} threads became {}", fixture.threads());
+    assert!(
+        fixture.threads() < threads + 12,
+        "{threads} threads became {}",
+        fixture.threads()
+    );
     for run in &runs {
         assert_eq!(fixture.get(run).await["state"], "running");
     }
@@ -238,97 +325,215 @@ async fn exports_that_drip_keep_no_worker_and_take_no_threads() {
 #[tokio::test]
 async fn answers_of_both_vendors_that_bring_less_than_the_minimum_are_cut() {
     let vendor = Vendor::new(200, 20).await;
-    let limits = Limits { rate_window: Duration::from_millis(400), min_bytes: 1_024, tries: 2, no_progress: Duration::from_secs(30), ..vendor::limits() };
-    let upstreams = Upstreams::with(vec![vendor::allow("127.0.0.1")], vendor.clock.clone(), limits, Arc::new(SystemResolver)).unwrap();
+    let limits = Limits {
+        rate_window: Duration::from_millis(400),
+        min_bytes: 1_024,
+        tries: 2,
+        no_progress: Duration::from_secs(30),
+        ..vendor::limits()
+    };
+    let upstreams = Upstreams::with(
+        vec![vendor::allow("127.0.0.1")],
+        vendor.clock.clone(),
+        limits,
+        Arc::new(SystemResolver),
+    )
+    .unwrap();
     let livechat = vendor::source(&upstreams, &vendor.address, "sandbox-key");
     let liveleader = Source {
         connector: Connector::LiveLeader,
         fields: [("email".to_owned(), "operator@sandbox.test".to_owned())].into(),
         secrets: [("password".to_owned(), Secret::new("sandbox-password"))].into(),
-        upstream: upstreams.for_account("", Connector::LiveLeader, Some(&vendor.address), 0).unwrap(),
+        upstream: upstreams
+            .for_account("", Connector::LiveLeader, Some(&vendor.address), 0)
+            .unwrap(),
         ..livechat.clone()
     };
     let chats = vendor::request(&["chat"], &[vendor::WEEK]);
-    let exported = PullRequest { reports: vec![Connector::LiveLeader.report("chats").unwrap()], ..vendor::request(&[], &[vendor::WEEK]) };
+    let exported = PullRequest {
+        reports: vec![Connector::LiveLeader.report("chats").unwrap()],
+        ..vendor::request(&[], &[vendor::WEEK])
+    };
     for (source, request) in [(&livechat, &chats), (&liveleader, &exported)] {
-        vendor.fault(FaultKind::Drip { bytes: 1, every_ms: 30 });
+        vendor.fault(FaultKind::Drip {
+            bytes: 1,
+            every_ms: 30,
+        });
         let (got, error) = vendor::pull(source, request).await;
-        assert!(matches!(error, Err(PullError::Unavailable(Cause::BelowMinRate { received: 1..=100, min: 1_024 }))), "{error:?}");
+        assert!(
+            matches!(
+                error,
+                Err(PullError::Unavailable(Cause::BelowMinRate {
+                    received: 1..=100,
+                    min: 1_024
+                }))
+            ),
+            "{error:?}"
+        );
         assert_eq!(got.rows(0), 0);
         // One that is merely slow comes to its end.
-        vendor.fault(FaultKind::Drip { bytes: 2_000, every_ms: 5 });
+        vendor.fault(FaultKind::Drip {
+            bytes: 2_000,
+            every_ms: 5,
+        });
         let (got, done) = vendor::pull(source, request).await;
         assert!(done.is_ok() && got.rows(0) > 0, "{done:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn runs_that_wait_for_their_vendor_are_stopped_by_a_person_and_given_back_at_the_servers_end() {
+async fn runs_that_wait_for_their_vendor_are_stopped_by_a_person_and_given_back_at_the_servers_end()
+{
     let fixture = RunFixture::new("1").await;
     let mut hosts = Vec::new();
     let mut runs = Vec::new();
     for _ in 0..4 {
         hosts.push(SilentServer::silent().await);
-        runs.push(fixture.run_at("livechat", &hosts.last().unwrap().address).await);
+        runs.push(
+            fixture
+                .run_at("livechat", &hosts.last().unwrap().address)
+                .await,
+        );
     }
     fixture.all_wait(&runs, "Waiting for LiveChat").await;
-    assert_eq!(fixture.server.post(&format!("/runs/{}/cancel", runs[0]), &fixture.token).await.0, 200);
-    assert_eq!(fixture.server.over(&runs[0], &fixture.token).await["state"], "cancelled");
+    assert_eq!(
+        fixture
+            .server
+            .post(&format!("/runs/{}/cancel", runs[0]), &fixture.token)
+            .await
+            .0,
+        200
+    );
+    assert_eq!(
+        fixture.server.over(&runs[0], &fixture.token).await["state"],
+        "cancelled"
+    );
     fixture.server.stop().await;
     let calls: Vec<usize> = hosts.iter().map(SilentServer::calls).collect();
     let again = fixture.data_dir.serve_with(&["--workers", "1"]).await;
     for ((run, host), calls) in runs.iter().zip(&hosts).zip(calls).skip(1) {
         until("it goes on", async || (host.calls() > calls).then_some(())).await;
         let run = again.get(&format!("/runs/{run}"), &fixture.token).await.1;
-        assert_eq!((run["state"].as_str(), run["attempt"].as_u64()), (Some("running"), Some(1)), "the stop is no attempt: {run}");
+        assert_eq!(
+            (run["state"].as_str(), run["attempt"].as_u64()),
+            (Some("running"), Some(1)),
+            "the stop is no attempt: {run}"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_runs_of_one_account_leave_a_worker_to_others_and_say_what_they_wait_for() {
-    let (fixture, slow, vendor) = (RunFixture::new("2").await, LocalSandbox::new(100).await, LocalSandbox::new(100).await);
-    slow.sandbox.faults().set(vec![Fault::new(FaultKind::Late { ms: 300_000 })]);
+    let (fixture, slow, vendor) = (
+        RunFixture::new("2").await,
+        LocalSandbox::new(100).await,
+        LocalSandbox::new(100).await,
+    );
+    slow.sandbox
+        .faults()
+        .set(vec![Fault::new(FaultKind::Late { ms: 300_000 })]);
     let account = fixture.account("livechat", &slow.address).await;
     let mut runs = Vec::new();
     for report in ["chat", "agents", "groups", "tickets"] {
-        runs.push(fixture.server.run(&fixture.dataset(&account, report).await, &fixture.token).await);
+        runs.push(
+            fixture
+                .server
+                .run(&fixture.dataset(&account, report).await, &fixture.token)
+                .await,
+        );
     }
     fixture.all_wait(&runs[..2], "Waiting for LiveChat").await;
     for run in &runs[2..] {
         let run = fixture.get(run).await;
-        assert_eq!((run["state"].as_str(), run["waits_for"].as_str()), (Some("queued"), Some("the account's other runs: 2 are running")), "{run}");
+        assert_eq!(
+            (run["state"].as_str(), run["waits_for"].as_str()),
+            (
+                Some("queued"),
+                Some("the account's other runs: 2 are running")
+            ),
+            "{run}"
+        );
     }
-    let over = fixture.server.over(&fixture.run_at("livechat", &vendor.address).await, &fixture.token).await;
+    let over = fixture
+        .server
+        .over(
+            &fixture.run_at("livechat", &vendor.address).await,
+            &fixture.token,
+        )
+        .await;
     assert_eq!(over["state"], "succeeded", "{over}");
     // The next run of the account begins when one of its runs ends.
     slow.sandbox.faults().clear();
     for run in &runs[..2] {
-        fixture.server.post(&format!("/runs/{run}/cancel"), &fixture.token).await;
+        fixture
+            .server
+            .post(&format!("/runs/{run}/cancel"), &fixture.token)
+            .await;
     }
     for run in &runs[2..] {
-        assert_eq!(fixture.server.over(run, &fixture.token).await["state"], "succeeded");
+        assert_eq!(
+            fixture.server.over(run, &fixture.token).await["state"],
+            "succeeded"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_over_the_time_limit_is_stopped_notified_and_retried() {
-    let ctx = TestContext::with(Clock::stopped_at(NOON), |config| (config.workers, config.max_run_hours) = (1, 2)).await;
+    let ctx = TestContext::with(Clock::stopped_at(NOON), |config| {
+        (config.workers, config.max_run_hours) = (1, 2)
+    })
+    .await;
     ctx.app.start_pulling().await.unwrap();
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let dataset = ctx.dataset(&owner, &account, "agents", "Agents").await;
-    ctx.sandbox.faults().set(vec![Fault::new(FaultKind::Late { ms: 300_000 })]);
-    let run = ctx.app.puller.run_now(&owner, &dataset, Trigger::Manual).await.unwrap().id;
-    until("the vendor is asked", async || ctx.app.accounts.gauges().get(account.as_str()).filter(|gauge| gauge.in_flight > 0).map(|_| ())).await;
+    ctx.sandbox
+        .faults()
+        .set(vec![Fault::new(FaultKind::Late { ms: 300_000 })]);
+    let run = ctx
+        .app
+        .puller
+        .run_now(&owner, &dataset, Trigger::Manual)
+        .await
+        .unwrap()
+        .id;
+    until("the vendor is asked", async || {
+        ctx.app
+            .accounts
+            .gauges()
+            .get(account.as_str())
+            .filter(|gauge| gauge.in_flight > 0)
+            .map(|_| ())
+    })
+    .await;
     ctx.clock.advance(2 * HOUR);
-    let over = until("it is over", async || queue::get(&ctx.app.db, &run).await.unwrap().filter(|run| run.state.is_final())).await;
+    let over = until("it is over", async || {
+        queue::get(&ctx.app.db, &run)
+            .await
+            .unwrap()
+            .filter(|run| run.state.is_final())
+    })
+    .await;
     let failure = over.failure.unwrap();
-    assert_eq!((over.state, failure.code.as_str()), (RunState::Failed, "run_too_long"), "{failure:?}");
-    assert!(failure.message.contains("longer than 2 hours") && failure.action.contains("retry 1 of 3"), "{failure:?}");
+    assert_eq!(
+        (over.state, failure.code.as_str()),
+        (RunState::Failed, "run_too_long"),
+        "{failure:?}"
+    );
+    assert!(
+        failure.message.contains("longer than 2 hours") && failure.action.contains("retry 1 of 3"),
+        "{failure:?}"
+    );
     ctx.sandbox.faults().clear();
     let retry = until("it is tried again", async || {
         ctx.clock.advance(60_000);
-        queue::of_dataset(&ctx.app.db, &dataset, 0, 1).await.unwrap().into_iter().next().filter(|run| run.state == RunState::Succeeded)
+        queue::of_dataset(&ctx.app.db, &dataset, 0, 1)
+            .await
+            .unwrap()
+            .into_iter()
+            .next()
+            .filter(|run| run.state == RunState::Succeeded)
     })
     .await;
     assert_eq!(retry.trigger, Trigger::Retry);

@@ -9,22 +9,42 @@ use std::time::Duration;
 use chatlake::clock::Clock;
 use chatlake::config::AllowUpstream;
 use chatlake::connectors::pull_error::Cause;
-use chatlake::connectors::upstream::{ApiRequest, Auth, BodyReader, DnsResolver, Limits, ReadError, SystemResolver, Upstreams, check_address, is_public};
+use chatlake::connectors::upstream::{
+    ApiRequest, Auth, BodyReader, DnsResolver, Limits, ReadError, SystemResolver, Upstreams,
+    check_address, is_public,
+};
 use chatlake::connectors::{Connector, PullError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::process::TlsVendor;
 
-const ASK: ApiRequest<'static> =
-    ApiRequest { path: "/agents", query: &[], auth: Auth::None, headers: &[], classify_error: |_, _| None, auth_check: ("/agents", &[]) };
+const ASK: ApiRequest<'static> = ApiRequest {
+    path: "/agents",
+    query: &[],
+    auth: Auth::None,
+    headers: &[],
+    classify_error: |_, _| None,
+    auth_check: ("/agents", &[]),
+};
 
 fn limits() -> Limits {
-    Limits { connect: Duration::from_millis(500), first_byte: Duration::from_millis(500), first_delay: Duration::from_millis(1), ..Limits::default() }
+    Limits {
+        connect: Duration::from_millis(500),
+        first_byte: Duration::from_millis(500),
+        first_delay: Duration::from_millis(1),
+        ..Limits::default()
+    }
 }
 
 fn upstreams(allow: &[&str], resolver: Arc<dyn DnsResolver>) -> Upstreams {
-    Upstreams::with(allow.iter().map(|text| text.parse().unwrap()).collect(), Clock::system(), limits(), resolver).unwrap()
+    Upstreams::with(
+        allow.iter().map(|text| text.parse().unwrap()).collect(),
+        Clock::system(),
+        limits(),
+        resolver,
+    )
+    .unwrap()
 }
 
 /// Hosts of this machine, of private networks, and of ranges that stand for them, in every spelling.
@@ -98,11 +118,26 @@ const HOSTS: [&str; 64] = [
 #[test]
 fn no_spelling_of_an_inside_address_passes() {
     for host in HOSTS {
-        for address in [format!("https://{host}"), format!("https://{host}/v2/"), format!("http://{host}:8080")] {
+        for address in [
+            format!("https://{host}"),
+            format!("https://{host}/v2/"),
+            format!("http://{host}:8080"),
+        ] {
             let said = check_address(Connector::LiveChat, &address, &[]).unwrap_err();
-            assert!(said.ends_with('.') && !said.to_lowercase().contains("invalid"), "{address}: {said}");
-            let made = upstreams(&[], Arc::new(SystemResolver)).for_account("", Connector::LiveChat, Some(&address), 60);
-            assert!(matches!(made, Err(PullError::AddressRefused { .. })), "{address}");
+            assert!(
+                said.ends_with('.') && !said.to_lowercase().contains("invalid"),
+                "{address}: {said}"
+            );
+            let made = upstreams(&[], Arc::new(SystemResolver)).for_account(
+                "",
+                Connector::LiveChat,
+                Some(&address),
+                60,
+            );
+            assert!(
+                matches!(made, Err(PullError::AddressRefused { .. })),
+                "{address}"
+            );
         }
     }
     for address in [
@@ -126,7 +161,10 @@ fn no_spelling_of_an_inside_address_passes() {
         "https://api.livechatinc.com\n",
         "https://api.live\tchatinc.com",
     ] {
-        assert!(check_address(Connector::LiveChat, address, &[]).is_err(), "{address:?}");
+        assert!(
+            check_address(Connector::LiveChat, address, &[]).is_err(),
+            "{address:?}"
+        );
     }
     for address in [
         "https://api.livechatinc.com",
@@ -135,13 +173,19 @@ fn no_spelling_of_an_inside_address_passes() {
         "https://eu.example.com/proxy/livechat",
         "https://8.8.8.8",
     ] {
-        assert!(check_address(Connector::LiveChat, address, &[]).is_ok(), "{address:?}");
+        assert!(
+            check_address(Connector::LiveChat, address, &[]).is_ok(),
+            "{address:?}"
+        );
     }
 }
 
 #[test]
 fn only_what_is_named_is_allowed() {
-    let allow: Vec<AllowUpstream> = ["127.0.0.1", "10.1.0.0/16", "vendor.lan", "::1"].iter().map(|text| text.parse().unwrap()).collect();
+    let allow: Vec<AllowUpstream> = ["127.0.0.1", "10.1.0.0/16", "vendor.lan", "::1"]
+        .iter()
+        .map(|text| text.parse().unwrap())
+        .collect();
     for (address, good) in [
         ("http://127.0.0.1:9999", true),
         ("https://127.0.0.1", true),
@@ -157,7 +201,11 @@ fn only_what_is_named_is_allowed() {
         ("https://api.livechatinc.com", true),
         ("http://api.livechatinc.com", false),
     ] {
-        assert_eq!(check_address(Connector::LiveChat, address, &allow).is_ok(), good, "{address}");
+        assert_eq!(
+            check_address(Connector::LiveChat, address, &allow).is_ok(),
+            good,
+            "{address}"
+        );
     }
 }
 
@@ -182,40 +230,81 @@ struct ChangingNames(Mutex<Vec<Vec<IpAddr>>>, AtomicUsize);
 
 impl ChangingNames {
     fn new(answers: &[&[&str]]) -> Arc<Self> {
-        let answers = answers.iter().rev().map(|list| list.iter().map(|ip| ip.parse().unwrap()).collect()).collect();
+        let answers = answers
+            .iter()
+            .rev()
+            .map(|list| list.iter().map(|ip| ip.parse().unwrap()).collect())
+            .collect();
         Arc::new(Self(Mutex::new(answers), AtomicUsize::new(0)))
     }
 }
 
 impl DnsResolver for ChangingNames {
-    fn addresses(&self, _: String) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>> {
+    fn addresses(
+        &self,
+        _: String,
+    ) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>> {
         self.1.fetch_add(1, Ordering::Relaxed);
         let mut answers = self.0.lock().unwrap();
-        let now = if answers.len() > 1 { answers.pop().unwrap() } else { answers[0].clone() };
-        Box::pin(async move { if now.is_empty() { Err(std::io::Error::other("no such name: canary")) } else { Ok(now) } })
+        let now = if answers.len() > 1 {
+            answers.pop().unwrap()
+        } else {
+            answers[0].clone()
+        };
+        Box::pin(async move {
+            if now.is_empty() {
+                Err(std::io::Error::other("no such name: canary"))
+            } else {
+                Ok(now)
+            }
+        })
     }
 }
 
 async fn ask(upstreams: &Upstreams, address: Option<&str>) -> PullError {
-    let upstream = upstreams.for_account("", Connector::LiveChat, address, 0).unwrap();
-    upstream.get(ASK, &CancellationToken::new()).await.unwrap_err()
+    let upstream = upstreams
+        .for_account("", Connector::LiveChat, address, 0)
+        .unwrap();
+    upstream
+        .get(ASK, &CancellationToken::new())
+        .await
+        .unwrap_err()
 }
 
 #[tokio::test]
 async fn a_name_is_judged_by_the_addresses_it_leads_to() {
-    for inside in [&["127.0.0.1"][..], &["10.0.0.1", "::1"], &["::ffff:127.0.0.1"], &["169.254.169.254"], &["64:ff9b::7f00:1"]] {
+    for inside in [
+        &["127.0.0.1"][..],
+        &["10.0.0.1", "::1"],
+        &["::ffff:127.0.0.1"],
+        &["169.254.169.254"],
+        &["64:ff9b::7f00:1"],
+    ] {
         let error = ask(&upstreams(&[], ChangingNames::new(&[inside])), None).await;
-        assert!(matches!(error, PullError::AddressRefused { ref why } if why.contains("does not have a public address")), "{inside:?}: {error:?}");
+        assert!(
+            matches!(error, PullError::AddressRefused { ref why } if why.contains("does not have a public address")),
+            "{inside:?}: {error:?}"
+        );
     }
-    assert_eq!(ask(&upstreams(&[], ChangingNames::new(&[&[]])), None).await, PullError::Unavailable(Cause::NameNotFound));
+    assert_eq!(
+        ask(&upstreams(&[], ChangingNames::new(&[&[]])), None).await,
+        PullError::Unavailable(Cause::NameNotFound)
+    );
 }
 
 #[tokio::test]
 async fn a_host_name_is_checked_at_every_connection() {
     // 127.0.0.2 is allowed and refuses the connection; the next try is led elsewhere.
     let resolver = ChangingNames::new(&[&["127.0.0.2"], &["127.0.0.3"]]);
-    let error = ask(&upstreams(&["127.0.0.2"], resolver.clone()), Some("https://vendor.example.com")).await;
-    assert!(matches!(error, PullError::AddressRefused { .. }), "{error:?}");
+    let error = ask(
+        &upstreams(&["127.0.0.2"], resolver.clone()),
+        Some("https://vendor.example.com"),
+    )
+    .await;
+    assert!(
+        matches!(error, PullError::AddressRefused { .. }),
+        "{error:?}"
+    );
     assert_eq!(resolver.1.load(Ordering::Relaxed), 2);
 }
 
@@ -236,10 +325,19 @@ async fn a_redirect_is_an_error_and_the_other_host_sees_nothing() {
         let to = target.clone();
         let router = axum::Router::new().fallback(move || {
             let to = to.clone();
-            async move { (axum::http::StatusCode::from_u16(status).unwrap(), [("location", to)]) }
+            async move {
+                (
+                    axum::http::StatusCode::from_u16(status).unwrap(),
+                    [("location", to)],
+                )
+            }
         });
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let error = ask(&upstreams(&["127.0.0.1"], Arc::new(SystemResolver)), Some(&address)).await;
+        let error = ask(
+            &upstreams(&["127.0.0.1"], Arc::new(SystemResolver)),
+            Some(&address),
+        )
+        .await;
         assert_eq!(error, PullError::Unavailable(Cause::Redirected(status)));
     }
     assert_eq!(seen.load(Ordering::Relaxed), 0);
@@ -250,7 +348,11 @@ async fn a_port_without_a_listener_and_one_that_speaks_no_tls() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = listener.local_addr().unwrap();
     drop(listener);
-    let error = ask(&upstreams(&["127.0.0.1"], Arc::new(SystemResolver)), Some(&format!("http://{closed}"))).await;
+    let error = ask(
+        &upstreams(&["127.0.0.1"], Arc::new(SystemResolver)),
+        Some(&format!("http://{closed}")),
+    )
+    .await;
     assert_eq!(error, PullError::Unavailable(Cause::ConnectionRefused));
 }
 
@@ -259,10 +361,19 @@ async fn a_certificate_that_nobody_here_vouches_for_is_refused_and_nothing_is_se
     // That a good authority vouches for the wrong name, or did so once, is in `binary.rs`: which authorities are good is for the machine to say.
     for name in ["self_signed.pem", "right.pem"] {
         let vendor = TlsVendor::new(name);
-        let patient = Limits { connect: Duration::from_secs(10), first_byte: Duration::from_secs(10), ..limits() };
+        let patient = Limits {
+            connect: Duration::from_secs(10),
+            first_byte: Duration::from_secs(10),
+            ..limits()
+        };
         let allow = vec!["127.0.0.1".parse().unwrap()];
-        let upstreams = Upstreams::with(allow, Clock::system(), patient, Arc::new(SystemResolver)).unwrap();
-        assert_eq!(ask(&upstreams, Some(&vendor.address)).await, PullError::Unavailable(Cause::Certificate), "{name}");
+        let upstreams =
+            Upstreams::with(allow, Clock::system(), patient, Arc::new(SystemResolver)).unwrap();
+        assert_eq!(
+            ask(&upstreams, Some(&vendor.address)).await,
+            PullError::Unavailable(Cause::Certificate),
+            "{name}"
+        );
         assert_eq!(vendor.calls(), 0, "{name}");
     }
 }
@@ -274,7 +385,12 @@ async fn streaming(piece: &'static [u8], pieces: usize, every: Duration) -> Stri
             if sent > 0 {
                 tokio::time::sleep(every).await;
             }
-            (sent < pieces).then(|| (Ok::<_, std::io::Error>(bytes::Bytes::from_static(piece)), sent + 1))
+            (sent < pieces).then(|| {
+                (
+                    Ok::<_, std::io::Error>(bytes::Bytes::from_static(piece)),
+                    sent + 1,
+                )
+            })
         });
         axum::body::Body::from_stream(stream)
     };
@@ -305,11 +421,32 @@ impl<const STREAMED: bool> BodyReader for Slow<STREAMED> {
     }
 }
 
-async fn read_slowly<const STREAMED: bool>(address: &str, takes: Duration) -> Result<usize, PullError> {
-    let quick = Limits { rate_window: Duration::from_millis(300), min_bytes: 1_024, tries: 2, ..limits() };
-    let upstreams = Upstreams::with(vec!["127.0.0.1".parse().unwrap()], Clock::system(), quick, Arc::new(SystemResolver)).unwrap();
-    let upstream = upstreams.for_account("", Connector::LiveChat, Some(address), 0).unwrap();
-    let read = upstream.read(ASK, &CancellationToken::new(), || Slow::<STREAMED> { takes, came: 0 }).await;
+async fn read_slowly<const STREAMED: bool>(
+    address: &str,
+    takes: Duration,
+) -> Result<usize, PullError> {
+    let quick = Limits {
+        rate_window: Duration::from_millis(300),
+        min_bytes: 1_024,
+        tries: 2,
+        ..limits()
+    };
+    let upstreams = Upstreams::with(
+        vec!["127.0.0.1".parse().unwrap()],
+        Clock::system(),
+        quick,
+        Arc::new(SystemResolver),
+    )
+    .unwrap();
+    let upstream = upstreams
+        .for_account("", Connector::LiveChat, Some(address), 0)
+        .unwrap();
+    let read = upstream
+        .read(ASK, &CancellationToken::new(), || Slow::<STREAMED> {
+            takes,
+            came: 0,
+        })
+        .await;
     assert!(upstream.received() > 0);
     read
 }
@@ -317,15 +454,36 @@ async fn read_slowly<const STREAMED: bool>(address: &str, takes: Duration) -> Re
 #[tokio::test]
 async fn an_answer_that_drips_is_cut_and_one_that_is_slow_or_slowly_taken_is_not() {
     let drip = streaming(b" ", 10_000, Duration::from_millis(20)).await;
-    for error in [read_slowly::<false>(&drip, Duration::ZERO).await, read_slowly::<true>(&drip, Duration::ZERO).await] {
-        assert!(matches!(error, Err(PullError::Unavailable(Cause::BelowMinRate { received: 1..=100, min: 1_024 }))), "{error:?}");
+    for error in [
+        read_slowly::<false>(&drip, Duration::ZERO).await,
+        read_slowly::<true>(&drip, Duration::ZERO).await,
+    ] {
+        assert!(
+            matches!(
+                error,
+                Err(PullError::Unavailable(Cause::BelowMinRate {
+                    received: 1..=100,
+                    min: 1_024
+                }))
+            ),
+            "{error:?}"
+        );
     }
     // A minute of this would bring twice the minimum.
     let slow = streaming(&[b'x'; 256], 20, Duration::from_millis(30)).await;
-    assert_eq!((read_slowly::<false>(&slow, Duration::ZERO).await, read_slowly::<true>(&slow, Duration::ZERO).await), (Ok(5_120), Ok(5_120)));
+    assert_eq!(
+        (
+            read_slowly::<false>(&slow, Duration::ZERO).await,
+            read_slowly::<true>(&slow, Duration::ZERO).await
+        ),
+        (Ok(5_120), Ok(5_120))
+    );
     // All of it is there long before it is taken: that is not the vendor's time.
     let ready = streaming(b"xy", 3, Duration::ZERO).await;
-    assert_eq!(read_slowly::<true>(&ready, Duration::from_millis(400)).await, Ok(6));
+    assert_eq!(
+        read_slowly::<true>(&ready, Duration::from_millis(400)).await,
+        Ok(6)
+    );
 }
 
 /// A vendor that answers in one region only: 421 elsewhere, naming it. Counts its calls.
@@ -336,7 +494,11 @@ async fn regional(region: &'static str, named: serde_json::Value) -> (String, Ar
         counted.fetch_add(1, Ordering::SeqCst);
         let here = headers.get("x-region").is_some_and(|value| value == region);
         let body = serde_json::json!({"error": {"type": "misdirected_request", "message": "Wrong region", "data": {"region": named}}});
-        let status = if here { axum::http::StatusCode::OK } else { axum::http::StatusCode::MISDIRECTED_REQUEST };
+        let status = if here {
+            axum::http::StatusCode::OK
+        } else {
+            axum::http::StatusCode::MISDIRECTED_REQUEST
+        };
         async move { (status, axum::Json(body)) }
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -350,21 +512,47 @@ async fn a_misdirected_request_is_repeated_once_in_the_region_it_names_and_that_
     let upstreams = upstreams(&["127.0.0.1"], Arc::new(SystemResolver));
     let (address, calls) = regional("fra", "fra".into()).await;
     let get = async |key: &str| {
-        let upstream = upstreams.for_account(key, Connector::LiveChat, Some(&address), 0).unwrap();
-        upstream.get(ASK, &CancellationToken::new()).await.map(|_| upstream.call_stats().calls)
+        let upstream = upstreams
+            .for_account(key, Connector::LiveChat, Some(&address), 0)
+            .unwrap();
+        upstream
+            .get(ASK, &CancellationToken::new())
+            .await
+            .map(|_| upstream.call_stats().calls)
     };
-    assert_eq!((get("a").await, get("a").await), (Ok(2), Ok(1)), "the second time it is known");
+    assert_eq!(
+        (get("a").await, get("a").await),
+        (Ok(2), Ok(1)),
+        "the second time it is known"
+    );
     assert_eq!(get("b").await, Ok(2), "another account may live elsewhere");
     upstreams.forget("a");
     assert_eq!(get("a").await, Ok(2));
     assert_eq!(calls.load(Ordering::SeqCst), 7);
 
     // A region that does not help is tried once; one that is no region is not sent.
-    for (named, times) in [("dal".into(), 2), ("a\r\nb: c".into(), 1), ("".into(), 1), ("x".repeat(99).into(), 1), (serde_json::Value::Null, 1)] {
+    for (named, times) in [
+        ("dal".into(), 2),
+        ("a\r\nb: c".into(), 1),
+        ("".into(), 1),
+        ("x".repeat(99).into(), 1),
+        (serde_json::Value::Null, 1),
+    ] {
         let (address, calls) = regional("fra", named).await;
-        let upstream = upstreams.for_account("", Connector::LiveChat, Some(&address), 0).unwrap();
-        let error = upstream.get(ASK, &CancellationToken::new()).await.unwrap_err();
-        assert_eq!(error, PullError::Refused { status: 421, vendor_message: "Wrong region".to_owned() });
+        let upstream = upstreams
+            .for_account("", Connector::LiveChat, Some(&address), 0)
+            .unwrap();
+        let error = upstream
+            .get(ASK, &CancellationToken::new())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error,
+            PullError::Refused {
+                status: 421,
+                vendor_message: "Wrong region".to_owned()
+            }
+        );
         assert_eq!(calls.load(Ordering::SeqCst), times);
     }
 }

@@ -9,7 +9,9 @@ use arrow::util::display::array_value_to_string;
 use chatlake::clock::{self, Clock};
 use chatlake::config::AllowUpstream;
 use chatlake::connectors::upstream::{Limits, SystemResolver, Upstreams};
-use chatlake::connectors::{self, Connector, Menus, PullError, PullEvent, PullRequest, Source, Window, WindowCounts};
+use chatlake::connectors::{
+    self, Connector, Menus, PullError, PullEvent, PullRequest, Source, Window, WindowCounts,
+};
 use chatlake::sandbox::faults::{Fault, FaultKind};
 use chatlake::sandbox::truth::TruthQuestion;
 use chatlake::sandbox::{Sandbox, SandboxOptions};
@@ -50,17 +52,35 @@ pub struct Vendor {
 impl Vendor {
     pub async fn new(chats: u64, days: u32) -> Self {
         let clock = Clock::stopped_at(NOW);
-        let sandbox = Sandbox::new(SandboxOptions { chats, days, ..SandboxOptions::default() }, clock.clone());
+        let sandbox = Sandbox::new(
+            SandboxOptions {
+                chats,
+                days,
+                ..SandboxOptions::default()
+            },
+            clock.clone(),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
         let (served, token) = (sandbox.clone(), stop.clone());
         tokio::spawn(async move { served.serve(listener, token).await });
-        Self { sandbox, address, clock, _stop: stop.drop_guard() }
+        Self {
+            sandbox,
+            address,
+            clock,
+            _stop: stop.drop_guard(),
+        }
     }
 
     pub fn upstreams(&self) -> Upstreams {
-        Upstreams::with(vec![allow("127.0.0.1")], self.clock.clone(), limits(), Arc::new(SystemResolver)).unwrap()
+        Upstreams::with(
+            vec![allow("127.0.0.1")],
+            self.clock.clone(),
+            limits(),
+            Arc::new(SystemResolver),
+        )
+        .unwrap()
     }
 
     pub fn source(&self) -> Source {
@@ -99,14 +119,23 @@ pub fn source(upstreams: &Upstreams, address: &str, key: &str) -> Source {
         fields: BTreeMap::from([("username".to_owned(), "agent@sandbox.test".to_owned())]),
         secrets: BTreeMap::from([("api_key".to_owned(), Secret::new(key))]),
         zone: TimeZone::UTC,
-        upstream: upstreams.for_account("", Connector::LiveChat, Some(address), 0).unwrap(),
+        upstream: upstreams
+            .for_account("", Connector::LiveChat, Some(address), 0)
+            .unwrap(),
     }
 }
 
 pub fn request(reports: &[&str], windows: &[Window]) -> PullRequest {
     PullRequest {
-        reports: reports.iter().map(|id| Connector::LiveChat.report(id).unwrap()).collect(),
-        menus: Menus { start_days: Some(14), end_days: Some(1), ..Menus::default() },
+        reports: reports
+            .iter()
+            .map(|id| Connector::LiveChat.report(id).unwrap())
+            .collect(),
+        menus: Menus {
+            start_days: Some(14),
+            end_days: Some(1),
+            ..Menus::default()
+        },
         zone: TimeZone::get(ZONE).unwrap(),
         extras: Vec::new(),
         previous_window: None,
@@ -117,8 +146,14 @@ pub fn request(reports: &[&str], windows: &[Window]) -> PullRequest {
     }
 }
 
-pub const WEEK: Window = Window { from: date(2026, 11, 8), to: date(2026, 11, 14) };
-pub const TODAY: Window = Window { from: date(2026, 11, 20), to: date(2026, 11, 20) };
+pub const WEEK: Window = Window {
+    from: date(2026, 11, 8),
+    to: date(2026, 11, 14),
+};
+pub const TODAY: Window = Window {
+    from: date(2026, 11, 20),
+    to: date(2026, 11, 20),
+};
 
 /// What a pull gave.
 #[derive(Debug, Default)]
@@ -136,10 +171,15 @@ impl PulledRows {
     }
 
     pub fn column(&self, report: usize, name: &str) -> Vec<Option<String>> {
-        let cells = self.batches[report].iter().flat_map(|batch| match batch.column_by_name(name) {
-            None => vec![None; batch.num_rows()],
-            Some(array) => (0..array.len()).map(|row| (!array.is_null(row)).then(|| shown(array, row))).collect(),
-        });
+        let cells =
+            self.batches[report]
+                .iter()
+                .flat_map(|batch| match batch.column_by_name(name) {
+                    None => vec![None; batch.num_rows()],
+                    Some(array) => (0..array.len())
+                        .map(|row| (!array.is_null(row)).then(|| shown(array, row)))
+                        .collect(),
+                });
         cells.collect()
     }
 
@@ -158,7 +198,11 @@ pub fn shown(array: &dyn Array, row: usize) -> String {
 pub async fn pull(source: &Source, request: &PullRequest) -> (PulledRows, Result<(), PullError>) {
     let (out, mut pulled) = mpsc::channel(4);
     let reports = request.reports.len();
-    let mut got = PulledRows { batches: vec![Vec::new(); reports], empty_parents: vec![Vec::new(); reports], ..PulledRows::default() };
+    let mut got = PulledRows {
+        batches: vec![Vec::new(); reports],
+        empty_parents: vec![Vec::new(); reports],
+        ..PulledRows::default()
+    };
     let reading = async {
         let done = connectors::pull(source, request, &out).await;
         drop(out);
@@ -169,7 +213,9 @@ pub async fn pull(source: &Source, request: &PullRequest) -> (PulledRows, Result
             match pulled {
                 PullEvent::Rows { report, batch } => got.batches[report].push(batch),
                 PullEvent::WindowDone { counts, .. } => got.window_counts.push(counts),
-                PullEvent::EmptyParents { report, parents } => got.empty_parents[report].extend(parents),
+                PullEvent::EmptyParents { report, parents } => {
+                    got.empty_parents[report].extend(parents)
+                }
                 PullEvent::Progress { .. } => got.progress += 1,
             }
         }
@@ -179,5 +225,10 @@ pub async fn pull(source: &Source, request: &PullRequest) -> (PulledRows, Result
 }
 
 pub fn ids(truth: &Value) -> HashSet<String> {
-    truth["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+    truth["ids"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|id| id.as_str().unwrap().to_owned())
+        .collect()
 }

@@ -18,7 +18,12 @@ use super::test_context::TestContext;
 
 /// The checks that do not hold, each once.
 async fn wrong(ctx: &TestContext, db: &Db) -> Vec<&'static str> {
-    let segments = Segments::new(ctx.dir.path().join("data/segments"), db.clone(), Clock::system()).unwrap();
+    let segments = Segments::new(
+        ctx.dir.path().join("data/segments"),
+        db.clone(),
+        Clock::system(),
+    )
+    .unwrap();
     let mut found = rows::verify(db, &segments, false).await.unwrap();
     found.extend(runs::verify(db).await.unwrap());
     let mut checks: Vec<&str> = found.into_iter().map(|finding| finding.check).collect();
@@ -30,12 +35,28 @@ async fn wrong(ctx: &TestContext, db: &Db) -> Vec<&'static str> {
 async fn broken(ctx: &TestContext, number: usize, statement: &'static str) -> Db {
     let copy = ctx.dir.path().join(format!("copy-{number}.db"));
     let options = SqliteConnectOptions::new().filename(ctx.dir.path().join("data/chatlake.db"));
-    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.unwrap();
-    sqlx::query("VACUUM INTO $1").bind(copy.to_str().unwrap()).execute(&pool).await.unwrap();
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_with(options)
+        .await
+        .unwrap();
+    sqlx::query("VACUUM INTO $1")
+        .bind(copy.to_str().unwrap())
+        .execute(&pool)
+        .await
+        .unwrap();
     pool.close().await;
     let db = Db::open(&copy).await.unwrap();
     let mut tx = db.write().await.unwrap();
-    assert!(sqlx::query(statement).execute(&mut *tx).await.unwrap().rows_affected() > 0, "{statement} changes nothing");
+    assert!(
+        sqlx::query(statement)
+            .execute(&mut *tx)
+            .await
+            .unwrap()
+            .rows_affected()
+            > 0,
+        "{statement} changes nothing"
+    );
     tx.commit().await.unwrap();
     db
 }
@@ -54,41 +75,114 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
     };
     // A run that brings so many rows, and what became of them.
     let pull_rows = async |count: usize| {
-        let people: Vec<Value> = (0..count).map(|number| json!({"login": format!("agent{number}")})).collect();
-        ctx.sandbox.faults().set(vec![Fault::new(FaultKind::Shape { body: Value::from(people).to_string() }).on("/agents")]);
+        let people: Vec<Value> = (0..count)
+            .map(|number| json!({"login": format!("agent{number}")}))
+            .collect();
+        ctx.sandbox.faults().set(vec![
+            Fault::new(FaultKind::Shape {
+                body: Value::from(people).to_string(),
+            })
+            .on("/agents"),
+        ]);
         let run = ctx.run(&owner, &agents).await;
-        assert_eq!(wrong(&ctx, &ctx.app.db).await, [""; 0], "after {count} rows came: {:?}", run.outcome);
+        assert_eq!(
+            wrong(&ctx, &ctx.app.db).await,
+            [""; 0],
+            "after {count} rows came: {:?}",
+            run.outcome
+        );
         run
     };
     let back_to = async |version: &str| {
-        let (status, response) = call(&ctx, &token, "POST", &format!("{path}/revert"), json!({"version": version})).await;
+        let (status, response) = call(
+            &ctx,
+            &token,
+            "POST",
+            &format!("{path}/revert"),
+            json!({"version": version}),
+        )
+        .await;
         assert_eq!(status, StatusCode::OK, "{response}");
         assert_eq!(wrong(&ctx, &ctx.app.db).await, [""; 0], "after going back");
     };
-    change(&path, json!({"options": {"hold_drop": 50, "on_empty": "keep"}})).await;
+    change(
+        &path,
+        json!({"options": {"hold_drop": 50, "on_empty": "keep"}}),
+    )
+    .await;
     let first = pull_rows(10).await;
     let discarded = pull_rows(3).await;
-    let (status, response) = call(&ctx, &token, "POST", &format!("/runs/{}/discard", discarded.id), json!({})).await;
-    assert_eq!((status, response["outcome"].as_str()), (StatusCode::OK, Some("discarded")), "{response}");
+    let (status, response) = call(
+        &ctx,
+        &token,
+        "POST",
+        &format!("/runs/{}/discard", discarded.id),
+        json!({}),
+    )
+    .await;
+    assert_eq!(
+        (status, response["outcome"].as_str()),
+        (StatusCode::OK, Some("discarded")),
+        "{response}"
+    );
     assert_eq!(wrong(&ctx, &ctx.app.db).await, [""; 0], "after discarding");
     let superseded = pull_rows(2).await;
     let held = pull_rows(1).await;
-    assert_eq!((superseded.outcome, held.outcome, held.state), (Some(RunOutcome::PendingApproval), Some(RunOutcome::PendingApproval), RunState::Failed));
-    let (status, response) = call(&ctx, &token, "POST", &format!("/runs/{}/accept", held.id), json!({})).await;
-    assert_eq!((status, response["outcome"].as_str()), (StatusCode::OK, Some("accepted")), "{response}");
+    assert_eq!(
+        (superseded.outcome, held.outcome, held.state),
+        (
+            Some(RunOutcome::PendingApproval),
+            Some(RunOutcome::PendingApproval),
+            RunState::Failed
+        )
+    );
+    let (status, response) = call(
+        &ctx,
+        &token,
+        "POST",
+        &format!("/runs/{}/accept", held.id),
+        json!({}),
+    )
+    .await;
+    assert_eq!(
+        (status, response["outcome"].as_str()),
+        (StatusCode::OK, Some("accepted")),
+        "{response}"
+    );
     assert_eq!(wrong(&ctx, &ctx.app.db).await, [""; 0], "after accepting");
     assert_eq!(pull_rows(0).await.outcome, Some(RunOutcome::Kept));
     back_to(first.version_id.as_ref().unwrap().as_str()).await;
-    assert_eq!(pull_rows(3).await.outcome, Some(RunOutcome::PendingApproval));
+    assert_eq!(
+        pull_rows(3).await.outcome,
+        Some(RunOutcome::PendingApproval)
+    );
     // And one that builds on others, by chunks of a backfill.
     let chats = ctx.dataset(&owner, &account, "chat", "Chats").await;
-    change(&format!("/datasets/{chats}"), json!({"update_mode": "merge"})).await;
+    change(
+        &format!("/datasets/{chats}"),
+        json!({"update_mode": "merge"}),
+    )
+    .await;
     ctx.run(&owner, &chats).await;
     let days = json!({"from": "2026-01-01", "to": "2026-01-04", "chunk_days": 2});
-    let (status, response) = call(&ctx, &token, "POST", &format!("/datasets/{chats}/backfills"), days).await;
+    let (status, response) = call(
+        &ctx,
+        &token,
+        "POST",
+        &format!("/datasets/{chats}/backfills"),
+        days,
+    )
+    .await;
     assert!(status.is_success(), "{response}");
     until("the backfill has finished", async || {
-        let (_, all) = call(&ctx, &token, "GET", &format!("/datasets/{chats}/backfills"), Value::Null).await;
+        let (_, all) = call(
+            &ctx,
+            &token,
+            "GET",
+            &format!("/datasets/{chats}/backfills"),
+            Value::Null,
+        )
+        .await;
         (all["items"][0]["state"] == "finished").then_some(())
     })
     .await;

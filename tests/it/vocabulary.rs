@@ -74,7 +74,9 @@ const REPLACED: [&str; 62] = [
 const STABLE: [&str; 2] = ["held_version", "held_for"];
 
 /// Names that say nothing about what a type is for.
-const GENERIC_TYPES: [&str; 10] = ["Given", "Asked", "Told", "Parts", "Kept", "Refusal", "Trouble", "Thing", "Stuff", "Helper"];
+const GENERIC_TYPES: [&str; 10] = [
+    "Given", "Asked", "Told", "Parts", "Kept", "Refusal", "Trouble", "Thing", "Stuff", "Helper",
+];
 
 /// Words that the texts of the product do not use.
 const EXCLUDED: [&str; 24] = [
@@ -116,7 +118,10 @@ fn files(dir: &str, ends: &[&str]) -> Vec<PathBuf> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 dirs.push(path);
-            } else if path.extension().is_some_and(|end| ends.iter().any(|wanted| end == *wanted)) {
+            } else if path
+                .extension()
+                .is_some_and(|end| ends.iter().any(|wanted| end == *wanted))
+            {
                 found.push(path);
             }
         }
@@ -126,7 +131,10 @@ fn files(dir: &str, ends: &[&str]) -> Vec<PathBuf> {
 }
 
 fn sources() -> Vec<PathBuf> {
-    let all = ["src", "tests", "benches", "fuzz/src"].into_iter().flat_map(|dir| files(dir, &["rs"])).collect::<Vec<_>>();
+    let all = ["src", "tests", "benches", "fuzz/src"]
+        .into_iter()
+        .flat_map(|dir| files(dir, &["rs"]))
+        .collect::<Vec<_>>();
     assert!(all.len() > 300, "the sources were not found");
     all
 }
@@ -139,15 +147,23 @@ fn identifiers(text: &str) -> BTreeSet<String> {
         .flat_map(|line| line.split('"').step_by(2).chain(["\n"]))
         .collect::<Vec<_>>()
         .join(" ");
-    code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    code.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
 fn replaced_names_are_not_used() {
     let mut found = Vec::new();
-    for path in sources().iter().filter(|path| !path.ends_with("vocabulary.rs")) {
+    for path in sources()
+        .iter()
+        .filter(|path| !path.ends_with("vocabulary.rs"))
+    {
         let names = identifiers(&std::fs::read_to_string(path).unwrap());
-        let used = REPLACED.iter().filter(|name| !STABLE.contains(name) && names.contains(**name));
+        let used = REPLACED
+            .iter()
+            .filter(|name| !STABLE.contains(name) && names.contains(**name));
         found.extend(used.map(|name| format!("{}: {name}", path.display())));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -158,9 +174,15 @@ fn no_type_has_a_name_that_says_nothing() {
     let mut found = Vec::new();
     for path in sources() {
         for line in std::fs::read_to_string(&path).unwrap().lines() {
-            let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_').skip_while(|word| !matches!(*word, "struct" | "enum" | "trait"));
+            let mut words = line
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .skip_while(|word| !matches!(*word, "struct" | "enum" | "trait"));
             words.next();
-            if words.next().is_some_and(|name| GENERIC_TYPES.contains(&name)) && !line.trim_start().starts_with("//") {
+            if words
+                .next()
+                .is_some_and(|name| GENERIC_TYPES.contains(&name))
+                && !line.trim_start().starts_with("//")
+            {
                 found.push(format!("{}: {line}", path.display()));
             }
         }
@@ -170,15 +192,28 @@ fn no_type_has_a_name_that_says_nothing() {
 
 #[test]
 fn a_module_with_a_folder_is_its_mod_rs() {
-    let beside: Vec<_> = sources().into_iter().filter(|path| path.file_stem().unwrap() != "mod" && path.with_extension("").is_dir()).collect();
-    assert!(beside.is_empty(), "move to mod.rs in the folder: {beside:?}");
+    let beside: Vec<_> = sources()
+        .into_iter()
+        .filter(|path| path.file_stem().unwrap() != "mod" && path.with_extension("").is_dir())
+        .collect();
+    assert!(
+        beside.is_empty(),
+        "move to mod.rs in the folder: {beside:?}"
+    );
 }
 
 #[test]
 fn file_names_say_what_is_in_them() {
-    let vague =
-        |stem: &str| stem.ends_with(|c: char| c.is_ascii_digit()) || ["_ext", "_more", "helpers", "util", "utils"].iter().any(|end| stem.ends_with(end));
-    let found: Vec<_> = sources().into_iter().filter(|path| vague(path.file_stem().unwrap().to_str().unwrap())).collect();
+    let vague = |stem: &str| {
+        stem.ends_with(|c: char| c.is_ascii_digit())
+            || ["_ext", "_more", "helpers", "util", "utils"]
+                .iter()
+                .any(|end| stem.ends_with(end))
+    };
+    let found: Vec<_> = sources()
+        .into_iter()
+        .filter(|path| vague(path.file_stem().unwrap().to_str().unwrap()))
+        .collect();
     assert!(found.is_empty(), "{found:?}");
 }
 
@@ -186,21 +221,39 @@ fn file_names_say_what_is_in_them() {
 fn literals(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
     let product = text.split("#[cfg(test)]").next().unwrap_or_default();
-    product.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| line.split('"').skip(1).step_by(2)).collect::<Vec<_>>().join("\n")
+    product
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| line.split('"').skip(1).step_by(2))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[test]
 fn texts_use_the_words_of_the_guide() {
     // The sandbox repeats the words of LiveChat and LiveLeader and of the people who chat.
-    let is_exempt = |path: &PathBuf| path.to_string_lossy().contains("tests") || path.starts_with(root().join("src/sandbox"));
-    let mut texts: Vec<(PathBuf, String)> =
-        files("src", &["rs"]).into_iter().filter(|path| !is_exempt(path)).map(|path| (path.clone(), literals(&path))).collect();
-    let pages = files("templates", &["html"]).into_iter().chain(files("docs", &["md"])).chain([root().join("README.md"), root().join("CHANGELOG.md")]);
+    let is_exempt = |path: &PathBuf| {
+        path.to_string_lossy().contains("tests") || path.starts_with(root().join("src/sandbox"))
+    };
+    let mut texts: Vec<(PathBuf, String)> = files("src", &["rs"])
+        .into_iter()
+        .filter(|path| !is_exempt(path))
+        .map(|path| (path.clone(), literals(&path)))
+        .collect();
+    let pages = files("templates", &["html"])
+        .into_iter()
+        .chain(files("docs", &["md"]))
+        .chain([root().join("README.md"), root().join("CHANGELOG.md")]);
     texts.extend(pages.map(|path| (path.clone(), std::fs::read_to_string(&path).unwrap())));
     let mut found = Vec::new();
     for (path, text) in texts {
         let text = text.to_lowercase();
-        found.extend(EXCLUDED.iter().filter(|word| text.contains(*word)).map(|word| format!("{}: {word}", path.display())));
+        found.extend(
+            EXCLUDED
+                .iter()
+                .filter(|word| text.contains(*word))
+                .map(|word| format!("{}: {word}", path.display())),
+        );
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }

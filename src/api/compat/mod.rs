@@ -9,7 +9,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request, State};
-use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -33,7 +36,10 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// The two routes, below `/`.
 pub fn router() -> Router<Api> {
     let [one, other] = PATHS;
-    Router::new().route(one, get(serve).post(serve)).route(other, get(serve).post(serve)).method_not_allowed_fallback(method_not_allowed)
+    Router::new()
+        .route(one, get(serve).post(serve))
+        .route(other, get(serve).post(serve))
+        .method_not_allowed_fallback(method_not_allowed)
 }
 
 /// Whether `path` belongs to this API, so that a request that is rejected before routing gets this API's error format.
@@ -53,21 +59,34 @@ fn response_with_headers(status: StatusCode, kind: HeaderValue, body: Body) -> R
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox")),
-        (HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex")),
+        (
+            CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; sandbox"),
+        ),
+        (
+            HeaderName::from_static("x-robots-tag"),
+            HeaderValue::from_static("noindex"),
+        ),
     ];
     (status, fixed, body).into_response()
 }
 
 async fn method_not_allowed() -> Response {
-    let mut response = text_response(StatusCode::METHOD_NOT_ALLOWED, "This address accepts only GET and POST.");
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+    let mut response = text_response(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "This address accepts only GET and POST.",
+    );
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
     response
 }
 
 async fn serve(State(api): State<Api>, request: Request) -> Response {
     let method = request.method().clone();
-    answer(&api, request, &method).await.unwrap_or_else(|why| error_response(&api, &why))
+    answer(&api, request, &method)
+        .await
+        .unwrap_or_else(|why| error_response(&api, &why))
 }
 
 fn error_response(api: &Api, why: &Error) -> Response {
@@ -77,15 +96,25 @@ fn error_response(api: &Api, why: &Error) -> Response {
         ErrorKind::Unprocessable => StatusCode::BAD_REQUEST,
         // The version was deleted between the lookup and the read.
         ErrorKind::Conflict => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorKind::BadRequest if why.code() == request::NOT_A_FORM => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorKind::BadRequest if why.code() == request::NOT_A_FORM => {
+            StatusCode::UNSUPPORTED_MEDIA_TYPE
+        }
         kind => error::http_status(kind),
     };
     let mut response = text_response(status, why.message());
     let headers = response.headers_mut();
     match why.kind() {
-        ErrorKind::Unauthenticated => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"Chatlake export\", charset=\"UTF-8\""))),
-        ErrorKind::Unavailable | ErrorKind::Conflict => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("5"))),
-        ErrorKind::TooMany { until } => drop(headers.insert(RETRY_AFTER, HeaderValue::from(((until - api.clock.now() + 999) / 1_000).max(1)))),
+        ErrorKind::Unauthenticated => drop(headers.insert(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Basic realm=\"Chatlake export\", charset=\"UTF-8\""),
+        )),
+        ErrorKind::Unavailable | ErrorKind::Conflict => {
+            drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("5")))
+        }
+        ErrorKind::TooMany { until } => drop(headers.insert(
+            RETRY_AFTER,
+            HeaderValue::from(((until - api.clock.now() + 999) / 1_000).max(1)),
+        )),
         _ => {}
     }
     response
@@ -93,17 +122,39 @@ fn error_response(api: &Api, why: &Error) -> Response {
 
 async fn answer(api: &Api, request: Request, method: &Method) -> Result<Response> {
     if !api.datasets.any_published().await? {
-        return Err(Error::new(ErrorKind::NotFound, "not_found", "No DataSet is published to the LiveLeader API."));
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            "not_found",
+            "No DataSet is published to the LiveLeader API.",
+        ));
     }
     let (parts, body) = request.into_parts();
-    let address = parts.extensions.get::<IpAddr>().copied().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let transport = parts.extensions.get::<Transport>().copied().unwrap_or(Transport::Insecure);
+    let address = parts
+        .extensions
+        .get::<IpAddr>()
+        .copied()
+        .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let transport = parts
+        .extensions
+        .get::<Transport>()
+        .copied()
+        .unwrap_or(Transport::Insecure);
     let export_request = if *method == Method::POST {
         let request = Request::from_parts(parts.clone(), body);
-        let body = Bytes::from_request(request, api).await.map_err(|why| match why.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Error::new(ErrorKind::TooLarge, "too_large", "The body is longer than 64 KiB."),
-            _ => Error::new(ErrorKind::BadRequest, "body_broken", "The body is incomplete."),
-        });
+        let body = Bytes::from_request(request, api)
+            .await
+            .map_err(|why| match why.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Error::new(
+                    ErrorKind::TooLarge,
+                    "too_large",
+                    "The body is longer than 64 KiB.",
+                ),
+                _ => Error::new(
+                    ErrorKind::BadRequest,
+                    "body_broken",
+                    "The body is incomplete.",
+                ),
+            });
         body.and_then(|body| ExportRequest::of_form(&parts.headers, &body))
     } else {
         ExportRequest::of_query(&parts.headers, parts.uri.query().unwrap_or_default())
@@ -111,7 +162,11 @@ async fn answer(api: &Api, request: Request, method: &Method) -> Result<Response
     if transport == Transport::Insecure {
         // The request is rejected for another reason. If it carried a valid export password over plain http, the password is marked as
         // exposed.
-        if let Some(login) = export_request.as_ref().ok().and_then(|request| request.login(address, transport).ok()) {
+        if let Some(login) = export_request
+            .as_ref()
+            .ok()
+            .and_then(|request| request.login(address, transport).ok())
+        {
             export_passwords::admit(&api.db, &api.clock, &api.export_throttle, login).await?;
         }
         return Err(export_passwords::plain_http_error());
@@ -120,10 +175,13 @@ async fn answer(api: &Api, request: Request, method: &Method) -> Result<Response
     // Missing credentials are reported before other errors: some clients send credentials only after a 401.
     let login = export_request.login(address, transport)?;
     let period = export_request.period(api.clock.now())?;
-    let admitted = export_passwords::admit(&api.db, &api.clock, &api.export_throttle, login).await?;
+    let admitted =
+        export_passwords::admit(&api.db, &api.clock, &api.export_throttle, login).await?;
     let datasets = api.datasets.published(&admitted.actor).await?;
     if datasets.is_empty() {
-        return Err(Error::forbidden("None of the published DataSets is shared with you."));
+        return Err(Error::forbidden(
+            "None of the published DataSets is shared with you.",
+        ));
     }
     if *method == Method::HEAD {
         return Ok(response_with_headers(StatusCode::OK, XML, Body::empty()));
@@ -132,14 +190,30 @@ async fn answer(api: &Api, request: Request, method: &Method) -> Result<Response
     let sources = sources(&api.datasets, &datasets).await?;
     let is_still_allowed = is_still_allowed(api, admitted, datasets);
     if slot.waited && !is_still_allowed().await {
-        return Err(Error::forbidden("You lost access to this export while the request was waiting."));
+        return Err(Error::forbidden(
+            "You lost access to this export while the request was waiting.",
+        ));
     }
-    let files: Vec<_> = sources.iter().flat_map(|source| source.version.segments.iter().cloned()).collect();
+    let files: Vec<_> = sources
+        .iter()
+        .flat_map(|source| source.version.segments.iter().cloned())
+        .collect();
     api.datasets.segments.check(&files).await?;
-    let connection = parts.extensions.get::<Connection>().cloned().unwrap_or_default();
-    let encoder = Encoder::begin(ByStart::new(&api.datasets.segments, sources, period), api.metrics.clone())?;
+    let connection = parts
+        .extensions
+        .get::<Connection>()
+        .cloned()
+        .unwrap_or_default();
+    let encoder = Encoder::begin(
+        ByStart::new(&api.datasets.segments, sources, period),
+        api.metrics.clone(),
+    )?;
     let broke = |why: &Error| tracing::error!(cause = ?why.log_cause(), "an export of chats stopped early: {why}");
-    let body = Body::from_stream(api.downloads.body(slot, connection, encoder, broke, is_still_allowed));
+    let body =
+        Body::from_stream(
+            api.downloads
+                .body(slot, connection, encoder, broke, is_still_allowed),
+        );
     Ok(response_with_headers(StatusCode::OK, XML, body))
 }
 
@@ -152,8 +226,18 @@ struct Encoder {
 
 impl Encoder {
     fn begin(chats: ByStart, metrics: Metrics) -> Result<Self> {
-        let writer = export_xml::Writer::begin(Vec::new(), chats.sources().iter().map(|source| source.columns.as_slice()))?;
-        Ok(Self { chats, writer, metrics })
+        let writer = export_xml::Writer::begin(
+            Vec::new(),
+            chats
+                .sources()
+                .iter()
+                .map(|source| source.columns.as_slice()),
+        )?;
+        Ok(Self {
+            chats,
+            writer,
+            metrics,
+        })
     }
 }
 
@@ -170,7 +254,14 @@ impl Encode for Encoder {
             let (stats, read) = (self.writer.end()?, self.chats.counts());
             self.metrics.replaced_code_points.inc_by(stats.replaced);
             let (replaced, unreadable) = (stats.replaced, stats.unreadable);
-            tracing::info!(chats = read.rows, repeated = read.repeated, without_start = read.without_start, replaced, unreadable, "chats were exported");
+            tracing::info!(
+                chats = read.rows,
+                repeated = read.repeated,
+                without_start = read.without_start,
+                replaced,
+                unreadable,
+                "chats were exported"
+            );
         }
         part.append(self.writer.out());
         Ok(is_last)
@@ -188,10 +279,15 @@ async fn sources(datasets: &Datasets, published: &[Dataset]) -> Result<Vec<Versi
     for dataset in published {
         if let Some(version) = datasets.versions.current(&dataset.id).await? {
             let columns = export_xml::columns(dataset.report, &version.columns);
-            sources.push(VersionSource { version: datasets.versions.pin(&version), columns });
+            sources.push(VersionSource {
+                version: datasets.versions.pin(&version),
+                columns,
+            });
         }
     }
-    sources.sort_by(|a, b| (b.version.created_at, &b.version.dataset).cmp(&(a.version.created_at, &a.version.dataset)));
+    sources.sort_by(|a, b| {
+        (b.version.created_at, &b.version.dataset).cmp(&(a.version.created_at, &a.version.dataset))
+    });
     Ok(sources)
 }
 
@@ -204,11 +300,28 @@ fn is_still_allowed(
     let (db, clock, datasets) = (api.db.clone(), api.clock.clone(), api.datasets.clone());
     let (admitted, served) = (std::sync::Arc::new(admitted), std::sync::Arc::new(served));
     move || {
-        let (db, clock, datasets, admitted, served) = (db.clone(), clock.clone(), datasets.clone(), admitted.clone(), served.clone());
+        let (db, clock, datasets, admitted, served) = (
+            db.clone(),
+            clock.clone(),
+            datasets.clone(),
+            admitted.clone(),
+            served.clone(),
+        );
         Box::pin(async move {
-            let now = datasets.published(&admitted.actor).await.unwrap_or_default();
-            let all = served.iter().all(|dataset| now.iter().any(|other| other.id == dataset.id));
-            all && export_passwords::is_still_valid(&db, &clock, &admitted.password, admitted.actor.role).await
+            let now = datasets
+                .published(&admitted.actor)
+                .await
+                .unwrap_or_default();
+            let all = served
+                .iter()
+                .all(|dataset| now.iter().any(|other| other.id == dataset.id));
+            all && export_passwords::is_still_valid(
+                &db,
+                &clock,
+                &admitted.password,
+                admitted.actor.role,
+            )
+            .await
         })
     }
 }

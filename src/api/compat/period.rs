@@ -22,7 +22,10 @@ pub fn parse(start: &str, stop: &str, now: Millis) -> Result<Range<Millis>> {
         return Err(Error::field("stop", "stop must be later than start."));
     }
     if to - from > MAX_PERIOD {
-        return Err(Error::field("stop", "stop must be at most 366 days after start."));
+        return Err(Error::field(
+            "stop",
+            "stop must be at most 366 days after start.",
+        ));
     }
     Ok(from..to)
 }
@@ -33,7 +36,8 @@ fn parse_moment(name: &'static str, text: &str) -> Result<Millis> {
     if text.is_empty() {
         return Err(wrong("is missing. Example: 2026-11-20T08:15:30.000+01:00."));
     }
-    let shape = || wrong("must be ISO 8601 with a UTC offset, for example 2026-11-20T08:15:30.000+01:00.");
+    let shape =
+        || wrong("must be ISO 8601 with a UTC offset, for example 2026-11-20T08:15:30.000+01:00.");
     let bytes = text.as_bytes();
     if !text.is_ascii() || bytes.len() < 19 {
         return Err(shape());
@@ -50,30 +54,49 @@ fn parse_moment(name: &'static str, text: &str) -> Result<Millis> {
             return Err(shape());
         }
     }
-    let number = |range: Range<usize>| clock.get(range).and_then(|digits| digits.parse::<i16>().ok()).unwrap_or(-1);
+    let number = |range: Range<usize>| {
+        clock
+            .get(range)
+            .and_then(|digits| digits.parse::<i16>().ok())
+            .unwrap_or(-1)
+    };
     let two_digits = |range: Range<usize>| i8::try_from(number(range)).unwrap_or(-1);
     let year = number(0..4);
     if !YEARS.contains(&year) {
         return Err(wrong("must have a year from 1970 to 2999."));
     }
     if two_digits(17..19) == 60 {
-        return Err(wrong("must not be a leap second. Use second 59, or 00 of the next minute."));
+        return Err(wrong(
+            "must not be a leap second. Use second 59, or 00 of the next minute.",
+        ));
     }
     let no_such = |_| wrong("has a day or time that does not exist.");
     let date = Date::new(year, two_digits(5..7), two_digits(8..10)).map_err(no_such)?;
-    let time = Time::new(two_digits(11..13), two_digits(14..16), two_digits(17..19), 0).map_err(no_such)?;
+    let time = Time::new(
+        two_digits(11..13),
+        two_digits(14..16),
+        two_digits(17..19),
+        0,
+    )
+    .map_err(no_such)?;
     let (nanos, rest) = fraction(rest).ok_or_else(shape)?;
     if rest.is_empty() {
-        return Err(wrong("has no UTC offset. Add one, for example +01:00, or Z for UTC."));
+        return Err(wrong(
+            "has no UTC offset. Add one, for example +01:00, or Z for UTC.",
+        ));
     }
     let offset = offset(rest).ok_or_else(shape)?;
-    let whole = offset.to_timestamp(date.to_datetime(time)).map_err(no_such)?;
+    let whole = offset
+        .to_timestamp(date.to_datetime(time))
+        .map_err(no_such)?;
     Ok(whole.as_millisecond() + i64::from(nanos.div_ceil(1_000_000)))
 }
 
 /// Parses an optional fraction of a second. Returns it in nanoseconds with the rest of the text.
 fn fraction(text: &str) -> Option<(u32, &str)> {
-    let Some(digits) = text.strip_prefix('.') else { return Some((0, text)) };
+    let Some(digits) = text.strip_prefix('.') else {
+        return Some((0, text));
+    };
     let length = digits.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, rest) = digits.split_at(length);
     if !(1..=9).contains(&length) {
@@ -102,10 +125,17 @@ fn offset(text: &str) -> Option<Offset> {
         return None;
     }
     let hours: i32 = digits.get(..2)?.parse().ok()?;
-    let minutes: i32 = digits.get(2..).filter(|minutes| !minutes.is_empty()).map_or(Some(0), |minutes| minutes.parse().ok())?;
+    let minutes: i32 = digits
+        .get(2..)
+        .filter(|minutes| !minutes.is_empty())
+        .map_or(Some(0), |minutes| minutes.parse().ok())?;
     // No time zone is more than 14 hours from UTC.
     let fits = minutes < 60 && hours * 60 + minutes <= 14 * 60;
-    if fits { Offset::from_seconds(sign * (hours * 60 + minutes) * 60).ok() } else { None }
+    if fits {
+        Offset::from_seconds(sign * (hours * 60 + minutes) * 60).ok()
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]

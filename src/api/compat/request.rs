@@ -44,19 +44,38 @@ impl ExportRequest {
 
     /// Reads a POST: all parameters are in the body; credentials may be in the Authorization header.
     pub fn of_form(headers: &HeaderMap, body: &[u8]) -> Result<Self> {
-        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).and_then(|kind| kind.split(';').next()).unwrap_or_default();
-        let is_form = kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded");
+        let kind = headers
+            .get(CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok())
+            .and_then(|kind| kind.split(';').next())
+            .unwrap_or_default();
+        let is_form = kind
+            .trim()
+            .eq_ignore_ascii_case("application/x-www-form-urlencoded");
         let is_nothing = kind.is_empty() && body.is_empty();
         if !is_form && !is_nothing {
-            return Err(Error::new(ErrorKind::BadRequest, NOT_A_FORM, "The body must be a form, with Content-Type: application/x-www-form-urlencoded."));
+            return Err(Error::new(
+                ErrorKind::BadRequest,
+                NOT_A_FORM,
+                "The body must be a form, with Content-Type: application/x-www-form-urlencoded.",
+            ));
         }
         Self::read(headers, body)
     }
 
     fn read(headers: &HeaderMap, fields: &[u8]) -> Result<Self> {
-        let mut request = Self { auth_header: auth_header(headers)?, ..Self::default() };
-        for field in fields.split(|byte| *byte == b'&').filter(|field| !field.is_empty()) {
-            let (name, value) = field.iter().position(|byte| *byte == b'=').map_or((field, &b""[..]), |at| (&field[..at], &field[at + 1..]));
+        let mut request = Self {
+            auth_header: auth_header(headers)?,
+            ..Self::default()
+        };
+        for field in fields
+            .split(|byte| *byte == b'&')
+            .filter(|field| !field.is_empty())
+        {
+            let (name, value) = field
+                .iter()
+                .position(|byte| *byte == b'=')
+                .map_or((field, &b""[..]), |at| (&field[..at], &field[at + 1..]));
             let name = percent_decode(name).ok_or_else(|| unreadable("The name of a parameter"))?;
             let (slot, name) = match name.as_str() {
                 "a" => (&mut request.action, "a"),
@@ -73,7 +92,10 @@ impl ExportRequest {
                 // Other parameters are not known to this server and are ignored.
                 _ => continue,
             };
-            if slot.replace(percent_decode(value).ok_or_else(|| unreadable(name))?).is_some() {
+            if slot
+                .replace(percent_decode(value).ok_or_else(|| unreadable(name))?)
+                .is_some()
+            {
                 return Err(given_twice(name));
             }
         }
@@ -84,16 +106,39 @@ impl ExportRequest {
 
     /// The credentials of the request. They must be in exactly one place.
     pub fn login(&self, address: IpAddr, transport: Transport) -> Result<ExportLogin<'_>> {
-        let login = |email, password| Ok(ExportLogin { email, password, address, transport });
+        let login = |email, password| {
+            Ok(ExportLogin {
+                email,
+                password,
+                address,
+                transport,
+            })
+        };
         match (&self.auth_header, self.email.as_deref(), &self.password) {
-            (Some(_), _, Some(_)) => Err(Error::field("password", "password is given twice, as a parameter and in the Authorization header.")),
-            (Some(AuthHeader::Basic(..)), Some(_), None) => Err(Error::field("email", "email is given twice, as a parameter and in the Authorization header.")),
+            (Some(_), _, Some(_)) => Err(Error::field(
+                "password",
+                "password is given twice, as a parameter and in the Authorization header.",
+            )),
+            (Some(AuthHeader::Basic(..)), Some(_), None) => Err(Error::field(
+                "email",
+                "email is given twice, as a parameter and in the Authorization header.",
+            )),
             (Some(AuthHeader::Basic(email, password)), None, None) => login(Some(email), password),
             (Some(AuthHeader::Bearer(password)), email, None) => login(email, password),
             (None, Some(email), Some(password)) => login(Some(email), password),
-            (None, Some(_), None) => Err(Error::field("password", "password is missing. Use an export password.")),
-            (None, None, Some(_)) => Err(Error::field("email", "email is missing. Use the email of the export password's owner.")),
-            (None, None, None) => Err(Error::new(ErrorKind::Unauthenticated, "unauthenticated", "This address needs an email and an export password.")),
+            (None, Some(_), None) => Err(Error::field(
+                "password",
+                "password is missing. Use an export password.",
+            )),
+            (None, None, Some(_)) => Err(Error::field(
+                "email",
+                "email is missing. Use the email of the export password's owner.",
+            )),
+            (None, None, None) => Err(Error::new(
+                ErrorKind::Unauthenticated,
+                "unauthenticated",
+                "This address needs an email and an export password.",
+            )),
         }
     }
 
@@ -102,12 +147,22 @@ impl ExportRequest {
         if self.action.as_deref() != Some("export") {
             return Err(Error::field("a", "a must be export."));
         }
-        period::parse(self.start.as_deref().unwrap_or_default(), self.stop.as_deref().unwrap_or_default(), now)
+        period::parse(
+            self.start.as_deref().unwrap_or_default(),
+            self.stop.as_deref().unwrap_or_default(),
+            now,
+        )
     }
 }
 
 fn unreadable(name: &str) -> Error {
-    Error::new(ErrorKind::BadRequest, "unreadable", format!("{name} is not well-formed: it must be percent-encoded UTF-8 without null characters."))
+    Error::new(
+        ErrorKind::BadRequest,
+        "unreadable",
+        format!(
+            "{name} is not well-formed: it must be percent-encoded UTF-8 without null characters."
+        ),
+    )
 }
 
 fn given_twice(name: &str) -> Error {
@@ -122,24 +177,43 @@ fn percent_decode(text: &[u8]) -> Option<String> {
         bytes.push(match byte {
             b'+' => b' ',
             b'%' => {
-                let mut digit = || rest.next().and_then(|digit| char::from(*digit).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
+                let mut digit = || {
+                    rest.next()
+                        .and_then(|digit| char::from(*digit).to_digit(16))
+                        .and_then(|digit| u8::try_from(digit).ok())
+                };
                 digit()? << 4 | digit()?
             }
             other => *other,
         });
     }
-    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
+    String::from_utf8(bytes)
+        .ok()
+        .filter(|text| !text.contains('\0'))
 }
 
 /// Reads the Authorization header. `None` without one.
 fn auth_header(headers: &HeaderMap) -> Result<Option<AuthHeader>> {
-    let wrong =
-        || Error::new(ErrorKind::Unauthenticated, "unauthenticated", "The Authorization header must be Basic with email and export password, or Bearer.");
+    let wrong = || {
+        Error::new(
+            ErrorKind::Unauthenticated,
+            "unauthenticated",
+            "The Authorization header must be Basic with email and export password, or Bearer.",
+        )
+    };
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let (Some(header), None) = (all.next(), all.next()) else {
-        return if headers.contains_key(AUTHORIZATION) { Err(wrong()) } else { Ok(None) };
+        return if headers.contains_key(AUTHORIZATION) {
+            Err(wrong())
+        } else {
+            Ok(None)
+        };
     };
-    let (scheme, rest) = header.to_str().ok().and_then(|text| text.trim().split_once(' ')).ok_or_else(wrong)?;
+    let (scheme, rest) = header
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().split_once(' '))
+        .ok_or_else(wrong)?;
     let rest = rest.trim();
     if scheme.eq_ignore_ascii_case("bearer") {
         return Ok(Some(AuthHeader::Bearer(Secret::new(rest))));
@@ -147,9 +221,16 @@ fn auth_header(headers: &HeaderMap) -> Result<Option<AuthHeader>> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(wrong());
     }
-    let plain = STANDARD.decode(rest).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(wrong)?;
+    let plain = STANDARD
+        .decode(rest)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(wrong)?;
     let (email, password) = plain.split_once(':').ok_or_else(wrong)?;
-    Ok(Some(AuthHeader::Basic(email.to_owned(), Secret::new(password))))
+    Ok(Some(AuthHeader::Basic(
+        email.to_owned(),
+        Secret::new(password),
+    )))
 }
 
 #[cfg(test)]
@@ -197,9 +278,15 @@ mod tests {
                     continue;
                 }
             };
-            let login = request.login(IpAddr::from([127, 0, 0, 1]), Transport::Secure).map(|_| ()).unwrap_err();
+            let login = request
+                .login(IpAddr::from([127, 0, 0, 1]), Transport::Secure)
+                .map(|_| ())
+                .unwrap_err();
             let period = request.period(0).unwrap_err();
-            assert!(!format!("{login:?} {period:?}").contains(canary), "{login:?} {period:?}");
+            assert!(
+                !format!("{login:?} {period:?}").contains(canary),
+                "{login:?} {period:?}"
+            );
         }
     }
 }

@@ -44,19 +44,33 @@ pub struct XmlStats {
 /// The columns of a version that are read: the columns behind `ELEMENTS`, `_misfit`, and undeclared text columns whose name is a valid
 /// element name.
 pub fn columns(report: &Report, all: &[ColumnInfo]) -> Vec<ColumnInfo> {
-    let is_known_column = |name: &str| ELEMENTS.iter().any(|(_, column)| *column == name) || [OPERATOR_COUNT, TRANSCRIPT].contains(&name);
-    let is_element = |name: &str| name == MESSAGE || ELEMENTS.iter().any(|(element, _)| *element == name);
+    let is_known_column = |name: &str| {
+        ELEMENTS.iter().any(|(_, column)| *column == name)
+            || [OPERATOR_COUNT, TRANSCRIPT].contains(&name)
+    };
+    let is_element =
+        |name: &str| name == MESSAGE || ELEMENTS.iter().any(|(element, _)| *element == name);
     let mut chosen = Vec::new();
     for column in all {
         if let Some(declared) = report.column(&column.name) {
             if is_known_column(declared.name) {
-                chosen.push(ColumnInfo { name: column.name.clone(), kind: declared.kind, declared: true });
+                chosen.push(ColumnInfo {
+                    name: column.name.clone(),
+                    kind: declared.kind,
+                    declared: true,
+                });
             }
         } else {
             let is_text = matches!(column.kind, ColumnKind::Text | ColumnKind::Json);
-            let is_further = is_text && !column.name.starts_with('_') && is_name(&column.name) && !is_element(&column.name);
+            let is_further = is_text
+                && !column.name.starts_with('_')
+                && is_name(&column.name)
+                && !is_element(&column.name);
             if is_further || column.name == MISFIT {
-                chosen.push(ColumnInfo { declared: false, ..column.clone() });
+                chosen.push(ColumnInfo {
+                    declared: false,
+                    ..column.clone()
+                });
             }
         }
     }
@@ -76,13 +90,18 @@ struct Layout {
 impl Layout {
     fn new(columns: &[ColumnInfo]) -> Self {
         let at = |name: &str| columns.iter().position(|column| column.name == name);
-        let further = columns.iter().enumerate().filter(|(_, column)| !column.declared && column.name != MISFIT);
+        let further = columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| !column.declared && column.name != MISFIT);
         Self {
             elements: ELEMENTS.iter().map(|(_, column)| at(column)).collect(),
             operator_count: at(OPERATOR_COUNT),
             transcript: at(TRANSCRIPT),
             misfit: at(MISFIT),
-            further: further.map(|(at, column)| (at, column.name.clone())).collect(),
+            further: further
+                .map(|(at, column)| (at, column.name.clone()))
+                .collect(),
         }
     }
 }
@@ -101,25 +120,54 @@ impl<W: Write> Writer<W> {
     /// `sources`: the columns of each source, as returned by `columns`.
     pub fn begin<'a>(mut out: W, sources: impl Iterator<Item = &'a [ColumnInfo]>) -> Result<Self> {
         out.write_all(b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<chats>\n")?;
-        Ok(Self { out, layouts: sources.map(Layout::new).collect(), text: String::new(), stats: XmlStats::default() })
+        Ok(Self {
+            out,
+            layouts: sources.map(Layout::new).collect(),
+            text: String::new(),
+            stats: XmlStats::default(),
+        })
     }
 
     /// Writes row `index` of a batch of source number `source`.
     pub fn chat(&mut self, source: usize, batch: &RecordBatch, index: usize) -> Result<()> {
-        let Self { out, layouts, text, stats } = self;
-        let Some(layout) = layouts.get(source) else { return Ok(()) };
-        let cell = |at: Option<usize>| at.filter(|at| batch.column(*at).is_valid(index)).and_then(|at| cell(batch, at, index));
-        let misfits: BTreeMap<String, Value> = cell(layout.misfit).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let Self {
+            out,
+            layouts,
+            text,
+            stats,
+        } = self;
+        let Some(layout) = layouts.get(source) else {
+            return Ok(());
+        };
+        let cell = |at: Option<usize>| {
+            at.filter(|at| batch.column(*at).is_valid(index))
+                .and_then(|at| cell(batch, at, index))
+        };
+        let misfits: BTreeMap<String, Value> = cell(layout.misfit)
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default();
         text.clear();
         text.push_str("<chat>\n");
         for ((element, column), at) in ELEMENTS.iter().zip(&layout.elements) {
             // A misfit is written with the vendor's original value.
-            let value = misfits.get(*column).map(|value| Cow::Owned(plain(value))).or_else(|| cell(*at));
+            let value = misfits
+                .get(*column)
+                .map(|value| Cow::Owned(plain(value)))
+                .or_else(|| cell(*at));
             let Some(value) = value else { continue };
             if *column == OPERATORS {
-                let is_one = layout.operator_count.and_then(|at| integer(batch, at, index)) == Some(1);
-                let operators: Vec<&str> = if is_one { vec![&value] } else { value.split(", ").collect() };
-                operators.into_iter().for_each(|operator| write_element(text, element, operator, stats));
+                let is_one = layout
+                    .operator_count
+                    .and_then(|at| integer(batch, at, index))
+                    == Some(1);
+                let operators: Vec<&str> = if is_one {
+                    vec![&value]
+                } else {
+                    value.split(", ").collect()
+                };
+                operators
+                    .into_iter()
+                    .for_each(|operator| write_element(text, element, operator, stats));
             } else {
                 write_element(text, element, &value, stats);
             }
@@ -131,7 +179,9 @@ impl<W: Write> Writer<W> {
         }
         if let Some(transcript) = cell(layout.transcript) {
             match serde_json::from_str::<Vec<BTreeMap<String, Value>>>(&transcript) {
-                Ok(messages) => messages.iter().for_each(|message| write_message(text, message, stats)),
+                Ok(messages) => messages
+                    .iter()
+                    .for_each(|message| write_message(text, message, stats)),
                 Err(_) => stats.unreadable += 1,
             }
         }
@@ -165,17 +215,25 @@ fn cell(batch: &RecordBatch, at: usize, index: usize) -> Option<Cow<'_, str>> {
 }
 
 fn integer(batch: &RecordBatch, at: usize, index: usize) -> Option<i64> {
-    batch.column(at).as_primitive_opt::<Int64Type>().filter(|numbers| numbers.is_valid(index)).map(|numbers| numbers.value(index))
+    batch
+        .column(at)
+        .as_primitive_opt::<Int64Type>()
+        .filter(|numbers| numbers.is_valid(index))
+        .map(|numbers| numbers.value(index))
 }
 
 /// Formats a time as `2026-11-20T08:15:30.123+00:00`.
 fn moment(millis: Millis) -> String {
-    timestamp(millis).strftime("%Y-%m-%dT%H:%M:%S.%3f+00:00").to_string()
+    timestamp(millis)
+        .strftime("%Y-%m-%dT%H:%M:%S.%3f+00:00")
+        .to_string()
 }
 
 /// A string as itself, any other value as JSON.
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn write_element(into: &mut String, name: &str, text: &str, stats: &mut XmlStats) {
@@ -188,8 +246,13 @@ fn write_element(into: &mut String, name: &str, text: &str, stats: &mut XmlStats
 fn write_message(into: &mut String, message: &BTreeMap<String, Value>, stats: &mut XmlStats) {
     into.push('<');
     into.push_str(MESSAGE);
-    let known = ["from", "time"].into_iter().filter_map(|name| Some((name, message.get(name)?)));
-    let further = message.iter().map(|(name, value)| (name.as_str(), value)).filter(|(name, _)| !["from", "time", "text"].contains(name) && is_name(name));
+    let known = ["from", "time"]
+        .into_iter()
+        .filter_map(|name| Some((name, message.get(name)?)));
+    let further = message
+        .iter()
+        .map(|(name, value)| (name.as_str(), value))
+        .filter(|(name, _)| !["from", "time", "text"].contains(name) && is_name(name));
     for (name, value) in known.chain(further) {
         if let Some(value) = value.as_str() {
             let _ = write!(into, " {name}=\"");
@@ -198,7 +261,14 @@ fn write_message(into: &mut String, message: &BTreeMap<String, Value>, stats: &m
         }
     }
     into.push('>');
-    write_text(into, message.get("text").and_then(Value::as_str).unwrap_or_default(), stats);
+    write_text(
+        into,
+        message
+            .get("text")
+            .and_then(Value::as_str)
+            .unwrap_or_default(),
+        stats,
+    );
     let _ = writeln!(into, "</{MESSAGE}>");
 }
 
@@ -276,7 +346,8 @@ fn is_name(text: &str) -> bool {
             || matches!(c, 'ぁ'..='ゔ' | 'ァ'..='ヺ' | '一'..='\u{9fa5}' | '가'..='힣')
     };
     let mut chars = text.chars();
-    chars.next().is_some_and(is_letter) && chars.all(|c| is_letter(c) || c.is_ascii_digit() || c == '-' || c == '.')
+    chars.next().is_some_and(is_letter)
+        && chars.all(|c| is_letter(c) || c.is_ascii_digit() || c == '-' || c == '.')
 }
 
 #[cfg(test)]

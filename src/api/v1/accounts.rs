@@ -63,7 +63,11 @@ impl AccountBody {
         let now = api.clock.now();
         Self {
             stopped: account.is_stopped(),
-            paused_until: account.vendor_hints.paused_until.filter(|until| *until > now).map(iso),
+            paused_until: account
+                .vendor_hints
+                .paused_until
+                .filter(|until| *until > now)
+                .map(iso),
             api_ends_on: account.vendor_hints.api_ends_on.map(|day| day.to_string()),
             calls_last_minute: api.accounts.calls_last_minute(&account),
             connector: account.connector.id(),
@@ -125,7 +129,11 @@ pub struct PatchAccount {
 
 fn require_account_viewer(bearer: Bearer) -> Result<Actor, ApiError> {
     let actor = bearer.require(Scope::Manage)?;
-    if actor.sees_accounts() { Ok(actor) } else { Err(Error::forbidden("Viewers cannot see accounts.").into()) }
+    if actor.sees_accounts() {
+        Ok(actor)
+    } else {
+        Err(Error::forbidden("Viewers cannot see accounts.").into())
+    }
 }
 
 /// List accounts
@@ -133,14 +141,28 @@ fn require_account_viewer(bearer: Bearer) -> Result<Actor, ApiError> {
 pub async fn list(State(api): State<Api>, bearer: Bearer) -> ApiResult<Json<List<AccountBody>>> {
     let actor = require_account_viewer(bearer)?;
     let accounts = api.accounts.list(&actor).await?;
-    Ok(Json(List::complete(accounts.into_iter().map(|account| AccountBody::new(&api, account)).collect())))
+    Ok(Json(List::complete(
+        accounts
+            .into_iter()
+            .map(|account| AccountBody::new(&api, account))
+            .collect(),
+    )))
 }
 
 /// Add an account
 #[utoipa::path(post, operation_id = "create_account", path = "/accounts", request_body = CreateAccount, responses((status = 201, body = AccountBody), (status = 422)))]
-pub async fn create(State(api): State<Api>, bearer: Bearer, Body(new): Body<CreateAccount>) -> ApiResult<(StatusCode, Json<AccountBody>)> {
+pub async fn create(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Body(new): Body<CreateAccount>,
+) -> ApiResult<(StatusCode, Json<AccountBody>)> {
     let actor = require_account_viewer(bearer)?;
-    let connector = Connector::parse(&new.connector).ok_or_else(|| Error::field("connector", "This connector does not exist. See /api/v1/connectors."))?;
+    let connector = Connector::parse(&new.connector).ok_or_else(|| {
+        Error::field(
+            "connector",
+            "This connector does not exist. See /api/v1/connectors.",
+        )
+    })?;
     let new = NewAccount {
         connector,
         name: new.name,
@@ -155,14 +177,26 @@ pub async fn create(State(api): State<Api>, bearer: Bearer, Body(new): Body<Crea
 
 /// Get an account
 #[utoipa::path(get, operation_id = "get_account", path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = AccountBody), (status = 404)))]
-pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>) -> ApiResult<Json<AccountBody>> {
+pub async fn get(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<AccountId>,
+) -> ApiResult<Json<AccountBody>> {
     let actor = require_account_viewer(bearer)?;
-    Ok(Json(AccountBody::new(&api, api.accounts.get(&actor, &id).await?)))
+    Ok(Json(AccountBody::new(
+        &api,
+        api.accounts.get(&actor, &id).await?,
+    )))
 }
 
 /// Change an account
 #[utoipa::path(patch, operation_id = "update_account", path = "/accounts/{id}", params(("id" = String, Path)), request_body = PatchAccount, responses((status = 200, body = AccountBody), (status = 404), (status = 422)))]
-pub async fn change(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Body(patch): Body<PatchAccount>) -> ApiResult<Json<AccountBody>> {
+pub async fn change(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<AccountId>,
+    Body(patch): Body<PatchAccount>,
+) -> ApiResult<Json<AccountBody>> {
     let actor = require_account_viewer(bearer)?;
     let change = ChangeAccount {
         name: patch.name,
@@ -189,7 +223,11 @@ pub struct Stopped {
 ///
 /// Its DataSets keep their rows and stop updating. Returns their names.
 #[utoipa::path(delete, operation_id = "delete_account", path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = Stopped), (status = 404)))]
-pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>) -> ApiResult<Json<Stopped>> {
+pub async fn delete(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<AccountId>,
+) -> ApiResult<Json<Stopped>> {
     let actor = require_account_viewer(bearer)?;
     let stopped_datasets = api.accounts.delete(&actor, &id).await?;
     api.puller.wake_deadlines.notify_one();
@@ -206,11 +244,20 @@ pub struct CheckBody {
 
 /// Test the credentials of an account
 #[utoipa::path(post, operation_id = "check_account", path = "/accounts/{id}/check", params(("id" = String, Path)), responses((status = 200, body = CheckBody), (status = 404)))]
-pub async fn check(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<AccountId>, Body(Nothing {}): Body<Nothing>) -> ApiResult<Json<CheckBody>> {
+pub async fn check(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<AccountId>,
+    Body(Nothing {}): Body<Nothing>,
+) -> ApiResult<Json<CheckBody>> {
     let actor = require_account_viewer(bearer)?;
     let checked = api.accounts.check(&actor, &id).await?;
     api.puller.wake_deadlines.notify_one();
-    Ok(Json(CheckBody { ok: checked.ok, message: checked.message, checked_at: iso(checked.checked_at) }))
+    Ok(Json(CheckBody {
+        ok: checked.ok,
+        message: checked.message,
+        checked_at: iso(checked.checked_at),
+    }))
 }
 
 /// Query parameters that select a menu.
@@ -237,7 +284,14 @@ pub async fn choices(
     QueryParams(query): QueryParams<ChoicesQuery>,
 ) -> ApiResult<Json<List<ChoiceBody>>> {
     let actor = require_account_viewer(bearer)?;
-    let menu = Menu::parse(&query.menu).filter(|menu| menu.kind() == "choice").ok_or_else(|| Error::field("menu", "menu must be group, login or tag."))?;
+    let menu = Menu::parse(&query.menu)
+        .filter(|menu| menu.kind() == "choice")
+        .ok_or_else(|| Error::field("menu", "menu must be group, login or tag."))?;
     let choices = api.accounts.choices(&actor, &id, menu).await?;
-    Ok(Json(List::complete(choices.into_iter().map(|Choice { value, label }| ChoiceBody { value, label }).collect())))
+    Ok(Json(List::complete(
+        choices
+            .into_iter()
+            .map(|Choice { value, label }| ChoiceBody { value, label })
+            .collect(),
+    )))
 }

@@ -75,8 +75,19 @@ struct ColumnBody {
 
 fn menu(taken: &MenuUse) -> MenuBody {
     let menu = taken.menu;
-    let options = menu.options().iter().map(|(value, label)| OptionBody { value, label }).collect();
-    MenuBody { id: menu.id(), label: menu.label(), kind: taken.kind(), required: taken.required, extra: taken.extra, options }
+    let options = menu
+        .options()
+        .iter()
+        .map(|(value, label)| OptionBody { value, label })
+        .collect();
+    MenuBody {
+        id: menu.id(),
+        label: menu.label(),
+        kind: taken.kind(),
+        required: taken.required,
+        extra: taken.extra,
+        options,
+    }
 }
 
 fn report(report: &'static Report) -> ReportBody {
@@ -86,7 +97,15 @@ fn report(report: &'static Report) -> ReportBody {
         about: report.about,
         source: report.source,
         menus: report.menus.iter().map(menu).collect(),
-        columns: report.columns.iter().map(|c| ColumnBody { name: c.name, kind: c.kind.word(), meaning: c.meaning }).collect(),
+        columns: report
+            .columns
+            .iter()
+            .map(|c| ColumnBody {
+                name: c.name,
+                kind: c.kind.word(),
+                meaning: c.meaning,
+            })
+            .collect(),
         key: report.key,
         update_mode: report.mode.word(),
     }
@@ -97,7 +116,16 @@ fn body(connector: Connector) -> ConnectorBody {
         id: connector.id(),
         title: connector.title(),
         about: connector.about(),
-        fields: connector.fields().iter().map(|f| FieldBody { id: f.id, label: f.label, secret: f.secret, help: f.help }).collect(),
+        fields: connector
+            .fields()
+            .iter()
+            .map(|f| FieldBody {
+                id: f.id,
+                label: f.label,
+                secret: f.secret,
+                help: f.help,
+            })
+            .collect(),
         reports: connector.reports().iter().map(report).collect(),
     }
 }
@@ -106,12 +134,16 @@ fn body(connector: Connector) -> ConnectorBody {
 #[utoipa::path(get, operation_id = "list_connectors", path = "/connectors", responses((status = 200, body = List<ConnectorBody>)))]
 pub async fn list(bearer: Bearer) -> ApiResult<Json<List<ConnectorBody>>> {
     bearer.require(Scope::Read)?;
-    Ok(Json(List::complete(Connector::ALL.into_iter().map(body).collect())))
+    Ok(Json(List::complete(
+        Connector::ALL.into_iter().map(body).collect(),
+    )))
 }
 
 /// Get a connector with its fields and reports
 #[utoipa::path(get, operation_id = "get_connector", path = "/connectors/{id}", params(("id" = String, Path)), responses((status = 200, body = ConnectorBody), (status = 404)))]
 pub async fn get(bearer: Bearer, Ids(id): Ids<String>) -> ApiResult<Json<ConnectorBody>> {
     bearer.require(Scope::Read)?;
-    Ok(Json(body(Connector::parse(&id).ok_or_else(|| Error::not_found("connector"))?)))
+    Ok(Json(body(
+        Connector::parse(&id).ok_or_else(|| Error::not_found("connector"))?,
+    )))
 }

@@ -58,15 +58,27 @@ pub struct RowsQuery {
 
 /// Finds and pins the version to read a page of: the requested one; else that of the cursor, so that all pages come from one version; else
 /// the current one. Errors: `version_gone` (Conflict) if the version of the cursor was deleted.
-async fn version(api: &Api, actor: &Actor, id: &DatasetId, query: &RowsQuery) -> Result<Pin, ApiError> {
-    let of_cursor = query.cursor.as_deref().and_then(cursor_first_word).filter(|word| VersionId::parse(word).is_some());
+async fn version(
+    api: &Api,
+    actor: &Actor,
+    id: &DatasetId,
+    query: &RowsQuery,
+) -> Result<Pin, ApiError> {
+    let of_cursor = query
+        .cursor
+        .as_deref()
+        .and_then(cursor_first_word)
+        .filter(|word| VersionId::parse(word).is_some());
     if let Some(word) = &of_cursor {
         api.datasets.get(actor, id).await?;
         return match download::find(&api.datasets, actor, id, Some(word)).await {
             Ok((_, version)) => Ok(api.datasets.versions.pin(&version)),
-            Err(why) if why.kind() == ErrorKind::NotFound => {
-                Err(Error::conflict("version_gone", "The version of this cursor was deleted.").action("Start again without the cursor.").into())
-            }
+            Err(why) if why.kind() == ErrorKind::NotFound => Err(Error::conflict(
+                "version_gone",
+                "The version of this cursor was deleted.",
+            )
+            .action("Start again without the cursor.")
+            .into()),
             Err(why) => Err(why.into()),
         };
     }
@@ -82,12 +94,21 @@ async fn version(api: &Api, actor: &Actor, id: &DatasetId, query: &RowsQuery) ->
         ("version" = Option<String>, Query)),
     responses((status = 200, body = RowsBody), (status = 404),
         (status = 409, description = "no_data_yet; version_gone: the version of the cursor was deleted"), (status = 422)))]
-pub async fn rows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, QueryParams(query): QueryParams<RowsQuery>) -> ApiResult<Json<RowsBody>> {
+pub async fn rows(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+    QueryParams(query): QueryParams<RowsQuery>,
+) -> ApiResult<Json<RowsBody>> {
     let actor = bearer.require(Scope::Read)?;
     let pin = version(&api, &actor, &id, &query).await?;
     let limit = query.limit.unwrap_or(100);
     if !(1..=1_000).contains(&limit) {
-        return Err(Error::field("limit", format!("limit must be from 1 to 1000, not {limit}.")).into());
+        return Err(Error::field(
+            "limit",
+            format!("limit must be from 1 to 1000, not {limit}."),
+        )
+        .into());
     }
     let sort: Vec<(String, bool)> = query
         .sort
@@ -95,51 +116,108 @@ pub async fn rows(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId
         .unwrap_or_default()
         .split(',')
         .filter(|part| !part.is_empty())
-        .map(|part| part.strip_prefix('-').map_or((part.to_owned(), false), |column| (column.to_owned(), true)))
+        .map(|part| {
+            part.strip_prefix('-')
+                .map_or((part.to_owned(), false), |column| (column.to_owned(), true))
+        })
         .collect();
-    let filters = query.filter.iter().map(|text| filter(text)).collect::<Result<Vec<_>, _>>()?;
+    let filters = query
+        .filter
+        .iter()
+        .map(|text| filter(text))
+        .collect::<Result<Vec<_>, _>>()?;
     // A cursor is only valid for the query and the version that it was created for.
-    if query.version.as_deref().is_some_and(|wanted| wanted != pin.id.as_str()) {
-        return Err(Error::field("cursor", "This cursor belongs to another version. Start again without it.").into());
+    if query
+        .version
+        .as_deref()
+        .is_some_and(|wanted| wanted != pin.id.as_str())
+    {
+        return Err(Error::field(
+            "cursor",
+            "This cursor belongs to another version. Start again without it.",
+        )
+        .into());
     }
     let cursor_scope = format!("{} {:?} {:?}", pin.id, query.sort, query.filter);
     let offset = read_cursor(query.cursor.as_deref(), &cursor_scope)?;
     if !sort.is_empty() && offset.unsigned_abs() >= MAX_SORTED_DEPTH {
         return Err(preview::too_deep("cursor").into());
     }
-    let request = PreviewQuery { offset: offset.unsigned_abs(), limit: limit + 1, sort, filters, search: None };
+    let request = PreviewQuery {
+        offset: offset.unsigned_abs(),
+        limit: limit + 1,
+        sort,
+        filters,
+        search: None,
+    };
     let page = preview::page(&api.datasets.segments, &pin, request).await?;
-    let mut items: Vec<Map<String, Value>> = page.rows.iter().map(|row| object(&page.columns, row)).collect();
+    let mut items: Vec<Map<String, Value>> = page
+        .rows
+        .iter()
+        .map(|row| object(&page.columns, row))
+        .collect();
     // The count says whether more rows match. Without a count, the one row that was read beyond the limit does.
-    let end = offset.unsigned_abs().saturating_add(items.len().min(limit) as u64);
-    let more = page.total_matching.map_or(items.len() > limit, |total| total > end);
+    let end = offset
+        .unsigned_abs()
+        .saturating_add(items.len().min(limit) as u64);
+    let more = page
+        .total_matching
+        .map_or(items.len() > limit, |total| total > end);
     items.truncate(limit);
     let next = more.then(|| write_cursor(i64::try_from(end).unwrap_or(i64::MAX), &cursor_scope));
-    Ok(Json(RowsBody { version: pin.id.to_string(), items, next }))
+    Ok(Json(RowsBody {
+        version: pin.id.to_string(),
+        items,
+        next,
+    }))
 }
 
 /// Parses `column:op:value`; the value extends to the end.
 fn filter(text: &str) -> Result<Filter, Error> {
     let mut parts = text.splitn(3, ':');
-    let (column, op, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (column, op, value) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
     let Some(op) = Op::parse(op) else {
         let known: Vec<&str> = Op::ALL.into_iter().map(Op::word).collect();
-        return Err(Error::field("filter", format!("A filter must be column:op:value. op must be one of {}.", known.join(", "))));
+        return Err(Error::field(
+            "filter",
+            format!(
+                "A filter must be column:op:value. op must be one of {}.",
+                known.join(", ")
+            ),
+        ));
     };
-    Ok(Filter { column: column.to_owned(), op, value: value.to_owned() })
+    Ok(Filter {
+        column: column.to_owned(),
+        op,
+        value: value.to_owned(),
+    })
 }
 
 fn object(columns: &[ColumnInfo], cells: &[PreviewCell]) -> Map<String, Value> {
-    columns.iter().zip(cells).map(|(column, cell)| (column.name.clone(), value(column.kind, cell))).collect()
+    columns
+        .iter()
+        .zip(cells)
+        .map(|(column, cell)| (column.name.clone(), value(column.kind, cell)))
+        .collect()
 }
 
 /// The JSON value of a cell, equal to the text in the CSV: numbers and booleans as themselves, everything else as text.
 fn value(kind: ColumnKind, cell: &PreviewCell) -> Value {
-    let Some(text) = &cell.csv else { return Value::Null };
+    let Some(text) = &cell.csv else {
+        return Value::Null;
+    };
     let as_is = || Value::String(text.clone());
     match kind {
         ColumnKind::Integer => text.parse::<i64>().map_or_else(|_| as_is(), Value::from),
-        ColumnKind::Number => text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map_or_else(as_is, Value::Number),
+        ColumnKind::Number => text
+            .parse::<f64>()
+            .ok()
+            .and_then(serde_json::Number::from_f64)
+            .map_or_else(as_is, Value::Number),
         ColumnKind::Boolean => Value::Bool(text == "true"),
         ColumnKind::Text | ColumnKind::Json | ColumnKind::Date | ColumnKind::Timestamp => as_is(),
     }
@@ -182,22 +260,57 @@ pub async fn download(
     let flag = |name: &str, value: Option<&str>, on: &str| match value {
         None | Some("" | "0" | "none") => Ok(false),
         Some(value) if value == on => Ok(true),
-        Some(_) => Err(Error::field(name, format!("{name} must be {on}, or left out."))),
+        Some(_) => Err(Error::field(
+            name,
+            format!("{name} must be {on}, or left out."),
+        )),
     };
-    let (bom, guard) = (flag("bom", query.bom.as_deref(), "1")?, flag("formulas", query.formulas.as_deref(), "guard")?);
-    let columns: Option<Vec<String>> = query.columns.as_deref().map(|names| names.split(',').map(str::to_owned).collect());
-    let known = headers.get(IF_NONE_MATCH).and_then(|known| known.to_str().ok()).unwrap_or_default();
-    let request = download::CsvRequest { id: &id, version: query.version.as_deref(), options: CsvOptions { columns, bom, guard }, if_none_match: known };
-    let file = api.downloads.csv(&api.datasets, &actor, request, connection).await?;
+    let (bom, guard) = (
+        flag("bom", query.bom.as_deref(), "1")?,
+        flag("formulas", query.formulas.as_deref(), "guard")?,
+    );
+    let columns: Option<Vec<String>> = query
+        .columns
+        .as_deref()
+        .map(|names| names.split(',').map(str::to_owned).collect());
+    let known = headers
+        .get(IF_NONE_MATCH)
+        .and_then(|known| known.to_str().ok())
+        .unwrap_or_default();
+    let request = download::CsvRequest {
+        id: &id,
+        version: query.version.as_deref(),
+        options: CsvOptions {
+            columns,
+            bom,
+            guard,
+        },
+        if_none_match: known,
+    };
+    let file = api
+        .downloads
+        .csv(&api.datasets, &actor, request, connection)
+        .await?;
     let etag = HeaderValue::from_str(&file.etag).map_err(Error::internal)?;
-    let Some(body) = file.body else { return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response()) };
+    let Some(body) = file.body else {
+        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());
+    };
     let mut response = HttpBody::from_stream(body).into_response();
     let head = response.headers_mut();
-    head.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
+    head.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/csv; charset=utf-8; header=present"),
+    );
     head.insert(ETAG, etag);
     let disposition = export::file_name(&file.dataset.name, "csv").content_disposition();
-    head.insert(CONTENT_DISPOSITION, HeaderValue::from_str(&disposition).map_err(Error::internal)?);
-    head.insert("x-chatlake-version", HeaderValue::from_str(file.version.as_str()).map_err(Error::internal)?);
+    head.insert(
+        CONTENT_DISPOSITION,
+        HeaderValue::from_str(&disposition).map_err(Error::internal)?,
+    );
+    head.insert(
+        "x-chatlake-version",
+        HeaderValue::from_str(file.version.as_str()).map_err(Error::internal)?,
+    );
     head.insert("x-chatlake-rows", HeaderValue::from(file.rows));
     if let Some(marked) = file.guarded_cells {
         head.insert("x-chatlake-marked-cells", HeaderValue::from(marked));
@@ -225,13 +338,22 @@ pub struct VersionBody {
 
 /// List versions, newest first
 #[utoipa::path(get, operation_id = "list_versions", path = "/datasets/{id}/versions", params(("id" = String, Path)), responses((status = 200, body = List<VersionBody>), (status = 404)))]
-pub async fn versions(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> ApiResult<Json<List<VersionBody>>> {
+pub async fn versions(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+) -> ApiResult<Json<List<VersionBody>>> {
     let actor = bearer.require(Scope::Read)?;
     let dataset = api.datasets.get(&actor, &id).await?;
     let current = dataset.current.map(|c| c.version);
     let versions = api.datasets.versions.list(&id).await?;
     let known = api.datasets.versions.integrity(&id).await?;
-    let integrity = |id: &VersionId| known.iter().find(|of| of.version == *id).map_or(Integrity::NotChecked, VersionIntegrity::state);
+    let integrity = |id: &VersionId| {
+        known
+            .iter()
+            .find(|of| of.version == *id)
+            .map_or(Integrity::NotChecked, VersionIntegrity::state)
+    };
     let items = versions
         .into_iter()
         .map(|v| VersionBody {
@@ -333,7 +455,11 @@ pub struct SchemaColumn {
 ///
 /// The columns of the current version, or of the report if there is no version yet.
 #[utoipa::path(get, operation_id = "get_schema", path = "/datasets/{id}/schema", params(("id" = String, Path)), responses((status = 200, body = List<SchemaColumn>), (status = 404)))]
-pub async fn schema(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> ApiResult<Json<List<SchemaColumn>>> {
+pub async fn schema(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+) -> ApiResult<Json<List<SchemaColumn>>> {
     let actor = bearer.require(Scope::Read)?;
     let dataset = api.datasets.get(&actor, &id).await?;
     let columns = match api.datasets.versions.current(&id).await? {
@@ -342,7 +468,12 @@ pub async fn schema(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Dataset
     };
     let items = columns
         .into_iter()
-        .map(|c| SchemaColumn { kind: c.kind.word(), declared: c.declared, meaning: dataset.report.column(&c.name).map(|column| column.meaning), name: c.name })
+        .map(|c| SchemaColumn {
+            kind: c.kind.word(),
+            declared: c.declared,
+            meaning: dataset.report.column(&c.name).map(|column| column.meaning),
+            name: c.name,
+        })
         .collect();
     Ok(Json(List::complete(items)))
 }

@@ -35,7 +35,12 @@ pub struct RevertTo {
 /// Creates a new version with the rows and columns of the older one. No data is pulled. Returns a run that records the change. 409 while a
 /// run is in progress (`run_under_way`) and for the current version (`version_current`).
 #[utoipa::path(post, operation_id = "revert_dataset", path = "/datasets/{id}/revert", params(("id" = String, Path)), request_body = RevertTo, responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
-pub async fn revert(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(to): Body<RevertTo>) -> ApiResult<Json<RunBody>> {
+pub async fn revert(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+    Body(to): Body<RevertTo>,
+) -> ApiResult<Json<RunBody>> {
     let actor = bearer.require(Scope::Manage)?;
     let run = api.puller.revert((&actor).into(), &id, &to.version).await?;
     Ok(Json(runs::body(&api, run)))
@@ -43,9 +48,15 @@ pub async fn revert(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Dataset
 
 /// Delete a version that is not the current one
 #[utoipa::path(delete, operation_id = "delete_version", path = "/datasets/{id}/versions/{version}", params(("id" = String, Path), ("version" = String, Path)), responses((status = 204), (status = 404), (status = 409, description = "version_current")))]
-pub async fn delete_version(State(api): State<Api>, bearer: Bearer, Ids((id, version)): Ids<(DatasetId, VersionId)>) -> ApiResult<StatusCode> {
+pub async fn delete_version(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids((id, version)): Ids<(DatasetId, VersionId)>,
+) -> ApiResult<StatusCode> {
     let actor = bearer.require(Scope::Manage)?;
-    api.datasets.delete_version((&actor).into(), &id, &version).await?;
+    api.datasets
+        .delete_version((&actor).into(), &id, &version)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -77,14 +88,28 @@ pub struct Retention {
 async fn retention_of(api: &Api, id: &DatasetId) -> ApiResult<Json<RetentionBody>> {
     let versions = &api.datasets.versions;
     let own = versions.retention_override(id).await?;
-    let versions::Retention { versions: keeps_versions, days: keeps_days } = own.or(versions.default_retention());
+    let versions::Retention {
+        versions: keeps_versions,
+        days: keeps_days,
+    } = own.or(versions.default_retention());
     let sizes = versions.sizes(id).await?;
-    Ok(Json(RetentionBody { versions: own.versions, days: own.days, keeps_versions, keeps_days, bytes: sizes.stored, going_bytes: sizes.pending_deletion }))
+    Ok(Json(RetentionBody {
+        versions: own.versions,
+        days: own.days,
+        keeps_versions,
+        keeps_days,
+        bytes: sizes.stored,
+        going_bytes: sizes.pending_deletion,
+    }))
 }
 
 /// Get the retention of a DataSet
 #[utoipa::path(get, operation_id = "get_retention", path = "/datasets/{id}/retention", params(("id" = String, Path)), responses((status = 200, body = RetentionBody), (status = 404)))]
-pub async fn retention(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> ApiResult<Json<RetentionBody>> {
+pub async fn retention(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+) -> ApiResult<Json<RetentionBody>> {
     let actor = bearer.require(Scope::Read)?;
     api.datasets.get(&actor, &id).await?;
     retention_of(&api, &id).await
@@ -94,9 +119,23 @@ pub async fn retention(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Data
 ///
 /// Sets both values. Absent or null: the setting of the server. Versions beyond the limits are deleted at once.
 #[utoipa::path(patch, operation_id = "update_retention", path = "/datasets/{id}/retention", params(("id" = String, Path)), request_body = Retention, responses((status = 200, body = RetentionBody), (status = 404), (status = 422)))]
-pub async fn update_retention(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(keep): Body<Retention>) -> ApiResult<Json<RetentionBody>> {
+pub async fn update_retention(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+    Body(keep): Body<Retention>,
+) -> ApiResult<Json<RetentionBody>> {
     let actor = bearer.require(Scope::Manage)?;
-    api.datasets.set_retention(&actor, &id, RetentionOverride { versions: keep.versions, days: keep.days }).await?;
+    api.datasets
+        .set_retention(
+            &actor,
+            &id,
+            RetentionOverride {
+                versions: keep.versions,
+                days: keep.days,
+            },
+        )
+        .await?;
     retention_of(&api, &id).await
 }
 
@@ -121,7 +160,11 @@ pub struct DayBody {
 /// ended. `short`: LiveChat or LiveLeader returned fewer records than it reported, so nothing of the day is saved. `missing`: not saved.
 /// Empty for a report without days.
 #[utoipa::path(get, operation_id = "list_days", path = "/datasets/{id}/coverage", params(("id" = String, Path)), responses((status = 200, body = List<DayBody>), (status = 404)))]
-pub async fn days(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> ApiResult<Json<List<DayBody>>> {
+pub async fn days(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+) -> ApiResult<Json<List<DayBody>>> {
     let actor = bearer.require(Scope::Read)?;
     let dataset = api.datasets.get(&actor, &id).await?;
     let days = coverage::of_dataset(&api.db, &api.clock, &dataset).await?;
@@ -194,10 +237,16 @@ pub struct BackfillDays {
 
 /// List backfills, newest first
 #[utoipa::path(get, operation_id = "list_backfills", path = "/datasets/{id}/backfills", params(("id" = String, Path)), responses((status = 200, body = List<BackfillBody>), (status = 404)))]
-pub async fn backfills(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> ApiResult<Json<List<BackfillBody>>> {
+pub async fn backfills(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+) -> ApiResult<Json<List<BackfillBody>>> {
     let actor = bearer.require(Scope::Read)?;
     let all = api.puller.backfills(&actor, &id).await?;
-    Ok(Json(List::complete(all.into_iter().map(BackfillBody::from).collect())))
+    Ok(Json(List::complete(
+        all.into_iter().map(BackfillBody::from).collect(),
+    )))
 }
 
 /// Start a backfill
@@ -213,8 +262,17 @@ pub async fn backfill(
 ) -> ApiResult<(StatusCode, Json<BackfillBody>)> {
     let actor = bearer.require(Scope::Run)?;
     let dataset = api.datasets.get_to_run(&actor, &id).await?;
-    let today = api.clock.timestamp().to_zoned(schedules::zone(&dataset.time_zone)?).date();
-    let range = BackfillRange::check(&days.from, &days.to, &days.chunk_days.unwrap_or(DEFAULT_CHUNK_DAYS).to_string(), today)?;
+    let today = api
+        .clock
+        .timestamp()
+        .to_zoned(schedules::zone(&dataset.time_zone)?)
+        .date();
+    let range = BackfillRange::check(
+        &days.from,
+        &days.to,
+        &days.chunk_days.unwrap_or(DEFAULT_CHUNK_DAYS).to_string(),
+        today,
+    )?;
     let backfill = api.puller.backfill(&actor, &id, &range).await?;
     Ok((StatusCode::ACCEPTED, Json(backfill.into())))
 }
@@ -230,7 +288,12 @@ pub async fn cancel(
     Body(Nothing {}): Body<Nothing>,
 ) -> ApiResult<Json<BackfillBody>> {
     let actor = bearer.require(Scope::Run)?;
-    Ok(Json(api.puller.cancel_backfill(&actor, &id, &backfill).await?.into()))
+    Ok(Json(
+        api.puller
+            .cancel_backfill(&actor, &id, &backfill)
+            .await?
+            .into(),
+    ))
 }
 
 /// Resume a backfill where it stopped
@@ -242,7 +305,12 @@ pub async fn resume(
     Body(Nothing {}): Body<Nothing>,
 ) -> ApiResult<Json<BackfillBody>> {
     let actor = bearer.require(Scope::Run)?;
-    Ok(Json(api.puller.resume_backfill(&actor, &id, &backfill).await?.into()))
+    Ok(Json(
+        api.puller
+            .resume_backfill(&actor, &id, &backfill)
+            .await?
+            .into(),
+    ))
 }
 
 /// Duplicate a DataSet
@@ -257,5 +325,8 @@ pub async fn duplicate(
 ) -> ApiResult<(StatusCode, Json<DatasetBody>)> {
     let actor = bearer.require(Scope::Manage)?;
     let copy = api.puller.duplicate(&actor, &id).await?;
-    Ok((StatusCode::CREATED, Json(api.datasets.get(&actor, &copy).await?.into())))
+    Ok((
+        StatusCode::CREATED,
+        Json(api.datasets.get(&actor, &copy).await?.into()),
+    ))
 }

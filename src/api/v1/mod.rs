@@ -46,7 +46,11 @@ impl Paging {
     fn range(&self) -> Result<(i64, i64), ApiError> {
         let limit = self.limit.unwrap_or(100);
         if !(1..=1_000).contains(&limit) {
-            return Err(Error::field("limit", format!("limit must be from 1 to 1000, not {limit}.")).into());
+            return Err(Error::field(
+                "limit",
+                format!("limit must be from 1 to 1000, not {limit}."),
+            )
+            .into());
         }
         Ok((read_cursor(self.cursor.as_deref(), "")?, limit))
     }
@@ -67,18 +71,31 @@ fn write_cursor(offset: i64, cursor_scope: &str) -> String {
 
 /// The first word of the query in a cursor; for rows the version id. `None` for an invalid cursor.
 fn cursor_first_word(cursor: &str) -> Option<String> {
-    let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok())?;
+    let text = URL_SAFE_NO_PAD
+        .decode(cursor)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())?;
     let cursor_scope = text.strip_prefix("1:")?.split_once(':')?.1;
     Some(cursor_scope.split(' ').next()?.to_owned())
 }
 
 fn read_cursor(cursor: Option<&str>, cursor_scope: &str) -> Result<i64, ApiError> {
     let Some(cursor) = cursor else { return Ok(0) };
-    let offset = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| {
-        let mut parts = text.splitn(3, ':');
-        (parts.next() == Some("1")).then_some(())?;
-        let offset: i64 = parts.next()?.parse().ok()?;
-        (parts.next()? == cursor_scope && offset >= 0).then_some(offset)
-    });
-    offset.ok_or_else(|| Error::field("cursor", "This cursor belongs to another list or to other parameters. Start again without it.").into())
+    let offset = URL_SAFE_NO_PAD
+        .decode(cursor)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .and_then(|text| {
+            let mut parts = text.splitn(3, ':');
+            (parts.next() == Some("1")).then_some(())?;
+            let offset: i64 = parts.next()?.parse().ok()?;
+            (parts.next()? == cursor_scope && offset >= 0).then_some(offset)
+        });
+    offset.ok_or_else(|| {
+        Error::field(
+            "cursor",
+            "This cursor belongs to another list or to other parameters. Start again without it.",
+        )
+        .into()
+    })
 }

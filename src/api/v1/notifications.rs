@@ -40,13 +40,19 @@ impl RetryBody {
     /// The retry policy of the DataSet. `None` if failed runs are not retried.
     pub fn of(dataset: &Dataset) -> Option<Self> {
         let retry = dataset.policies.retry();
-        (retry.max_retries() > 0).then(|| Self { every_minutes: retry.minutes(), at_most: retry.max_retries() })
+        (retry.max_retries() > 0).then(|| Self {
+            every_minutes: retry.minutes(),
+            at_most: retry.max_retries(),
+        })
     }
 }
 
 impl StoppedBody {
     pub fn of(dataset: &Dataset) -> Option<Self> {
-        dataset.stopped().map(|stopped| Self { since: iso(stopped.at), reason: stopped.reason.word() })
+        dataset.stopped().map(|stopped| Self {
+            since: iso(stopped.at),
+            reason: stopped.reason.word(),
+        })
     }
 }
 
@@ -58,20 +64,31 @@ pub struct RetryPatch {
 
 impl RetryPatch {
     /// `Some(None)` turns retries off, or derives the lateness from the schedule.
-    pub fn read(retry: Option<Option<RetryBody>>, expected_hours: Option<Option<i64>>) -> Result<Self> {
+    pub fn read(
+        retry: Option<Option<RetryBody>>,
+        expected_hours: Option<Option<i64>>,
+    ) -> Result<Self> {
         let retry = match retry {
             None => None,
             Some(None) => Some(RetryPolicy::NEVER),
-            Some(Some(body)) => Some(RetryPolicy::new(body.every_minutes, body.at_most).map_err(|why| Error::field("retry", why.message()))?),
+            Some(Some(body)) => Some(
+                RetryPolicy::new(body.every_minutes, body.at_most)
+                    .map_err(|why| Error::field("retry", why.message()))?,
+            ),
         };
         let expected_hours = match expected_hours {
             None => None,
-            Some(hours) => Some(
-                policies::check_expected_hours(hours)
-                    .map_err(|_| Error::field("expected_within_hours", "expected_within_hours must be from 1 to 87840, or null."))?,
-            ),
+            Some(hours) => Some(policies::check_expected_hours(hours).map_err(|_| {
+                Error::field(
+                    "expected_within_hours",
+                    "expected_within_hours must be from 1 to 87840, or null.",
+                )
+            })?),
         };
-        Ok(Self { retry, expected_hours })
+        Ok(Self {
+            retry,
+            expected_hours,
+        })
     }
 
     pub async fn save(self, api: &Api, actor: &Actor, id: &DatasetId) -> Result<()> {
@@ -79,7 +96,14 @@ impl RetryPatch {
             return Ok(());
         }
         let now = api.datasets.get_to_change(actor, id).await?.policies;
-        api.datasets.set_retry_policy(actor, id, self.retry.unwrap_or(now.retry()), self.expected_hours.unwrap_or(now.expected_hours)).await?;
+        api.datasets
+            .set_retry_policy(
+                actor,
+                id,
+                self.retry.unwrap_or(now.retry()),
+                self.expected_hours.unwrap_or(now.expected_hours),
+            )
+            .await?;
         api.puller.wake_deadlines.notify_one();
         Ok(())
     }
@@ -100,7 +124,12 @@ pub struct NotificationsBody {
 
 impl From<NotificationSettings> for NotificationsBody {
     fn from(notify: NotificationSettings) -> Self {
-        Self { emails: notify.emails, webhooks: notify.webhooks, on: notify.on.into_iter().map(NotificationKind::word).collect(), after: notify.after }
+        Self {
+            emails: notify.emails,
+            webhooks: notify.webhooks,
+            on: notify.on.into_iter().map(NotificationKind::word).collect(),
+            after: notify.after,
+        }
     }
 }
 
@@ -119,9 +148,20 @@ pub struct PatchNotifications {
 
 /// Get the notifications of a DataSet
 #[utoipa::path(get, operation_id = "get_notifications", path = "/datasets/{id}/notifications", params(("id" = String, Path)), responses((status = 200, body = NotificationsBody), (status = 404)))]
-pub async fn notifications(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> ApiResult<Json<NotificationsBody>> {
+pub async fn notifications(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+) -> ApiResult<Json<NotificationsBody>> {
     let actor = bearer.require(Scope::Manage)?;
-    Ok(Json(api.datasets.get_to_change(&actor, &id).await?.policies.notification_settings().into()))
+    Ok(Json(
+        api.datasets
+            .get_to_change(&actor, &id)
+            .await?
+            .policies
+            .notification_settings()
+            .into(),
+    ))
 }
 
 /// Change the notifications of a DataSet
@@ -134,18 +174,33 @@ pub async fn notify(
     Body(patch): Body<PatchNotifications>,
 ) -> ApiResult<Json<NotificationsBody>> {
     let actor = bearer.require(Scope::Manage)?;
-    let now = api.datasets.get_to_change(&actor, &id).await?.policies.notification_settings();
+    let now = api
+        .datasets
+        .get_to_change(&actor, &id)
+        .await?
+        .policies
+        .notification_settings();
     let on = match patch.on {
         None => now.on,
         Some(words) => {
             let kind = |word: &String| {
-                NotificationKind::parse(word).ok_or_else(|| Error::field("on", "on must contain only failure, recovery, late, stopped and sunset."))
+                NotificationKind::parse(word).ok_or_else(|| {
+                    Error::field(
+                        "on",
+                        "on must contain only failure, recovery, late, stopped and sunset.",
+                    )
+                })
             };
             words.iter().map(kind).collect::<Result<Vec<_>>>()?
         }
     };
     let webhooks = patch.webhooks.unwrap_or(now.webhooks);
-    let notify = NotificationSettings::new(patch.emails.unwrap_or(now.emails), webhooks, on, patch.after.unwrap_or(now.after))?;
+    let notify = NotificationSettings::new(
+        patch.emails.unwrap_or(now.emails),
+        webhooks,
+        on,
+        patch.after.unwrap_or(now.after),
+    )?;
     api.datasets.set_notifications(&actor, &id, &notify).await?;
     Ok(Json(notify.into()))
 }
@@ -177,12 +232,20 @@ pub struct WebhookBody {
 
 /// List webhooks
 #[utoipa::path(get, operation_id = "list_webhooks", path = "/webhooks", responses((status = 200, body = List<WebhookBody>)))]
-pub async fn webhooks(State(api): State<Api>, bearer: Bearer) -> ApiResult<Json<List<WebhookBody>>> {
+pub async fn webhooks(
+    State(api): State<Api>,
+    bearer: Bearer,
+) -> ApiResult<Json<List<WebhookBody>>> {
     let actor = bearer.require(Scope::Manage)?;
     if !actor.may_edit() {
         return Err(Error::forbidden("Only editors and admins can see webhooks.").into());
     }
     let all = api.puller.notifications.webhooks().await?;
-    let body = |hook: crate::notifications::webhooks::Webhook| WebhookBody { created_at: iso(hook.created_at), id: hook.id, name: hook.name, host: hook.host };
+    let body = |hook: crate::notifications::webhooks::Webhook| WebhookBody {
+        created_at: iso(hook.created_at),
+        id: hook.id,
+        name: hook.name,
+        host: hook.host,
+    };
     Ok(Json(List::complete(all.into_iter().map(body).collect())))
 }

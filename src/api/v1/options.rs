@@ -55,13 +55,21 @@ pub struct OptionsPatch {
 }
 
 /// Applies `patch` to the options for `mode`. Options that only the previous mode supports are reset unless the patch sets them.
-pub fn apply_patch(now: &DatasetOptions, key: Option<Vec<String>>, patch: Option<OptionsPatch>, mode: UpdateMode) -> Result<DatasetOptions, Error> {
+pub fn apply_patch(
+    now: &DatasetOptions,
+    key: Option<Vec<String>>,
+    patch: Option<OptionsPatch>,
+    mode: UpdateMode,
+) -> Result<DatasetOptions, Error> {
     let patch = patch.unwrap_or_default();
     let mut wrong = Vec::new();
     let mut rule = |field: &str, word: Option<String>, now: SchemaRule| {
         let Some(word) = word else { return now };
         SchemaRule::parse(&word).unwrap_or_else(|| {
-            wrong.push((field.to_owned(), format!("{field} must be accept, warn or stop.")));
+            wrong.push((
+                field.to_owned(),
+                format!("{field} must be accept, warn or stop."),
+            ));
             now
         })
     };
@@ -71,7 +79,10 @@ pub fn apply_patch(now: &DatasetOptions, key: Option<Vec<String>>, patch: Option
     let on_empty = match patch.on_empty {
         None => now.on_empty,
         Some(word) => OnEmpty::parse(&word).unwrap_or_else(|| {
-            wrong.push(("on_empty".to_owned(), "on_empty must be usual, keep, check, empty or fail.".to_owned()));
+            wrong.push((
+                "on_empty".to_owned(),
+                "on_empty must be usual, keep, check, empty or fail.".to_owned(),
+            ));
             now.on_empty
         }),
     };
@@ -79,9 +90,24 @@ pub fn apply_patch(now: &DatasetOptions, key: Option<Vec<String>>, patch: Option
         return Err(Error::fields(wrong));
     }
     let keeps_days = matches!(mode, UpdateMode::Merge | UpdateMode::Partition);
-    let look_back = patch.look_back.unwrap_or(if keeps_days { now.look_back } else { 0 });
-    let hold_drop = patch.hold_drop.unwrap_or(if mode == UpdateMode::Append { 0 } else { now.hold_drop.into() });
+    let look_back = patch
+        .look_back
+        .unwrap_or(if keeps_days { now.look_back } else { 0 });
+    let hold_drop = patch.hold_drop.unwrap_or(if mode == UpdateMode::Append {
+        0
+    } else {
+        now.hold_drop.into()
+    });
     let hold_drop = u8::try_from(hold_drop).unwrap_or(u8::MAX);
     let second_read = patch.second_read.unwrap_or(now.second_read);
-    Ok(DatasetOptions { key: key.unwrap_or_else(|| now.key.clone()), look_back, on_empty, hold_drop, on_added, on_removed, on_retyped, second_read })
+    Ok(DatasetOptions {
+        key: key.unwrap_or_else(|| now.key.clone()),
+        look_back,
+        on_empty,
+        hold_drop,
+        on_added,
+        on_removed,
+        on_retyped,
+        second_read,
+    })
 }

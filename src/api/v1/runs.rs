@@ -116,7 +116,10 @@ pub(super) fn body(api: &Api, run: Run) -> RunBody {
         started_at: run.started_at.map(iso),
         finished_at: run.finished_at.map(iso),
         waits_until: (run.state == crate::puller::run::RunState::Waiting).then(|| iso(run.due_at)),
-        waits_for: run.wait_reason.map(|wait| wait.in_words()).or_else(|| run.deferred_reason.clone()),
+        waits_for: run
+            .wait_reason
+            .map(|wait| wait.in_words())
+            .or_else(|| run.deferred_reason.clone()),
         missed: run.missed,
         from: run.range.map(|range| range.from.to_string()),
         to: run.range.map(|range| range.to.to_string()),
@@ -140,15 +143,31 @@ pub(super) fn body(api: &Api, run: Run) -> RunBody {
         completeness: run.completeness.map(Completeness::word),
         version: run.version_id.as_ref().map(ToString::to_string),
         outcome: run.outcome.map(RunOutcome::word),
-        accepted_by: run.decided_by_name.clone().filter(|_| run.outcome == Some(RunOutcome::Accepted)),
-        accepted_at: run.decided_at.filter(|_| run.outcome == Some(RunOutcome::Accepted)).map(iso),
-        discarded_by: run.decided_by_name.filter(|_| run.outcome == Some(RunOutcome::Discarded)),
-        discarded_at: run.decided_at.filter(|_| run.outcome == Some(RunOutcome::Discarded)).map(iso),
+        accepted_by: run
+            .decided_by_name
+            .clone()
+            .filter(|_| run.outcome == Some(RunOutcome::Accepted)),
+        accepted_at: run
+            .decided_at
+            .filter(|_| run.outcome == Some(RunOutcome::Accepted))
+            .map(iso),
+        discarded_by: run
+            .decided_by_name
+            .filter(|_| run.outcome == Some(RunOutcome::Discarded)),
+        discarded_at: run
+            .decided_at
+            .filter(|_| run.outcome == Some(RunOutcome::Discarded))
+            .map(iso),
         rows_before: run.rows_before,
         rows_after: run.rows_after,
         rows_dropped: run.rows_dropped,
         schema_change: run.schema_change,
-        error: run.failure.map(|f| RunError { code: f.code, message: f.message, who: f.who, action: f.action }),
+        error: run.failure.map(|f| RunError {
+            code: f.code,
+            message: f.message,
+            who: f.who,
+            action: f.action,
+        }),
         progress,
         id: run.id,
         dataset_id: run.dataset_id,
@@ -168,7 +187,13 @@ pub async fn of_dataset(
     let dataset = api.datasets.get(&actor, &id).await?;
     let (offset, limit) = paging.range()?;
     let runs = queue::of_dataset(&api.db, &id, offset, limit + 1).await?;
-    Ok(Json(Paging::list(offset, limit, runs.into_iter().map(|run| body(&api, run.redacted_with(&dataset))).collect())))
+    Ok(Json(Paging::list(
+        offset,
+        limit,
+        runs.into_iter()
+            .map(|run| body(&api, run.redacted_with(&dataset)))
+            .collect(),
+    )))
 }
 
 /// An empty object.
@@ -180,7 +205,12 @@ pub struct Nothing {}
 ///
 /// Returns the run. If a run of the DataSet is already queued, running or waiting, returns that run.
 #[utoipa::path(post, operation_id = "start_run", path = "/datasets/{id}/runs", params(("id" = String, Path)), responses((status = 202, body = RunBody), (status = 404), (status = 409)))]
-pub async fn start(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(Nothing {}): Body<Nothing>) -> ApiResult<(StatusCode, Json<RunBody>)> {
+pub async fn start(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+    Body(Nothing {}): Body<Nothing>,
+) -> ApiResult<(StatusCode, Json<RunBody>)> {
     let actor = bearer.require(Scope::Run)?;
     let run = api.puller.run_now(&actor, &id, Trigger::Manual).await?;
     Ok((StatusCode::ACCEPTED, Json(body(&api, run))))
@@ -188,7 +218,11 @@ pub async fn start(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetI
 
 /// Get a run
 #[utoipa::path(get, operation_id = "get_run", path = "/runs/{id}", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404)))]
-pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>) -> ApiResult<Json<RunBody>> {
+pub async fn get(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<RunId>,
+) -> ApiResult<Json<RunBody>> {
     let actor = bearer.require(Scope::Read)?;
     let run = api.puller.get(&actor, &id).await?;
     Ok(Json(body(&api, run)))
@@ -198,7 +232,12 @@ pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>) ->
 ///
 /// The version of this run becomes the current version. Returns the run.
 #[utoipa::path(post, operation_id = "accept_run", path = "/runs/{id}/accept", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
-pub async fn accept(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> ApiResult<Json<RunBody>> {
+pub async fn accept(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<RunId>,
+    Body(Nothing {}): Body<Nothing>,
+) -> ApiResult<Json<RunBody>> {
     let actor = bearer.require(Scope::Manage)?;
     let run = api.puller.accept(&actor, &id).await?;
     Ok(Json(body(&api, run)))
@@ -208,7 +247,12 @@ pub async fn accept(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>,
 ///
 /// The existing rows are unchanged. Returns the run.
 #[utoipa::path(post, operation_id = "discard_run", path = "/runs/{id}/discard", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
-pub async fn discard(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> ApiResult<Json<RunBody>> {
+pub async fn discard(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<RunId>,
+    Body(Nothing {}): Body<Nothing>,
+) -> ApiResult<Json<RunBody>> {
     let actor = bearer.require(Scope::Manage)?;
     let run = api.puller.discard((&actor).into(), &id).await?;
     Ok(Json(body(&api, run)))
@@ -218,7 +262,12 @@ pub async fn discard(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>
 ///
 /// Returns the run. A run that has ended is unchanged.
 #[utoipa::path(post, operation_id = "cancel_run", path = "/runs/{id}/cancel", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404)))]
-pub async fn cancel(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<RunId>, Body(Nothing {}): Body<Nothing>) -> ApiResult<Json<RunBody>> {
+pub async fn cancel(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<RunId>,
+    Body(Nothing {}): Body<Nothing>,
+) -> ApiResult<Json<RunBody>> {
     let actor = bearer.require(Scope::Run)?;
     let run = api.puller.cancel(&actor, &id).await?;
     Ok(Json(body(&api, run)))

@@ -71,9 +71,15 @@ impl AttemptLog {
             (state.began, state.at_once) = (now, 0);
         }
         if state.counts.len() >= MAX_ADDRESSES {
-            state.counts.retain(|_, count| count.attempts > 0 || count.quiet_until > now);
+            state
+                .counts
+                .retain(|_, count| count.attempts > 0 || count.quiet_until > now);
         }
-        let mut key = (event.address.map(client_network), event.action, event.result);
+        let mut key = (
+            event.address.map(client_network),
+            event.action,
+            event.result,
+        );
         if state.counts.len() >= MAX_ADDRESSES && !state.counts.contains_key(&key) {
             key.0 = None;
         }
@@ -118,11 +124,22 @@ impl AttemptLog {
         let mut state = self.state();
         let mut entries = Vec::new();
         let mut shared: HashMap<AttemptKey, AttemptCount> = HashMap::new();
-        for (key, count) in state.counts.iter_mut().filter(|(_, count)| count.attempts > 0) {
+        for (key, count) in state
+            .counts
+            .iter_mut()
+            .filter(|(_, count)| count.attempts > 0)
+        {
             let attempts = std::mem::take(&mut count.attempts);
             count.quiet_until = now + millis(PERIOD);
             if entries.len() < MAX_ENTRIES {
-                entries.push((*key, AttemptCount { attempts, object: count.object.take(), quiet_until: 0 }));
+                entries.push((
+                    *key,
+                    AttemptCount {
+                        attempts,
+                        object: count.object.take(),
+                        quiet_until: 0,
+                    },
+                ));
             } else {
                 shared.entry((None, key.1, key.2)).or_default().attempts += attempts;
             }
@@ -136,7 +153,13 @@ impl AttemptLog {
 async fn write(db: &Db, clock: &Clock, pending: &[(AttemptKey, AttemptCount)]) -> Result<()> {
     let mut tx = db.write().await?;
     for ((address, action, result), count) in pending {
-        let event = AuditEvent { actor: None, address: *address, action, object: count.object.as_deref(), result };
+        let event = AuditEvent {
+            actor: None,
+            address: *address,
+            action,
+            object: count.object.as_deref(),
+            result,
+        };
         insert(&mut tx, clock.now(), event, count.attempts).await?;
     }
     Ok(tx.commit().await?)
@@ -151,7 +174,13 @@ mod tests {
     use crate::auth::test_support::AuthFixture;
 
     fn event(address: u32, object: Option<&str>) -> AuditEvent<'_> {
-        AuditEvent { actor: None, address: Some(Ipv4Addr::from(address).into()), action: "user.sign_in", object, result: "slowed" }
+        AuditEvent {
+            actor: None,
+            address: Some(Ipv4Addr::from(address).into()),
+            action: "user.sign_in",
+            object,
+            result: "slowed",
+        }
     }
 
     /// Waits until the entries count `attempts` attempts, and returns them, oldest first.
@@ -170,18 +199,38 @@ mod tests {
         let (fixture, attempt_log) = (AuthFixture::new().await, AttemptLog::default());
         for _ in 0..3 {
             for n in 0..1_000 {
-                attempt_log.record(&fixture.db, &fixture.clock, event(1, Some(if n == 0 { "usr_1" } else { "usr_2" }))).await.unwrap();
+                attempt_log
+                    .record(
+                        &fixture.db,
+                        &fixture.clock,
+                        event(1, Some(if n == 0 { "usr_1" } else { "usr_2" })),
+                    )
+                    .await
+                    .unwrap();
             }
-            attempt_log.record(&fixture.db, &fixture.clock, event(2, Some("usr_1"))).await.unwrap();
+            attempt_log
+                .record(&fixture.db, &fixture.clock, event(2, Some("usr_1")))
+                .await
+                .unwrap();
             tokio::task::yield_now().await;
             fixture.clock.advance(1_000);
             tokio::task::yield_now().await;
         }
         let entries = entries(&fixture, 3_003).await;
-        assert_eq!(entries.iter().map(|entry| entry.attempts).sum::<i64>(), 3_003);
+        assert_eq!(
+            entries.iter().map(|entry| entry.attempts).sum::<i64>(),
+            3_003
+        );
         assert!(entries.len() <= 8, "{entries:#?}");
         let counted: Vec<_> = entries.iter().filter(|entry| entry.attempts > 1).collect();
-        assert_eq!((counted[0].attempts, counted[0].object.as_deref(), counted[0].address.as_deref()), (999, Some("usr_2"), Some("0.0.0.1")));
+        assert_eq!(
+            (
+                counted[0].attempts,
+                counted[0].object.as_deref(),
+                counted[0].address.as_deref()
+            ),
+            (999, Some("usr_2"), Some("0.0.0.1"))
+        );
         assert_eq!(counted[1].object, None, "aimed at several");
     }
 
@@ -189,14 +238,28 @@ mod tests {
     async fn very_many_addresses_write_few_entries() {
         let (fixture, attempt_log) = (AuthFixture::new().await, AttemptLog::default());
         for address in 0..20_000 {
-            attempt_log.record(&fixture.db, &fixture.clock, event(address, None)).await.unwrap();
+            attempt_log
+                .record(&fixture.db, &fixture.clock, event(address, None))
+                .await
+                .unwrap();
         }
         assert!(attempt_log.state().counts.len() <= MAX_ADDRESSES + 1);
         tokio::task::yield_now().await;
         fixture.clock.advance(1_000);
         let entries = entries(&fixture, 20_000).await;
-        assert!(entries.len() <= MAX_AT_ONCE as usize + MAX_ENTRIES + 1, "{}", entries.len());
-        assert_eq!(entries.iter().map(|entry| entry.attempts).sum::<i64>(), 20_000);
-        assert!(entries.iter().any(|entry| entry.address.is_none() && entry.attempts > 19_000));
+        assert!(
+            entries.len() <= MAX_AT_ONCE as usize + MAX_ENTRIES + 1,
+            "{}",
+            entries.len()
+        );
+        assert_eq!(
+            entries.iter().map(|entry| entry.attempts).sum::<i64>(),
+            20_000
+        );
+        assert!(
+            entries
+                .iter()
+                .any(|entry| entry.address.is_none() && entry.attempts > 19_000)
+        );
     }
 }

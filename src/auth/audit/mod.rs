@@ -39,7 +39,10 @@ pub struct AuditActor<'a> {
 
 impl<'a> From<&'a Actor> for AuditActor<'a> {
     fn from(actor: &'a Actor) -> Self {
-        Self { actor, address: None }
+        Self {
+            actor,
+            address: None,
+        }
     }
 }
 
@@ -47,7 +50,13 @@ impl<'a> AuditEvent<'a> {
     /// An event with the result `done`. `by`: `None` on the command line.
     pub fn done(by: Option<AuditActor<'a>>, action: &'static str, object: &'a str) -> Self {
         let address = by.and_then(|by| by.address);
-        Self { actor: by.map(|by| &by.actor.user), address, action, object: Some(object), result: "done" }
+        Self {
+            actor: by.map(|by| &by.actor.user),
+            address,
+            action,
+            object: Some(object),
+            result: "done",
+        }
     }
 }
 
@@ -78,11 +87,20 @@ pub struct AuditRetention {
 const DELETE_BATCH: i64 = 500;
 
 /// Records an event in the transaction of the change that it describes.
-pub async fn record(tx: &mut Transaction<'_, Sqlite>, clock: &Clock, event: AuditEvent<'_>) -> Result<()> {
+pub async fn record(
+    tx: &mut Transaction<'_, Sqlite>,
+    clock: &Clock,
+    event: AuditEvent<'_>,
+) -> Result<()> {
     insert(tx, clock.now(), event, 1).await
 }
 
-async fn insert(tx: &mut Transaction<'_, Sqlite>, at: Millis, event: AuditEvent<'_>, attempts: i64) -> Result<()> {
+async fn insert(
+    tx: &mut Transaction<'_, Sqlite>,
+    at: Millis,
+    event: AuditEvent<'_>,
+    attempts: i64,
+) -> Result<()> {
     sqlx::query("INSERT INTO audit (id, at, actor, address, action, object, result, attempts) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
         .bind(AuditId::new())
         .bind(at)
@@ -124,7 +142,9 @@ pub async fn sweep(db: &Db, clock: &Clock, keep: AuditRetention) -> Result<u64> 
             break;
         }
     }
-    let rows: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM audit").fetch_one(db.read()).await?;
+    let rows: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM audit")
+        .fetch_one(db.read())
+        .await?;
     let mut over = rows - i64::from(keep.max_rows);
     while over > 0 {
         let mut tx = db.write().await?;
@@ -181,43 +201,132 @@ mod tests {
     async fn the_trail_is_read_newest_first_in_pages() {
         let fixture = AuthFixture::new().await;
         for action in ["one", "two", "three"] {
-            record_alone(&fixture.db, &fixture.clock, AuditEvent { actor: None, address: None, action, object: None, result: "done" }).await.unwrap();
+            record_alone(
+                &fixture.db,
+                &fixture.clock,
+                AuditEvent {
+                    actor: None,
+                    address: None,
+                    action,
+                    object: None,
+                    result: "done",
+                },
+            )
+            .await
+            .unwrap();
         }
         let page = list(&fixture.db, None, 2).await.unwrap();
-        assert_eq!(page.iter().map(|e| e.action.as_str()).collect::<Vec<_>>(), ["three", "two"]);
+        assert_eq!(
+            page.iter().map(|e| e.action.as_str()).collect::<Vec<_>>(),
+            ["three", "two"]
+        );
         let rest = list(&fixture.db, Some(&page[1].id), 2).await.unwrap();
-        assert_eq!(rest.iter().map(|e| e.action.as_str()).collect::<Vec<_>>(), ["one"]);
+        assert_eq!(
+            rest.iter().map(|e| e.action.as_str()).collect::<Vec<_>>(),
+            ["one"]
+        );
     }
 
     #[tokio::test]
     async fn a_flood_of_strangers_is_deleted_first_and_deeds_of_people_stay_for_the_whole_period() {
         let fixture = AuthFixture::new().await;
         let person = UserId::new();
-        let stranger = AuditEvent { actor: None, address: Some([10, 0, 0, 1].into()), action: "user.sign_in", object: None, result: "slowed" };
+        let stranger = AuditEvent {
+            actor: None,
+            address: Some([10, 0, 0, 1].into()),
+            action: "user.sign_in",
+            object: None,
+            result: "slowed",
+        };
         let events = [
-            AuditEvent { actor: Some(&person), action: "dataset.pause", result: "done", ..stranger },
-            AuditEvent { actor: Some(&person), action: "user.change_password", result: "refused", ..stranger },
+            AuditEvent {
+                actor: Some(&person),
+                action: "dataset.pause",
+                result: "done",
+                ..stranger
+            },
+            AuditEvent {
+                actor: Some(&person),
+                action: "user.change_password",
+                result: "refused",
+                ..stranger
+            },
             // On the command line.
-            AuditEvent { address: None, action: "user.create", result: "done", ..stranger },
+            AuditEvent {
+                address: None,
+                action: "user.create",
+                result: "done",
+                ..stranger
+            },
         ];
         for event in events {
-            record_alone(&fixture.db, &fixture.clock, event).await.unwrap();
+            record_alone(&fixture.db, &fixture.clock, event)
+                .await
+                .unwrap();
         }
         let mut tx = fixture.db.write().await.unwrap();
         for n in 0..1_700 {
-            insert(&mut tx, fixture.clock.now() + n, AuditEvent { object: Some(if n < 1_000 { "old" } else { "new" }), ..stranger }, 1).await.unwrap();
+            insert(
+                &mut tx,
+                fixture.clock.now() + n,
+                AuditEvent {
+                    object: Some(if n < 1_000 { "old" } else { "new" }),
+                    ..stranger
+                },
+                1,
+            )
+            .await
+            .unwrap();
         }
         tx.commit().await.unwrap();
-        let keep = AuditRetention { days: 365, max_rows: 300 };
-        assert_eq!(sweep(&fixture.db, &fixture.clock, keep).await.unwrap(), 1_403);
+        let keep = AuditRetention {
+            days: 365,
+            max_rows: 300,
+        };
+        assert_eq!(
+            sweep(&fixture.db, &fixture.clock, keep).await.unwrap(),
+            1_403
+        );
         let left = list(&fixture.db, None, 10_000).await.unwrap();
-        assert_eq!((left.len(), left.iter().filter(|entry| entry.object.as_deref() == Some("new")).count()), (300, 297));
-        assert_eq!(sweep(&fixture.db, &fixture.clock, AuditRetention { max_rows: 0, ..keep }).await.unwrap(), 297);
-        let mut left: Vec<_> = list(&fixture.db, None, 10_000).await.unwrap().into_iter().map(|entry| entry.action).collect();
+        assert_eq!(
+            (
+                left.len(),
+                left.iter()
+                    .filter(|entry| entry.object.as_deref() == Some("new"))
+                    .count()
+            ),
+            (300, 297)
+        );
+        assert_eq!(
+            sweep(
+                &fixture.db,
+                &fixture.clock,
+                AuditRetention {
+                    max_rows: 0,
+                    ..keep
+                }
+            )
+            .await
+            .unwrap(),
+            297
+        );
+        let mut left: Vec<_> = list(&fixture.db, None, 10_000)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|entry| entry.action)
+            .collect();
         left.sort();
-        assert_eq!(left, ["dataset.pause", "user.change_password", "user.create"]);
+        assert_eq!(
+            left,
+            ["dataset.pause", "user.change_password", "user.create"]
+        );
         fixture.clock.advance(365 * DAY);
-        assert_eq!(sweep(&fixture.db, &fixture.clock, keep).await.unwrap(), 0, "it is a year to the moment");
+        assert_eq!(
+            sweep(&fixture.db, &fixture.clock, keep).await.unwrap(),
+            0,
+            "it is a year to the moment"
+        );
         // Setting the clock forward ages no entry.
         fixture.clock.jump(365 * DAY);
         assert_eq!(sweep(&fixture.db, &fixture.clock, keep).await.unwrap(), 0);

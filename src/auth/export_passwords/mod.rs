@@ -9,7 +9,10 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::audit::{self, AuditActor, AuditEvent};
 use super::throttle::Throttle;
-use super::{Actor, DAY, LAST_USED_EVERY, Role, Scope, Transport, has_token_format, hash, new_token_text, users};
+use super::{
+    Actor, DAY, LAST_USED_EVERY, Role, Scope, Transport, has_token_format, hash, new_token_text,
+    users,
+};
 use crate::clock::{Clock, Millis};
 use crate::db::{Db, decode_each};
 use crate::error::{Error, ErrorKind, Result};
@@ -71,22 +74,40 @@ pub struct ExportThrottle {
 
 impl ExportThrottle {
     pub fn new(clock: Clock) -> Self {
-        Self { throttle: Throttle::new(clock) }
+        Self {
+            throttle: Throttle::new(clock),
+        }
     }
 }
 
 /// Creates an export password and returns its text, which is not available later. `by` must be a person, not a program.
-pub async fn create(db: &Db, clock: &Clock, by: AuditActor<'_>, new: &NewExportPassword) -> Result<(ExportPassword, Secret)> {
+pub async fn create(
+    db: &Db,
+    clock: &Clock,
+    by: AuditActor<'_>,
+    new: &NewExportPassword,
+) -> Result<(ExportPassword, Secret)> {
     if by.actor.scope.is_some() {
-        return Err(Error::forbidden("An API token cannot create export passwords."));
+        return Err(Error::forbidden(
+            "An API token cannot create export passwords.",
+        ));
     }
     let name = new.name.trim();
     let mut wrong = Vec::new();
-    if name.is_empty() || name.chars().count() > 100 || !name.chars().all(crate::text::is_allowed_in_name) {
-        wrong.push(("name".to_owned(), "Name must have 1 to 100 characters and no invisible characters.".to_owned()));
+    if name.is_empty()
+        || name.chars().count() > 100
+        || !name.chars().all(crate::text::is_allowed_in_name)
+    {
+        wrong.push((
+            "name".to_owned(),
+            "Name must have 1 to 100 characters and no invisible characters.".to_owned(),
+        ));
     }
     if !(1..=MAX_DAYS).contains(&new.days) {
-        wrong.push(("days".to_owned(), format!("The number of days must be from 1 to {MAX_DAYS}.")));
+        wrong.push((
+            "days".to_owned(),
+            format!("The number of days must be from 1 to {MAX_DAYS}."),
+        ));
     }
     if !wrong.is_empty() {
         return Err(Error::fields(wrong));
@@ -104,7 +125,12 @@ pub async fn create(db: &Db, clock: &Clock, by: AuditActor<'_>, new: &NewExportP
         .fetch_one(&mut *tx)
         .await?;
     let made = export_password(&row)?;
-    audit::record(&mut tx, clock, AuditEvent::done(Some(by), "export_password.create", made.id.as_str())).await?;
+    audit::record(
+        &mut tx,
+        clock,
+        AuditEvent::done(Some(by), "export_password.create", made.id.as_str()),
+    )
+    .await?;
     tx.commit().await?;
     Ok((made, text))
 }
@@ -117,7 +143,12 @@ pub fn well_formed(text: &str) -> bool {
 /// Authenticates a request. Errors: `wrong_credentials` (Unauthenticated) for a wrong email or password, `too_many_attempts` (TooMany), and
 /// for an insecure transport always `plain_http` (Forbidden). A valid password is never throttled because of other people's failures: it
 /// cannot be guessed, and looking it up costs one hash.
-pub async fn admit(db: &Db, clock: &Clock, export_throttle: &ExportThrottle, login: ExportLogin<'_>) -> Result<AdmittedClient> {
+pub async fn admit(
+    db: &Db,
+    clock: &Clock,
+    export_throttle: &ExportThrottle,
+    login: ExportLogin<'_>,
+) -> Result<AdmittedClient> {
     let email = login.email.map(normalize_email);
     let Some(admitted) = find(db, clock, email.as_deref(), login.password).await? else {
         let account = match &email {
@@ -126,18 +157,38 @@ pub async fn admit(db: &Db, clock: &Clock, export_throttle: &ExportThrottle, log
             None => format!("bearer {}", login.address),
         };
         let user = users::by_email(db, &account).await?;
-        let event =
-            |result| AuditEvent { actor: None, address: Some(login.address), action: "export.read", object: user.as_ref().map(|u| u.id.as_str()), result };
-        match export_throttle.throttle.admit(&account, None, login.address) {
+        let event = |result| AuditEvent {
+            actor: None,
+            address: Some(login.address),
+            action: "export.read",
+            object: user.as_ref().map(|u| u.id.as_str()),
+            result,
+        };
+        match export_throttle
+            .throttle
+            .admit(&account, None, login.address)
+        {
             // The failed attempt stays counted.
             Ok(attempt) => drop(attempt),
             Err(slowed) => {
-                export_throttle.throttle.attempt_log.record(db, clock, event("slowed")).await?;
+                export_throttle
+                    .throttle
+                    .attempt_log
+                    .record(db, clock, event("slowed"))
+                    .await?;
                 return Err(slowed);
             }
         }
-        export_throttle.throttle.attempt_log.record(db, clock, event("refused")).await?;
-        return Err(if login.transport == Transport::Insecure { plain_http_error() } else { wrong_credentials() });
+        export_throttle
+            .throttle
+            .attempt_log
+            .record(db, clock, event("refused"))
+            .await?;
+        return Err(if login.transport == Transport::Insecure {
+            plain_http_error()
+        } else {
+            wrong_credentials()
+        });
     };
     if login.transport == Transport::Insecure {
         mark_exposed(db, clock, &admitted, login.address).await?;
@@ -158,7 +209,11 @@ pub fn plain_http_error() -> Error {
 }
 
 fn wrong_credentials() -> Error {
-    Error::new(ErrorKind::Unauthenticated, "wrong_credentials", "Wrong email or export password, or the export password is expired or revoked.")
+    Error::new(
+        ErrorKind::Unauthenticated,
+        "wrong_credentials",
+        "Wrong email or export password, or the export password is expired or revoked.",
+    )
 }
 
 /// Normalizes an email. An unencoded `+` in a query string arrives as a space, and no email address contains one.
@@ -166,23 +221,45 @@ fn normalize_email(email: &str) -> String {
     email.trim().to_lowercase().replace(' ', "+")
 }
 
-async fn find(db: &Db, clock: &Clock, email: Option<&str>, password: &Secret) -> Result<Option<AdmittedClient>> {
+async fn find(
+    db: &Db,
+    clock: &Clock,
+    email: Option<&str>,
+    password: &Secret,
+) -> Result<Option<AdmittedClient>> {
     if !well_formed(password.reveal()) {
         return Ok(None);
     }
-    let row = sqlx::query("SELECT * FROM export_passwords WHERE hash = $1 AND revoked_at IS NULL AND expires_at > $2")
-        .bind(hash(password.reveal()))
-        .bind(clock.now())
-        .fetch_optional(db.read())
-        .await?;
-    let Some(found) = row.as_ref().map(export_password).transpose()? else { return Ok(None) };
-    let owner = users::actor(db, &found.user_id).await?.filter(|owner| email.is_none_or(|email| email == owner.email));
+    let row = sqlx::query(
+        "SELECT * FROM export_passwords WHERE hash = $1 AND revoked_at IS NULL AND expires_at > $2",
+    )
+    .bind(hash(password.reveal()))
+    .bind(clock.now())
+    .fetch_optional(db.read())
+    .await?;
+    let Some(found) = row.as_ref().map(export_password).transpose()? else {
+        return Ok(None);
+    };
+    let owner = users::actor(db, &found.user_id)
+        .await?
+        .filter(|owner| email.is_none_or(|email| email == owner.email));
     // The scope is read, whatever the role of the owner.
-    Ok(owner.map(|owner| AdmittedClient { actor: Actor { scope: Some(Scope::Read), ..owner }, password: found.id }))
+    Ok(owner.map(|owner| AdmittedClient {
+        actor: Actor {
+            scope: Some(Scope::Read),
+            ..owner
+        },
+        password: found.id,
+    }))
 }
 
 /// Records the use, at most once a minute. Errors are ignored, so that the request is served even if the catalogue is locked.
-async fn record_use(db: &Db, clock: &Clock, admitted: &AdmittedClient, address: IpAddr) -> Result<()> {
+async fn record_use(
+    db: &Db,
+    clock: &Clock,
+    admitted: &AdmittedClient,
+    address: IpAddr,
+) -> Result<()> {
     let now = clock.now();
     let is_due: Option<i64> = sqlx::query_scalar("SELECT 1 FROM export_passwords WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $2)")
         .bind(&admitted.password)
@@ -192,29 +269,66 @@ async fn record_use(db: &Db, clock: &Clock, admitted: &AdmittedClient, address: 
     if is_due.is_none() {
         return Ok(());
     }
-    let (db_clone, clock, user, password) = (db.clone(), clock.clone(), admitted.actor.user.clone(), admitted.password.clone());
+    let (db_clone, clock, user, password) = (
+        db.clone(),
+        clock.clone(),
+        admitted.actor.user.clone(),
+        admitted.password.clone(),
+    );
     let record = async move {
         let mut tx = db_clone.write().await?;
-        sqlx::query("UPDATE export_passwords SET last_used_at = $2 WHERE id = $1").bind(&password).bind(now).execute(&mut *tx).await?;
-        let event = AuditEvent { actor: Some(&user), address: Some(address), action: "export.read", object: Some(password.as_str()), result: "done" };
+        sqlx::query("UPDATE export_passwords SET last_used_at = $2 WHERE id = $1")
+            .bind(&password)
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+        let event = AuditEvent {
+            actor: Some(&user),
+            address: Some(address),
+            action: "export.read",
+            object: Some(password.as_str()),
+            result: "done",
+        };
         audit::record(&mut tx, &clock, event).await?;
         Ok(tx.commit().await?)
     };
-    db.write_in_background("the last use of an export password could not be saved", record).await;
+    db.write_in_background(
+        "the last use of an export password could not be saved",
+        record,
+    )
+    .await;
     Ok(())
 }
 
 /// Marks a valid password as exposed when it is first received over an insecure transport.
-async fn mark_exposed(db: &Db, clock: &Clock, admitted: &AdmittedClient, address: IpAddr) -> Result<()> {
+async fn mark_exposed(
+    db: &Db,
+    clock: &Clock,
+    admitted: &AdmittedClient,
+    address: IpAddr,
+) -> Result<()> {
     let mut tx = db.write().await?;
-    let marked = sqlx::query("UPDATE export_passwords SET exposed_at = $2 WHERE id = $1 AND exposed_at IS NULL")
-        .bind(&admitted.password)
-        .bind(clock.now())
-        .execute(&mut *tx)
-        .await?;
+    let marked = sqlx::query(
+        "UPDATE export_passwords SET exposed_at = $2 WHERE id = $1 AND exposed_at IS NULL",
+    )
+    .bind(&admitted.password)
+    .bind(clock.now())
+    .execute(&mut *tx)
+    .await?;
     if marked.rows_affected() > 0 {
         let (actor, object) = (Some(&admitted.actor.user), Some(admitted.password.as_str()));
-        audit::record(&mut tx, clock, AuditEvent { actor, address: Some(address), action: "export_password.expose", object, result: "refused" }).await?;
+        audit::record(
+            &mut tx,
+            clock,
+            AuditEvent {
+                actor,
+                address: Some(address),
+                action: "export_password.expose",
+                object,
+                result: "refused",
+            },
+        )
+        .await?;
     }
     Ok(tx.commit().await?)
 }
@@ -238,24 +352,52 @@ pub async fn list(db: &Db, of: Option<&UserId>) -> Result<Vec<ExportPassword>> {
 }
 
 /// Revokes a password at once. `by`: its owner or an admin; `None` on the command line.
-pub async fn revoke(db: &Db, clock: &Clock, id: &ExportPasswordId, by: Option<AuditActor<'_>>) -> Result<()> {
-    let owner: Option<UserId> = sqlx::query_scalar("SELECT user_id FROM export_passwords WHERE id = $1").bind(id).fetch_optional(db.read()).await?;
-    let allowed = |owner: &UserId| by.is_none_or(|by| by.actor.scope.is_none() && (by.actor.is_admin() || by.actor.user == *owner));
+pub async fn revoke(
+    db: &Db,
+    clock: &Clock,
+    id: &ExportPasswordId,
+    by: Option<AuditActor<'_>>,
+) -> Result<()> {
+    let owner: Option<UserId> =
+        sqlx::query_scalar("SELECT user_id FROM export_passwords WHERE id = $1")
+            .bind(id)
+            .fetch_optional(db.read())
+            .await?;
+    let allowed = |owner: &UserId| {
+        by.is_none_or(|by| {
+            by.actor.scope.is_none() && (by.actor.is_admin() || by.actor.user == *owner)
+        })
+    };
     if !owner.as_ref().is_some_and(allowed) {
         return Err(Error::not_found("export password"));
     }
     let mut tx = db.write().await?;
-    sqlx::query("UPDATE export_passwords SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL").bind(id).bind(clock.now()).execute(&mut *tx).await?;
-    audit::record(&mut tx, clock, AuditEvent::done(by, "export_password.revoke", id.as_str())).await?;
+    sqlx::query("UPDATE export_passwords SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
+        .bind(id)
+        .bind(clock.now())
+        .execute(&mut *tx)
+        .await?;
+    audit::record(
+        &mut tx,
+        clock,
+        AuditEvent::done(by, "export_password.revoke", id.as_str()),
+    )
+    .await?;
     Ok(tx.commit().await?)
 }
 
-pub(super) async fn revoke_all(tx: &mut Transaction<'_, Sqlite>, clock: &Clock, user: &UserId) -> Result<()> {
-    sqlx::query("UPDATE export_passwords SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL")
-        .bind(user)
-        .bind(clock.now())
-        .execute(&mut **tx)
-        .await?;
+pub(super) async fn revoke_all(
+    tx: &mut Transaction<'_, Sqlite>,
+    clock: &Clock,
+    user: &UserId,
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE export_passwords SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL",
+    )
+    .bind(user)
+    .bind(clock.now())
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 

@@ -57,7 +57,10 @@ impl Sessions {
         let (value, now) = (random_text(), self.clock.now());
         let mut tx = self.db.write().await?;
         if let Some(old) = replaces {
-            sqlx::query("DELETE FROM sessions WHERE id_hash = $1").bind(hash(old.reveal())).execute(&mut *tx).await?;
+            sqlx::query("DELETE FROM sessions WHERE id_hash = $1")
+                .bind(hash(old.reveal()))
+                .execute(&mut *tx)
+                .await?;
         }
         sqlx::query("INSERT INTO sessions (id_hash, user_id, data, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)")
             .bind(hash(value.reveal()))
@@ -79,7 +82,13 @@ impl Sessions {
             .fetch_all(self.db.read())
             .await?;
         rows.iter()
-            .map(|row| Ok(SessionInfo { handle: row.try_get("id_hash")?, created_at: row.try_get("created_at")?, expires_at: row.try_get("expires_at")? }))
+            .map(|row| {
+                Ok(SessionInfo {
+                    handle: row.try_get("id_hash")?,
+                    created_at: row.try_get("created_at")?,
+                    expires_at: row.try_get("expires_at")?,
+                })
+            })
             .collect()
     }
 
@@ -98,7 +107,11 @@ impl Sessions {
     /// Ends one session of this person.
     pub async fn end(&self, user: &UserId, handle: &str) -> Result<()> {
         let mut tx = self.db.write().await?;
-        let ended = sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND id_hash = $2").bind(user).bind(handle).execute(&mut *tx).await?;
+        let ended = sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND id_hash = $2")
+            .bind(user)
+            .bind(handle)
+            .execute(&mut *tx)
+            .await?;
         if ended.rows_affected() == 0 {
             return Err(Error::not_found("session"));
         }
@@ -110,19 +123,32 @@ impl Sessions {
         let user = &by.actor.user;
         let mut tx = self.db.write().await?;
         end_all(&mut tx, user, None).await?;
-        audit::record(&mut tx, &self.clock, AuditEvent::done(Some(by), "user.sign_out_everywhere", user.as_str())).await?;
+        audit::record(
+            &mut tx,
+            &self.clock,
+            AuditEvent::done(Some(by), "user.sign_out_everywhere", user.as_str()),
+        )
+        .await?;
         Ok(tx.commit().await?)
     }
 
     async fn sign_out(&self, value: &Secret, address: Option<IpAddr>) -> Result<()> {
         let mut tx = self.db.write().await?;
-        let ended: Option<Option<UserId>> = sqlx::query_scalar("DELETE FROM sessions WHERE id_hash = $1 AND expires_at > $2 RETURNING user_id")
-            .bind(hash(value.reveal()))
-            .bind(self.clock.now())
-            .fetch_optional(&mut *tx)
-            .await?;
+        let ended: Option<Option<UserId>> = sqlx::query_scalar(
+            "DELETE FROM sessions WHERE id_hash = $1 AND expires_at > $2 RETURNING user_id",
+        )
+        .bind(hash(value.reveal()))
+        .bind(self.clock.now())
+        .fetch_optional(&mut *tx)
+        .await?;
         if let Some(user) = ended.flatten() {
-            let event = AuditEvent { actor: Some(&user), address, action: "user.sign_out", object: Some(user.as_str()), result: "done" };
+            let event = AuditEvent {
+                actor: Some(&user),
+                address,
+                action: "user.sign_out",
+                object: Some(user.as_str()),
+                result: "done",
+            };
             audit::record(&mut tx, &self.clock, event).await?;
         }
         Ok(tx.commit().await?)
@@ -131,7 +157,11 @@ impl Sessions {
     /// Updates a row, but never inserts one: a request in progress must not restore a session that was ended meanwhile.
     async fn write(&self, value: &Secret, data: &Data) -> Result<()> {
         let mut tx = self.db.write().await?;
-        sqlx::query("UPDATE sessions SET data = $2 WHERE id_hash = $1").bind(hash(value.reveal())).bind(text(data)?).execute(&mut *tx).await?;
+        sqlx::query("UPDATE sessions SET data = $2 WHERE id_hash = $1")
+            .bind(hash(value.reveal()))
+            .bind(text(data)?)
+            .execute(&mut *tx)
+            .await?;
         Ok(tx.commit().await?)
     }
 
@@ -139,21 +169,28 @@ impl Sessions {
     async fn rename(&self, old: &Secret, data: &Data) -> Result<Option<Secret>> {
         let value = random_text();
         let mut tx = self.db.write().await?;
-        let renamed = sqlx::query("UPDATE sessions SET id_hash = $2, data = $3 WHERE id_hash = $1 AND expires_at > $4")
-            .bind(hash(old.reveal()))
-            .bind(hash(value.reveal()))
-            .bind(text(data)?)
-            .bind(self.clock.now())
-            .execute(&mut *tx)
-            .await?;
+        let renamed = sqlx::query(
+            "UPDATE sessions SET id_hash = $2, data = $3 WHERE id_hash = $1 AND expires_at > $4",
+        )
+        .bind(hash(old.reveal()))
+        .bind(hash(value.reveal()))
+        .bind(text(data)?)
+        .bind(self.clock.now())
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         Ok((renamed.rows_affected() > 0).then_some(value))
     }
 
     async fn find(&self, value: &Secret) -> Result<Option<(Option<UserId>, Data)>> {
-        let Some(row) = touch(&self.db, &self.clock, &hash(value.reveal())).await? else { return Ok(None) };
+        let Some(row) = touch(&self.db, &self.clock, &hash(value.reveal())).await? else {
+            return Ok(None);
+        };
         let data: String = row.try_get("data")?;
-        Ok(Some((row.try_get("user_id")?, serde_json::from_str(&data).map_err(Error::internal)?)))
+        Ok(Some((
+            row.try_get("user_id")?,
+            serde_json::from_str(&data).map_err(Error::internal)?,
+        )))
     }
 }
 
@@ -166,18 +203,27 @@ async fn touch(db: &Db, clock: &Clock, hash: &str) -> Result<Option<SqliteRow>> 
         .fetch_optional(db.read())
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let (created_at, expires_at): (Millis, Millis) = (row.try_get("created_at")?, row.try_get("expires_at")?);
+    let (created_at, expires_at): (Millis, Millis) =
+        (row.try_get("created_at")?, row.try_get("expires_at")?);
     let ends = (now + IDLE_TIMEOUT).min(created_at + ABSOLUTE_TIMEOUT);
     if ends >= expires_at + EXTEND_EVERY {
         // Runs in the background, because the catalogue may be locked or the disk full.
-        db.write_in_background("a session could not be extended", extend(db.clone(), hash.to_owned(), ends)).await;
+        db.write_in_background(
+            "a session could not be extended",
+            extend(db.clone(), hash.to_owned(), ends),
+        )
+        .await;
     }
     Ok(Some(row))
 }
 
 async fn extend(db: Db, hash: String, ends: Millis) -> Result<()> {
     let mut tx = db.write().await?;
-    sqlx::query("UPDATE sessions SET expires_at = $2 WHERE id_hash = $1 AND expires_at < $2").bind(hash).bind(ends).execute(&mut *tx).await?;
+    sqlx::query("UPDATE sessions SET expires_at = $2 WHERE id_hash = $1 AND expires_at < $2")
+        .bind(hash)
+        .bind(ends)
+        .execute(&mut *tx)
+        .await?;
     Ok(tx.commit().await?)
 }
 
@@ -233,8 +279,17 @@ pub(super) enum CookieChange {
 impl Session {
     /// `cookie` is the value that the browser sent.
     pub fn new(sessions: Sessions, cookie: Option<&str>) -> Self {
-        let value = cookie.filter(|value| value.len() == VALUE_LENGTH).map(Secret::new);
-        Self(Arc::new(Inner { sessions, state: Mutex::new(SessionState { had_cookie: cookie.is_some(), value, ..SessionState::default() }) }))
+        let value = cookie
+            .filter(|value| value.len() == VALUE_LENGTH)
+            .map(Secret::new);
+        Self(Arc::new(Inner {
+            sessions,
+            state: Mutex::new(SessionState {
+                had_cookie: cookie.is_some(),
+                value,
+                ..SessionState::default()
+            }),
+        }))
     }
 
     async fn load(&self) -> Result<MutexGuard<'_, SessionState>> {
@@ -297,17 +352,29 @@ impl std::fmt::Debug for Session {
 /// Signs the browser in: ends the earlier session and sends a new cookie.
 pub async fn begin(session: &Session, user: &User) -> Result<()> {
     let mut state = session.0.state.lock().await;
-    let value = session.0.sessions.create(&user.id, state.value.as_ref()).await?;
+    let value = session
+        .0
+        .sessions
+        .create(&user.id, state.value.as_ref())
+        .await?;
     let cookie_change = Some(CookieChange::Set(value.clone()));
-    *state =
-        SessionState { had_cookie: state.had_cookie, value: Some(value), loaded: true, user: Some(user.id.clone()), cookie_change, ..SessionState::default() };
+    *state = SessionState {
+        had_cookie: state.had_cookie,
+        value: Some(value),
+        loaded: true,
+        user: Some(user.id.clone()),
+        cookie_change,
+        ..SessionState::default()
+    };
     Ok(())
 }
 
 /// Replaces the cookie value after a change of permissions, so that a copy of the old cookie is no longer valid.
 pub async fn renew(session: &Session) -> Result<()> {
     let mut state = session.load().await?;
-    let Some(old) = &state.value else { return Ok(()) };
+    let Some(old) = &state.value else {
+        return Ok(());
+    };
     let renamed = session.0.sessions.rename(old, &state.data).await?;
     match renamed {
         Some(value) => {
@@ -315,7 +382,14 @@ pub async fn renew(session: &Session) -> Result<()> {
             state.value = Some(value);
             state.changed = false;
         }
-        None => *state = SessionState { had_cookie: state.had_cookie, loaded: true, cookie_change: Some(CookieChange::Remove), ..SessionState::default() },
+        None => {
+            *state = SessionState {
+                had_cookie: state.had_cookie,
+                loaded: true,
+                cookie_change: Some(CookieChange::Remove),
+                ..SessionState::default()
+            }
+        }
     }
     Ok(())
 }
@@ -327,25 +401,50 @@ pub async fn finish(session: &Session, address: Option<IpAddr>) -> Result<()> {
         session.0.sessions.sign_out(value, address).await?;
     }
     let cookie_change = (state.had_cookie || state.value.is_some()).then_some(CookieChange::Remove);
-    *state = SessionState { had_cookie: state.had_cookie, loaded: true, cookie_change, ..SessionState::default() };
+    *state = SessionState {
+        had_cookie: state.had_cookie,
+        loaded: true,
+        cookie_change,
+        ..SessionState::default()
+    };
     Ok(())
 }
 
 /// The actor of the session. `None` if nobody is signed in or the person was deactivated.
 pub async fn actor_of(db: &Db, session: &Session) -> Result<Option<Actor>> {
-    let Some(id) = session.user().await? else { return Ok(None) };
+    let Some(id) = session.user().await? else {
+        return Ok(None);
+    };
     let actor = users::actor(db, &id).await?;
     let handle = handle(session).await;
-    Ok(actor.map(|actor| Actor { session: handle, ..actor }))
+    Ok(actor.map(|actor| Actor {
+        session: handle,
+        ..actor
+    }))
 }
 
 /// The name of this session in `SessionInfo::handle`; `None` if it has no row.
 pub async fn handle(session: &Session) -> Option<String> {
-    session.0.state.lock().await.value.as_ref().map(|value| hash(value.reveal()))
+    session
+        .0
+        .state
+        .lock()
+        .await
+        .value
+        .as_ref()
+        .map(|value| hash(value.reveal()))
 }
 
-pub(super) async fn end_all(tx: &mut Transaction<'_, Sqlite>, user: &UserId, keep: Option<&str>) -> Result<()> {
-    sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND ($2 IS NULL OR id_hash <> $2)").bind(user).bind(keep).execute(&mut **tx).await?;
+pub(super) async fn end_all(
+    tx: &mut Transaction<'_, Sqlite>,
+    user: &UserId,
+    keep: Option<&str>,
+) -> Result<()> {
+    sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND ($2 IS NULL OR id_hash <> $2)")
+        .bind(user)
+        .bind(keep)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 

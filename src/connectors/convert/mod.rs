@@ -69,8 +69,14 @@ impl<'t> Decimal<'t> {
             _ => (0, text),
         };
         let split = unsigned.split_once(['e', 'E']);
-        let (mantissa, exponent) = split.map_or((unsigned, None), |(mantissa, exponent)| (mantissa, Some(exponent)));
-        let (whole, fraction) = mantissa.split_once('.').map_or((mantissa, None), |(whole, fraction)| (whole, Some(fraction)));
+        let (mantissa, exponent) = split.map_or((unsigned, None), |(mantissa, exponent)| {
+            (mantissa, Some(exponent))
+        });
+        let (whole, fraction) = mantissa
+            .split_once('.')
+            .map_or((mantissa, None), |(whole, fraction)| {
+                (whole, Some(fraction))
+            });
         let part = fraction.unwrap_or_default();
         let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         if !are_digits(whole) || !are_digits(part) || (whole.is_empty() && part.is_empty()) {
@@ -81,16 +87,31 @@ impl<'t> Decimal<'t> {
         let trailing_zeros = all.len() - all.trim_end_matches('0').len();
         let digits = all.trim_matches('0').to_owned();
         let length = |of: usize| i64::try_from(of).unwrap_or(i64::MAX);
-        let power = shift.saturating_sub(length(part.len())).saturating_add(length(trailing_zeros));
+        let power = shift
+            .saturating_sub(length(part.len()))
+            .saturating_add(length(trailing_zeros));
         let is_plain_whole = whole == "0" || (!whole.is_empty() && !whole.starts_with('0'));
         let plain = sign != 1 && is_plain_whole && fraction.is_none_or(|part| !part.is_empty());
-        Some(Self { text, negative: sign == -1, power: if digits.is_empty() { 0 } else { power }, digits, plain })
+        Some(Self {
+            text,
+            negative: sign == -1,
+            power: if digits.is_empty() { 0 } else { power },
+            digits,
+            plain,
+        })
     }
 
     /// The nearest 64-bit float; null when the number is out of range.
     pub fn float(&self) -> Converted<'static> {
-        let nearest = self.text.parse::<f64>().ok().filter(|value| value.is_finite());
-        Converted::of(nearest.map(Cell::Number), nearest.is_some_and(|value| self.is_float(value)))
+        let nearest = self
+            .text
+            .parse::<f64>()
+            .ok()
+            .filter(|value| value.is_finite());
+        Converted::of(
+            nearest.map(Cell::Number),
+            nearest.is_some_and(|value| self.is_float(value)),
+        )
     }
 
     /// Whether the float equals this number, up to half a unit in the 17th digit.
@@ -101,7 +122,8 @@ impl<'t> Decimal<'t> {
         }
         if count > MAX_FLOAT_DIGITS {
             let exact = format!("{:.*e}", MAX_EXACT_DIGITS - 1, value.abs());
-            return Decimal::read(&exact).is_some_and(|float| float.digits == self.digits && float.power == self.power);
+            return Decimal::read(&exact)
+                .is_some_and(|float| float.digits == self.digits && float.power == self.power);
         }
         value.is_normal() || self.is_tiny_float(value)
     }
@@ -110,9 +132,13 @@ impl<'t> Decimal<'t> {
     fn is_tiny_float(&self, value: f64) -> bool {
         const SHIFT: i64 = 300;
         const PRECISION: f64 = 1e-15;
-        let scaled = format!("{}e{}", self.digits, self.power.saturating_add(SHIFT)).parse::<f64>().unwrap_or_default();
+        let scaled = format!("{}e{}", self.digits, self.power.saturating_add(SHIFT))
+            .parse::<f64>()
+            .unwrap_or_default();
         let is_near = value != 0.0 && (value.abs() * 1e300 - scaled).abs() <= scaled * PRECISION;
-        is_near || Decimal::read(&format!("{value:e}")).is_some_and(|float| float.digits == self.digits && float.power == self.power)
+        is_near
+            || Decimal::read(&format!("{value:e}"))
+                .is_some_and(|float| float.digits == self.digits && float.power == self.power)
     }
 
     /// The nearest 64-bit integer (ties go away from zero); null when the number is out of range.
@@ -130,18 +156,40 @@ impl<'t> Decimal<'t> {
                 if self.digits.len().saturating_add(zeros) > 19 && !self.digits.is_empty() {
                     return (None, false);
                 }
-                (if self.digits.is_empty() { String::new() } else { format!("{}{}", self.digits, "0".repeat(zeros)) }, false)
+                (
+                    if self.digits.is_empty() {
+                        String::new()
+                    } else {
+                        format!("{}{}", self.digits, "0".repeat(zeros))
+                    },
+                    false,
+                )
             }
             Ok(cut) => {
                 let whole = self.digits.len().saturating_sub(cut);
-                let next = if cut > self.digits.len() { None } else { self.digits.as_bytes().get(whole) };
-                (self.digits[..whole].to_owned(), next.is_some_and(|digit| *digit >= b'5'))
+                let next = if cut > self.digits.len() {
+                    None
+                } else {
+                    self.digits.as_bytes().get(whole)
+                };
+                (
+                    self.digits[..whole].to_owned(),
+                    next.is_some_and(|digit| *digit >= b'5'),
+                )
             }
             Err(_) => return (None, false),
         };
-        let whole = if kept_digits.is_empty() { Some(0) } else { kept_digits.parse::<i128>().ok() };
-        let signed = whole.map(|whole| (whole + i128::from(up)) * if self.negative { -1 } else { 1 });
-        (signed.and_then(|value| i64::try_from(value).ok()), power >= 0 || self.digits.is_empty())
+        let whole = if kept_digits.is_empty() {
+            Some(0)
+        } else {
+            kept_digits.parse::<i128>().ok()
+        };
+        let signed =
+            whole.map(|whole| (whole + i128::from(up)) * if self.negative { -1 } else { 1 });
+        (
+            signed.and_then(|value| i64::try_from(value).ok()),
+            power >= 0 || self.digits.is_empty(),
+        )
     }
 
     /// Converts seconds since 1970 into a timestamp with milliseconds.
@@ -154,7 +202,10 @@ impl<'t> Decimal<'t> {
     /// 1 is true and 0 is false.
     fn boolean(&self) -> Converted<'static> {
         match self.rounded(0) {
-            (Some(value @ (0 | 1)), true) => Converted { cell: Cell::Boolean(value == 1), fits: self.plain },
+            (Some(value @ (0 | 1)), true) => Converted {
+                cell: Cell::Boolean(value == 1),
+                fits: self.plain,
+            },
             _ => Converted::misfit(),
         }
     }
@@ -166,7 +217,12 @@ impl<'t> Decimal<'t> {
         }
         match usize::try_from(self.power) {
             Ok(zeros) if self.digits.len().saturating_add(zeros) <= MAX_KEY_DIGITS => {
-                Cow::Owned(format!("{}{}{}", if self.negative { "-" } else { "" }, self.digits, "0".repeat(zeros)))
+                Cow::Owned(format!(
+                    "{}{}{}",
+                    if self.negative { "-" } else { "" },
+                    self.digits,
+                    "0".repeat(zeros)
+                ))
             }
             _ => Cow::Borrowed(self.text),
         }
@@ -182,7 +238,11 @@ fn power_of(exponent: &str) -> Option<i64> {
     // Sums with this value stay within 64 bits.
     const FAR: i64 = i64::MAX / 4;
     let power = digits.parse::<i64>().unwrap_or(FAR).min(FAR);
-    Some(if exponent.starts_with('-') { -power } else { power })
+    Some(if exponent.starts_with('-') {
+        -power
+    } else {
+        power
+    })
 }
 
 /// How a timestamp is encoded: as text, or as seconds since 1970 in a number.
@@ -194,7 +254,9 @@ pub(super) enum TimestampEncoding {
 
 /// Converts a JSON number into a cell of this kind. A text column gets the original digits.
 pub(super) fn number(kind: ColumnKind, encoding: TimestampEncoding, text: &str) -> Converted<'_> {
-    let Some(decimal) = Decimal::read(text) else { return Converted::misfit() };
+    let Some(decimal) = Decimal::read(text) else {
+        return Converted::misfit();
+    };
     match kind {
         ColumnKind::Text | ColumnKind::Json => Converted::fitting(Cell::Text(Cow::Borrowed(text))),
         ColumnKind::Number => decimal.float(),
@@ -206,27 +268,48 @@ pub(super) fn number(kind: ColumnKind, encoding: TimestampEncoding, text: &str) 
 }
 
 /// Converts a text into a cell of this kind. White space alone is null, except in a text column.
-pub(super) fn text(kind: ColumnKind, encoding: TimestampEncoding, text: Cow<'_, str>) -> Converted<'_> {
+pub(super) fn text(
+    kind: ColumnKind,
+    encoding: TimestampEncoding,
+    text: Cow<'_, str>,
+) -> Converted<'_> {
     let trimmed = text.trim();
     match kind {
         ColumnKind::Text | ColumnKind::Json => Converted::fitting(Cell::Text(text)),
         _ if trimmed.is_empty() => Converted::fitting(Cell::Null),
-        ColumnKind::Boolean if trimmed.eq_ignore_ascii_case("true") => Converted::fitting(Cell::Boolean(true)),
-        ColumnKind::Boolean if trimmed.eq_ignore_ascii_case("false") => Converted::fitting(Cell::Boolean(false)),
-        ColumnKind::Number => Decimal::read(trimmed).map_or_else(Converted::misfit, |decimal| decimal.float()),
-        ColumnKind::Integer => Decimal::read(trimmed).map_or_else(Converted::misfit, |decimal| decimal.integer()),
-        ColumnKind::Boolean => Decimal::read(trimmed).map_or_else(Converted::misfit, |decimal| decimal.boolean()),
+        ColumnKind::Boolean if trimmed.eq_ignore_ascii_case("true") => {
+            Converted::fitting(Cell::Boolean(true))
+        }
+        ColumnKind::Boolean if trimmed.eq_ignore_ascii_case("false") => {
+            Converted::fitting(Cell::Boolean(false))
+        }
+        ColumnKind::Number => {
+            Decimal::read(trimmed).map_or_else(Converted::misfit, |decimal| decimal.float())
+        }
+        ColumnKind::Integer => {
+            Decimal::read(trimmed).map_or_else(Converted::misfit, |decimal| decimal.integer())
+        }
+        ColumnKind::Boolean => {
+            Decimal::read(trimmed).map_or_else(Converted::misfit, |decimal| decimal.boolean())
+        }
         ColumnKind::Date => day(trimmed),
-        ColumnKind::Timestamp => match Decimal::read(trimmed).filter(|_| encoding == TimestampEncoding::Epoch) {
-            Some(seconds) => seconds.epoch(),
-            None => trimmed.parse::<Timestamp>().map_or_else(|_| Converted::misfit(), moment),
-        },
+        ColumnKind::Timestamp => {
+            match Decimal::read(trimmed).filter(|_| encoding == TimestampEncoding::Epoch) {
+                Some(seconds) => seconds.epoch(),
+                None => trimmed
+                    .parse::<Timestamp>()
+                    .map_or_else(|_| Converted::misfit(), moment),
+            }
+        }
     }
 }
 
 /// A timestamp, truncated to the millisecond: rounding up could move it to the next day.
 pub(super) fn moment(at: Timestamp) -> Converted<'static> {
-    Converted { cell: Cell::Timestamp(at.as_millisecond()), fits: at.subsec_nanosecond() % 1_000_000 == 0 }
+    Converted {
+        cell: Cell::Timestamp(at.as_millisecond()),
+        fits: at.subsec_nanosecond() % 1_000_000 == 0,
+    }
 }
 
 /// A day. For a timestamp, the day that its text names.
@@ -234,13 +317,18 @@ fn day(text: &str) -> Converted<'static> {
     let days = |day: Date| Cell::Date((day - Date::constant(1970, 1, 1)).get_days());
     match text.parse::<Date>() {
         Ok(date) if text.len() == "2026-11-20".len() => Converted::fitting(days(date)),
-        _ => Pieces::parse(text).map_or_else(|_| Converted::misfit(), |pieces| Converted::nearest(days(pieces.date()))),
+        _ => Pieces::parse(text).map_or_else(
+            |_| Converted::misfit(),
+            |pieces| Converted::nearest(days(pieces.date())),
+        ),
     }
 }
 
 /// Decodes a JSON string. The flag is false if a lone surrogate was replaced by U+FFFD. Returns `None` if the JSON is no string.
 pub(super) fn decoded(json: &str) -> Option<(Cow<'_, str>, bool)> {
-    serde_json::Deserializer::from_str(json).deserialize_bytes(LossyJsonText).ok()
+    serde_json::Deserializer::from_str(json)
+        .deserialize_bytes(LossyJsonText)
+        .ok()
 }
 
 /// Deserializes a JSON string as bytes, in which a lone surrogate becomes three bytes that are not valid UTF-8.
@@ -254,11 +342,17 @@ impl<'de> Visitor<'de> for LossyJsonText {
     }
 
     fn visit_borrowed_bytes<E: de::Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-        Ok(std::str::from_utf8(bytes).map_or_else(|_| (Cow::Owned(replace_surrogate_halves(bytes)), false), |text| (Cow::Borrowed(text), true)))
+        Ok(std::str::from_utf8(bytes).map_or_else(
+            |_| (Cow::Owned(replace_surrogate_halves(bytes)), false),
+            |text| (Cow::Borrowed(text), true),
+        ))
     }
 
     fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-        Ok(std::str::from_utf8(bytes).map_or_else(|_| (Cow::Owned(replace_surrogate_halves(bytes)), false), |text| (Cow::Owned(text.to_owned()), true)))
+        Ok(std::str::from_utf8(bytes).map_or_else(
+            |_| (Cow::Owned(replace_surrogate_halves(bytes)), false),
+            |text| (Cow::Owned(text.to_owned()), true),
+        ))
     }
 
     fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {

@@ -31,11 +31,20 @@ impl ArchivePage {
     pub fn read(body: &Bytes, list: &'static str) -> Result<Self, ReadError> {
         let text = as_text(body);
         let mut from = serde_json::Deserializer::from_slice(&text);
-        let raw = from.deserialize_map(Scan(list)).map_err(|error| not_json(&text, &error))?;
+        let raw = from
+            .deserialize_map(Scan(list))
+            .map_err(|error| not_json(&text, &error))?;
         from.end().map_err(|error| not_json(&text, &error))?;
         let Some(raw) = raw.complete() else {
             let why = "the JSON has an unexpected structure: a field is missing".to_owned();
-            return Err(if raw.is_without_data() { ReadError::Empty { body: body.clone(), why } } else { ReadError::Retry(why) });
+            return Err(if raw.is_without_data() {
+                ReadError::Empty {
+                    body: body.clone(),
+                    why,
+                }
+            } else {
+                ReadError::Retry(why)
+            });
         };
         let begin = text.as_ptr() as usize;
         let places = raw.records.iter().map(|record| {
@@ -43,12 +52,22 @@ impl ArchivePage {
             at..at + record.get().len()
         });
         let (records, total, pages) = (places.collect(), raw.total, raw.pages);
-        Ok(Self { text, records, total, pages })
+        Ok(Self {
+            text,
+            records,
+            total,
+            pages,
+        })
     }
 
     /// The page of a query without records.
     pub fn empty() -> Self {
-        Self { text: Bytes::new(), records: Vec::new(), total: 0, pages: 0 }
+        Self {
+            text: Bytes::new(),
+            records: Vec::new(),
+            total: 0,
+            pages: 0,
+        }
     }
 
     /// The number of records.
@@ -59,7 +78,9 @@ impl ArchivePage {
     /// The unchanged records.
     pub fn records(&self) -> impl Iterator<Item = &str> {
         // The text was validated as a whole, and records begin and end at braces.
-        self.records.iter().map(|at| std::str::from_utf8(&self.text[at.clone()]).unwrap_or_default())
+        self.records
+            .iter()
+            .map(|at| std::str::from_utf8(&self.text[at.clone()]).unwrap_or_default())
     }
 
     /// Whether the query has more records than the vendor's limit, so that the older ones cannot be read.
@@ -69,7 +90,13 @@ impl ArchivePage {
 
     /// The number of pages: as the vendor says, or computed from its total and the size of a full first page.
     pub fn page_count(&self, per_page: u64) -> u64 {
-        self.pages.max(if per_page == 0 { 0 } else { self.total.div_ceil(per_page) }).min(MAX_PAGES)
+        self.pages
+            .max(if per_page == 0 {
+                0
+            } else {
+                self.total.div_ceil(per_page)
+            })
+            .min(MAX_PAGES)
     }
 }
 
@@ -98,14 +125,21 @@ impl<'a> Scanned<'a> {
             None if total == 0 => Vec::new(),
             None => return None,
         };
-        Some(Raw { records, total, pages: self.pages.map_or(0, |pages| pages.0) })
+        Some(Raw {
+            records,
+            total,
+            pages: self.pages.map_or(0, |pages| pages.0),
+        })
     }
 
     /// Whether the page has neither records nor a total nor other fields.
     fn is_without_data(&self) -> bool {
         !self.more
             && self.total.is_none()
-            && self.records.as_ref().is_none_or(|RecordList(records)| records.is_empty())
+            && self
+                .records
+                .as_ref()
+                .is_none_or(|RecordList(records)| records.is_empty())
             && self.pages.is_none_or(|pages| pages.0 <= 1)
     }
 }
@@ -123,7 +157,10 @@ impl<'de> Deserialize<'de> for RecordList<'de> {
                 f.write_str("a list")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<RecordList<'de>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut list: A,
+            ) -> Result<RecordList<'de>, A::Error> {
                 let mut records = Vec::new();
                 while let Some(record) = list.next_element()? {
                     records.push(record);
@@ -213,18 +250,26 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Result<(usize, u64, u64), &'static str> {
-        let page = ArchivePage::read(&Bytes::copy_from_slice(body.as_bytes()), "chats").map_err(|why| match why {
-            ReadError::Empty { .. } => "nothing",
-            _ => "again",
-        })?;
+        let page = ArchivePage::read(&Bytes::copy_from_slice(body.as_bytes()), "chats").map_err(
+            |why| match why {
+                ReadError::Empty { .. } => "nothing",
+                _ => "again",
+            },
+        )?;
         Ok((page.len(), page.total, page.page_count(page.len() as u64)))
     }
 
     #[test]
     fn a_total_may_be_a_text_and_an_empty_list_may_be_null_or_an_object() {
         for (body, is) in [
-            (r#"{"chats":[{"id":"a"},7],"total":60,"pages":30}"#, Ok((2, 60, 30))),
-            (r#"{"chats":[{"id":"a"},7],"total":"60","pages":"30"}"#, Ok((2, 60, 30))),
+            (
+                r#"{"chats":[{"id":"a"},7],"total":60,"pages":30}"#,
+                Ok((2, 60, 30)),
+            ),
+            (
+                r#"{"chats":[{"id":"a"},7],"total":"60","pages":"30"}"#,
+                Ok((2, 60, 30)),
+            ),
             (r#"{"chats":[{},{}],"total":5,"more":1}"#, Ok((2, 5, 3))),
             (r#"{"chats":[{},{}],"total":5,"pages":null}"#, Ok((2, 5, 3))),
             (r#"{"chats":[],"total":0,"pages":0}"#, Ok((0, 0, 0))),

@@ -7,7 +7,9 @@ use jiff::Span;
 
 use super::client::Query;
 use super::field_tree::id_of;
-use super::paging::{Archive, MAX_EXTRA_ROUNDS, QueryCounts, QueryError, SeenRecords, Sink, StartedQuery};
+use super::paging::{
+    Archive, MAX_EXTRA_ROUNDS, QueryCounts, QueryError, SeenRecords, Sink, StartedQuery,
+};
 use super::{group_ids, logins};
 use crate::connectors::{Completeness, PullError, Window, WindowCounts};
 
@@ -23,7 +25,11 @@ pub(super) async fn read(
         return read_parts(archive, window, started, &query, sink).await;
     }
     // Days of this archive share records, so the counts of the parts can exceed the total; the total may also grow meanwhile.
-    let mut deduplicated = DeduplicatingSink { sink, seen_ids: HashSet::new(), repeats: 0 };
+    let mut deduplicated = DeduplicatingSink {
+        sink,
+        seen_ids: HashSet::new(),
+        repeats: 0,
+    };
     let mut counts = WindowCounts::default();
     let (mut started, mut newest) = (Some(started), 0);
     for round in 0..=MAX_EXTRA_ROUNDS {
@@ -34,10 +40,18 @@ pub(super) async fn read(
         let part_counts = read_parts(archive, window, started, &query, &mut deduplicated).await?;
         let repeats = std::mem::take(&mut deduplicated.repeats);
         counts.pages += part_counts.pages;
-        counts.pages_again += if round > 0 { part_counts.pages } else { part_counts.pages_again };
+        counts.pages_again += if round > 0 {
+            part_counts.pages
+        } else {
+            part_counts.pages_again
+        };
         counts.kept += part_counts.kept - repeats;
         // Records that are only read again were already counted.
-        counts.read += if round > 0 { part_counts.kept - repeats } else { part_counts.read };
+        counts.read += if round > 0 {
+            part_counts.kept - repeats
+        } else {
+            part_counts.read
+        };
         counts.add_evidence(weakened(part_counts.completeness, round));
         newest = archive.page(&query(window), 1).await?.total;
         counts.total = Some(newest);
@@ -45,7 +59,11 @@ pub(super) async fn read(
             return Ok(counts);
         }
     }
-    Err(PullError::Incomplete { window, have: counts.kept, of: newest })
+    Err(PullError::Incomplete {
+        window,
+        have: counts.kept,
+        of: newest,
+    })
 }
 
 /// Passes each record on once: days of some archives share records.
@@ -58,7 +76,9 @@ struct DeduplicatingSink<'s, S> {
 impl<S: Sink> Sink for DeduplicatingSink<'_, S> {
     async fn records(&mut self, mut records: Vec<&str>) -> Result<(), PullError> {
         let all = records.len();
-        records.retain(|record| id_of(record, "id").is_none_or(|id| self.seen_ids.insert(id.as_ref().into())));
+        records.retain(|record| {
+            id_of(record, "id").is_none_or(|id| self.seen_ids.insert(id.as_ref().into()))
+        });
         self.repeats += (all - records.len()) as u64;
         self.sink.records(records).await
     }
@@ -75,7 +95,10 @@ async fn read_parts(
     query: &impl Fn(Window) -> Query,
     sink: &mut impl Sink,
 ) -> Result<WindowCounts, PullError> {
-    let mut counts = WindowCounts { total: Some(0), ..WindowCounts::default() };
+    let mut counts = WindowCounts {
+        total: Some(0),
+        ..WindowCounts::default()
+    };
     let mut left = vec![window];
     let mut started = Some(started);
     while let Some(part) = left.pop() {
@@ -86,14 +109,32 @@ async fn read_parts(
         };
         if !started.first.is_over_limit() {
             let mut seen = SeenRecords::default();
-            let end = archive.read(&base_query, archive.proof(part), started, &mut seen, sink).await;
+            let end = archive
+                .read(&base_query, archive.proof(part), started, &mut seen, sink)
+                .await;
             add_counts(&mut counts, &require_complete(end, part)?);
         } else if part.from < part.to {
-            let middle = part.from.saturating_add(Span::new().days(i64::from((part.to - part.from).get_days() / 2)));
-            left.push(Window { from: part.from, to: middle });
-            left.push(Window { from: middle.tomorrow().unwrap_or(part.to), to: part.to });
+            let middle = part
+                .from
+                .saturating_add(Span::new().days(i64::from((part.to - part.from).get_days() / 2)));
+            left.push(Window {
+                from: part.from,
+                to: middle,
+            });
+            left.push(Window {
+                from: middle.tomorrow().unwrap_or(part.to),
+                to: part.to,
+            });
         } else {
-            read_day(archive, part, &base_query, started.first.total, &mut counts, sink).await?;
+            read_day(
+                archive,
+                part,
+                &base_query,
+                started.first.total,
+                &mut counts,
+                sink,
+            )
+            .await?;
         }
     }
     Ok(counts)
@@ -101,7 +142,14 @@ async fn read_parts(
 
 /// Reads a single day above the limit, with `total` records: each group alone (0 included), and a group that is as large as the day or
 /// above the limit by agent. All parts together must have the day's total; if records were added meanwhile, they are read again.
-async fn read_day(archive: &Archive, day: Window, base_query: &Query, total: u64, counts: &mut WindowCounts, sink: &mut impl Sink) -> Result<(), PullError> {
+async fn read_day(
+    archive: &Archive,
+    day: Window,
+    base_query: &Query,
+    total: u64,
+    counts: &mut WindowCounts,
+    sink: &mut impl Sink,
+) -> Result<(), PullError> {
     let mut seen = SeenRecords::default();
     let mut sums = WindowCounts::default();
     let mut newest = total;
@@ -118,7 +166,11 @@ async fn read_day(archive: &Archive, day: Window, base_query: &Query, total: u64
             return Ok(());
         }
     }
-    Err(PullError::Incomplete { window: day, have: seen.len(), of: newest })
+    Err(PullError::Incomplete {
+        window: day,
+        have: seen.len(),
+        of: newest,
+    })
 }
 
 /// Reads the parts of a day, each completely.
@@ -132,13 +184,28 @@ async fn read_day_pieces(
     sink: &mut impl Sink,
 ) -> Result<(), PullError> {
     let has = |name: &str| base_query.iter().any(|(key, _)| *key == name);
-    let with = |query: &Query, name: &'static str, value: String| query.iter().cloned().chain([(name, value)]).collect::<Query>();
-    let groups =
-        if has("group") { vec![base_query.clone()] } else { group_ids(&archive.client).await?.into_iter().map(|id| with(base_query, "group", id)).collect() };
+    let with = |query: &Query, name: &'static str, value: String| {
+        query
+            .iter()
+            .cloned()
+            .chain([(name, value)])
+            .collect::<Query>()
+    };
+    let groups = if has("group") {
+        vec![base_query.clone()]
+    } else {
+        group_ids(&archive.client)
+            .await?
+            .into_iter()
+            .map(|id| with(base_query, "group", id))
+            .collect()
+    };
     for group in groups {
         let started = archive.begin(&group).await?;
         if !started.first.is_over_limit() && started.first.total < total {
-            let end = archive.read(&group, archive.proof(day), started, seen, sink).await;
+            let end = archive
+                .read(&group, archive.proof(day), started, seen, sink)
+                .await;
             add_counts(sums, &require_complete(end, day)?);
             continue;
         }
@@ -150,16 +217,25 @@ async fn read_day_pieces(
             let agent = with(&group, archive.agent, login);
             let started = archive.begin(&agent).await?;
             if started.first.is_over_limit() {
-                return Err(PullError::Incomplete { window: day, have: seen.len(), of: total });
+                return Err(PullError::Incomplete {
+                    window: day,
+                    have: seen.len(),
+                    of: total,
+                });
             }
-            let end = archive.read(&agent, archive.proof(day), started, seen, sink).await;
+            let end = archive
+                .read(&agent, archive.proof(day), started, seen, sink)
+                .await;
             add_counts(sums, &require_complete(end, day)?);
         }
     }
     Ok(())
 }
 
-fn require_complete(end: Result<QueryCounts, QueryError>, window: Window) -> Result<QueryCounts, PullError> {
+fn require_complete(
+    end: Result<QueryCounts, QueryError>,
+    window: Window,
+) -> Result<QueryCounts, PullError> {
     end.map_err(|short| match short {
         QueryError::Pull(error) => error,
         QueryError::Short { have, of } => PullError::Incomplete { window, have, of },
@@ -177,6 +253,10 @@ fn add_counts(counts: &mut WindowCounts, part: &QueryCounts) {
 
 /// The completeness of parts that were read in several rounds, because together they did not have the total.
 fn weakened(parts: Option<Completeness>, round: u32) -> Completeness {
-    let weakest = if round > 0 { Completeness::Corrected } else { Completeness::Verified };
+    let weakest = if round > 0 {
+        Completeness::Corrected
+    } else {
+        Completeness::Verified
+    };
     weakest.with(parts)
 }

@@ -39,7 +39,11 @@ impl LiveChatClient {
         Self(Arc::new(Inner {
             upstream: source.upstream.clone(),
             username: source.fields.get("username").cloned().unwrap_or_default(),
-            api_key: source.secrets.get("api_key").cloned().unwrap_or_else(|| Secret::new("")),
+            api_key: source
+                .secrets
+                .get("api_key")
+                .cloned()
+                .unwrap_or_else(|| Secret::new("")),
             cancel,
             renamed: AtomicBool::new(false),
         }))
@@ -70,7 +74,13 @@ impl LiveChatClient {
         let is_renamed = self.0.renamed.load(Ordering::Relaxed);
         let first = other.as_ref().filter(|_| is_renamed).unwrap_or(query);
         let mut result = self.send(path, first, &read, on_empty).await;
-        if let (Err(PullError::Refused { status: 400 | 422, vendor_message }), Some(other)) = (&result, &other)
+        if let (
+            Err(PullError::Refused {
+                status: 400 | 422,
+                vendor_message,
+            }),
+            Some(other),
+        ) = (&result, &other)
             && zones::is_about_zones(vendor_message)
             && !is_renamed
         {
@@ -86,7 +96,9 @@ impl LiveChatClient {
                 PullError::Malformed { at, why }
             }
             // Page 1 exists, so the request itself is right.
-            PullError::Refused { status: 404, .. } if page > 1 => PullError::Unavailable(Cause::NoData(404)),
+            PullError::Refused { status: 404, .. } if page > 1 => {
+                PullError::Unavailable(Cause::NoData(404))
+            }
             other => other,
         })
     }
@@ -99,9 +111,23 @@ impl LiveChatClient {
         on_empty: fn(u16) -> Option<T>,
     ) -> Result<T, PullError> {
         let inner = &*self.0;
-        let auth = Auth::Basic { user: &inner.username, secret: &inner.api_key };
-        let request = ApiRequest { path, query, auth, headers: &[("x-api-version", "2")], classify_error: |_, _| None, auth_check: (AUTH_CHECK_PATH, &[]) };
-        inner.upstream.get_or_empty(request, &inner.cancel, read, on_empty).await.map(|(_, value)| value)
+        let auth = Auth::Basic {
+            user: &inner.username,
+            secret: &inner.api_key,
+        };
+        let request = ApiRequest {
+            path,
+            query,
+            auth,
+            headers: &[("x-api-version", "2")],
+            classify_error: |_, _| None,
+            auth_check: (AUTH_CHECK_PATH, &[]),
+        };
+        inner
+            .upstream
+            .get_or_empty(request, &inner.cancel, read, on_empty)
+            .await
+            .map(|(_, value)| value)
     }
 
     /// The costs of all requests of this source so far.
@@ -121,7 +147,9 @@ impl LiveChatClient {
 
 /// The body as UTF-8. Removes a byte order mark and replaces invalid bytes by U+FFFD, so that one bad byte does not lose the page.
 pub(super) fn as_text(body: &Bytes) -> Bytes {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").map_or_else(|| body.clone(), |rest| body.slice_ref(rest));
+    let body = body
+        .strip_prefix(b"\xef\xbb\xbf")
+        .map_or_else(|| body.clone(), |rest| body.slice_ref(rest));
     match std::str::from_utf8(&body) {
         Ok(_) => body,
         Err(_) => Bytes::from(String::from_utf8_lossy(&body).into_owned()),
@@ -135,12 +163,21 @@ pub(super) fn not_json(body: &[u8], error: &serde_json::Error) -> String {
         Some(b'<') => "XML or HTML instead of JSON".to_owned(),
         Some(_) if error.is_eof() => "the JSON is incomplete".to_owned(),
         Some(_) if error.is_data() => "the JSON has an unexpected structure".to_owned(),
-        Some(_) => format!("JSON syntax error at line {}, column {}", error.line(), error.column()),
+        Some(_) => format!(
+            "JSON syntax error at line {}, column {}",
+            error.line(),
+            error.column()
+        ),
     }
 }
 
 /// The query parameters for this report: menus, days and time zone.
-pub(super) fn query(report: &Report, menus: &Menus, window: Option<Window>, zone: &TimeZone) -> Query {
+pub(super) fn query(
+    report: &Report,
+    menus: &Menus,
+    window: Option<Window>,
+    zone: &TimeZone,
+) -> Query {
     let mut query = Query::new();
     for MenuUse { menu, sent, .. } in report.menus.iter().filter(|menu| !menu.sent.is_empty()) {
         let value = match menu {
@@ -149,9 +186,15 @@ pub(super) fn query(report: &Report, menus: &Menus, window: Option<Window>, zone
             Menu::Group => menus.group.clone(),
             Menu::Login => menus.login.clone(),
             Menu::Tag => menus.tag.clone(),
-            Menu::GroupBy => menus.group_by.filter(|by| *by != GroupBy::Automatic).map(|by| by.word().to_owned()),
+            Menu::GroupBy => menus
+                .group_by
+                .filter(|by| *by != GroupBy::Automatic)
+                .map(|by| by.word().to_owned()),
             Menu::Weekday => Some(menus.weekday.unwrap_or(Weekday::Mon).word().to_owned()),
-            Menu::IncludePending => menus.include_pending.filter(|on| *on).map(|_| "1".to_owned()),
+            Menu::IncludePending => menus
+                .include_pending
+                .filter(|on| *on)
+                .map(|_| "1".to_owned()),
             Menu::AgentDetails => None,
         };
         query.extend(value.map(|value| (*sent, value)));

@@ -13,13 +13,16 @@ use crate::secret::Secret;
 
 /// Padding is optional, because people copy the text with or without it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, FORGIVING);
-const FORGIVING: GeneralPurposeConfig = NO_PAD.with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const FORGIVING: GeneralPurposeConfig =
+    NO_PAD.with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
 /// The most likely mistake in these credentials. Based on LiveChat's documentation of personal access tokens:
 /// https://platform.text.com/docs/authorization/personal-access-tokens
 pub(super) fn hint(fields: &BTreeMap<String, String>, secrets: &BTreeMap<String, Secret>) -> Hint {
     let username = fields.get("username").map_or("", |text| text.trim());
-    let secret = secrets.get("api_key").map_or("", |secret| secret.reveal().trim());
+    let secret = secrets
+        .get("api_key")
+        .map_or("", |secret| secret.reveal().trim());
     if is_account_id(username) {
         return Hint {
             field: "username",
@@ -35,7 +38,10 @@ pub(super) fn hint(fields: &BTreeMap<String, String>, secrets: &BTreeMap<String,
         };
     }
     if !username.contains('@') {
-        return Hint { field: "username", text: "Username must be the email address of a LiveChat agent." };
+        return Hint {
+            field: "username",
+            text: "Username must be the email address of a LiveChat agent.",
+        };
     }
     Hint {
         field: "api_key",
@@ -50,9 +56,15 @@ fn is_account_id(text: &str) -> bool {
 
 /// Whether a text is `ACCOUNT_ID:TOKEN`, plain or in Base64.
 fn holds_account_id(text: &str) -> bool {
-    let of_pair = |text: &str| text.split_once(':').is_some_and(|(account, _)| is_account_id(account));
+    let of_pair = |text: &str| {
+        text.split_once(':')
+            .is_some_and(|(account, _)| is_account_id(account))
+    };
     let decoded = BASE64.decode(text).map(Zeroizing::new).ok();
-    of_pair(text) || decoded.and_then(|bytes| std::str::from_utf8(&bytes).ok().map(of_pair)).unwrap_or(false)
+    of_pair(text)
+        || decoded
+            .and_then(|bytes| std::str::from_utf8(&bytes).ok().map(of_pair))
+            .unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -63,26 +75,58 @@ mod tests {
 
     fn hinted(username: &str, secret: &str) -> Hint {
         let pair = |field: &str, value: &str| (field.to_owned(), value.to_owned());
-        hint(&BTreeMap::from([pair("username", username)]), &BTreeMap::from([("api_key".to_owned(), Secret::new(secret))]))
+        hint(
+            &BTreeMap::from([pair("username", username)]),
+            &BTreeMap::from([("api_key".to_owned(), Secret::new(secret))]),
+        )
     }
 
     #[test]
     fn each_common_mistake_has_a_hint_without_the_secret() {
-        let base64 = base64::engine::general_purpose::STANDARD.encode(format!("{ACCOUNT}:dal:canary"));
-        assert!(base64.ends_with('='), "so that the padding is tried both ways");
+        let base64 =
+            base64::engine::general_purpose::STANDARD.encode(format!("{ACCOUNT}:dal:canary"));
+        assert!(
+            base64.ends_with('='),
+            "so that the padding is tried both ways"
+        );
         for (username, secret, field, hint_text) in [
             (ACCOUNT, "dal:canary", "username", "version 3"),
             (ACCOUNT, base64.as_str(), "username", "version 3"),
             ("agent@house.test", base64.as_str(), "api_key", "Base64"),
-            ("agent@house.test", base64.trim_end_matches('='), "api_key", "Base64"),
-            ("agent@house.test", &format!("{ACCOUNT}:dal:canary"), "api_key", "Base64"),
+            (
+                "agent@house.test",
+                base64.trim_end_matches('='),
+                "api_key",
+                "Base64",
+            ),
+            (
+                "agent@house.test",
+                &format!("{ACCOUNT}:dal:canary"),
+                "api_key",
+                "Base64",
+            ),
             ("agent", "canary", "username", "email address"),
-            ("agent@house.test", "dal:canary", "api_key", "agents--all:ro"),
+            (
+                "agent@house.test",
+                "dal:canary",
+                "api_key",
+                "agents--all:ro",
+            ),
             // 32 hexadecimal digits are an API key, although they could be a UUID without hyphens.
-            ("agent@house.test", "5a9b0c1d2e3f4a5b8c6d7e8f90a1b2c3", "api_key", "revoked"),
+            (
+                "agent@house.test",
+                "5a9b0c1d2e3f4a5b8c6d7e8f90a1b2c3",
+                "api_key",
+                "revoked",
+            ),
         ] {
             let hint = hinted(username, secret);
-            assert!(hint.field == field && hint.text.contains(hint_text) && !hint.text.contains("canary"), "{username} {secret}: {hint:?}");
+            assert!(
+                hint.field == field
+                    && hint.text.contains(hint_text)
+                    && !hint.text.contains("canary"),
+                "{username} {secret}: {hint:?}"
+            );
         }
     }
 }

@@ -14,11 +14,17 @@ use crate::connectors::report::{Column, ColumnKind};
 /// day or hour, because each key would become a column.
 pub(super) fn flatten(row: &mut RowBuffer<'_>) {
     let mut flat = Vec::new();
-    let mut left: Vec<(Cow<'_, str>, &str)> = std::mem::take(&mut row.extras).into_iter().rev().collect();
+    let mut left: Vec<(Cow<'_, str>, &str)> =
+        std::mem::take(&mut row.extras).into_iter().rev().collect();
     while let Some((name, json)) = left.pop() {
         match serde_json::from_str(json) {
             Ok(RawFields(fields)) if !fields.iter().all(|(name, _)| is_period(name)) => {
-                left.extend(fields.into_iter().rev().map(|(inner, json)| (Cow::Owned(format!("{name}_{inner}")), json)));
+                left.extend(
+                    fields
+                        .into_iter()
+                        .rev()
+                        .map(|(inner, json)| (Cow::Owned(format!("{name}_{inner}")), json)),
+                );
             }
             _ => flat.push((name, json)),
         }
@@ -27,7 +33,15 @@ pub(super) fn flatten(row: &mut RowBuffer<'_>) {
 }
 
 fn is_period(name: &str) -> bool {
-    period_start(name, Window { from: Date::ZERO, to: Date::ZERO }, &TimeZone::UTC).is_some()
+    period_start(
+        name,
+        Window {
+            from: Date::ZERO,
+            to: Date::ZERO,
+        },
+        &TimeZone::UTC,
+    )
+    .is_some()
 }
 
 /// Converts the choice for which the call was made into a cell of this kind; null if it does not fit.
@@ -41,9 +55,13 @@ pub(super) fn choice<'a>(choice: &str, kind: ColumnKind) -> Cell<'a> {
 /// Fills both hours and minutes if the vendor sends one of them.
 pub(super) fn hours_and_minutes(columns: &[Column], row: &mut RowBuffer<'_>) {
     let at = |name: &str| columns.iter().position(|column| column.name == name);
-    let (Some(hours), Some(minutes)) = (at("hours"), at("minutes")) else { return };
+    let (Some(hours), Some(minutes)) = (at("hours"), at("minutes")) else {
+        return;
+    };
     match (&row.cells[hours], &row.cells[minutes]) {
-        (Cell::Number(value), Cell::Null) => row.cells[minutes] = Cell::Number(rounded(value * 60.0)),
+        (Cell::Number(value), Cell::Null) => {
+            row.cells[minutes] = Cell::Number(rounded(value * 60.0))
+        }
         (Cell::Null, Cell::Number(value)) => row.cells[hours] = Cell::Number(value / 60.0),
         _ => {}
     }
@@ -61,7 +79,10 @@ pub(super) fn ratio<'a>(columns: &[Column], row: &RowBuffer<'_>, part: &str, of:
     let value = |name: &str| {
         let at = columns.iter().position(|column| column.name == name)?;
         match row.cells[at] {
-            #[expect(clippy::cast_precision_loss, reason = "a rate is not exact beyond 2^53 anyway")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "a rate is not exact beyond 2^53 anyway"
+            )]
             Cell::Integer(value) => Some(value as f64),
             Cell::Number(value) => Some(value),
             _ => None,

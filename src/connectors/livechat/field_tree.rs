@@ -30,7 +30,11 @@ const RECORD_MISFIT: &str = "_record";
 
 impl RowBuffer<'_> {
     pub fn new(columns: usize) -> Self {
-        Self { cells: vec![Cell::Null; columns], extras: Vec::new(), misfits: Vec::new() }
+        Self {
+            cells: vec![Cell::Null; columns],
+            extras: Vec::new(),
+            misfits: Vec::new(),
+        }
     }
 
     pub fn clear(&mut self) {
@@ -76,16 +80,39 @@ impl FieldTree {
     pub fn new(columns: &'static [Column], key: &[&str]) -> Self {
         let mut tree = FieldTree::default();
         for (at, column) in columns.iter().enumerate() {
-            let target = |extract| ColumnTarget { column: at, name: column.name, extract };
+            let target = |extract| ColumnTarget {
+                column: at,
+                name: column.name,
+                extract,
+            };
             match column.from {
-                ColumnSource::Path | ColumnSource::PathOrChoice | ColumnSource::Decimal | ColumnSource::Verbatim | ColumnSource::Item => {
-                    tree.add_path(column.name, target(Extract::Cell(Converter::of(column, key))));
+                ColumnSource::Path
+                | ColumnSource::PathOrChoice
+                | ColumnSource::Decimal
+                | ColumnSource::Verbatim
+                | ColumnSource::Item => {
+                    tree.add_path(
+                        column.name,
+                        target(Extract::Cell(Converter::of(column, key))),
+                    );
                 }
-                ColumnSource::EpochSeconds => tree.add_path(column.name, target(Extract::Cell(Converter::Epoch))),
+                ColumnSource::EpochSeconds => {
+                    tree.add_path(column.name, target(Extract::Cell(Converter::Epoch)))
+                }
                 ColumnSource::Count(list) => tree.child(list).targets.push(target(Extract::Count)),
-                ColumnSource::Joined(list, field) => tree.child(list).targets.push(target(Extract::Joined(field))),
-                ColumnSource::ParentId | ColumnSource::ParentStart | ColumnSource::Position | ColumnSource::Period | ColumnSource::PeriodStart => {}
-                ColumnSource::PeriodValue | ColumnSource::Choice | ColumnSource::Ratio(..) | ColumnSource::ReadAt => {}
+                ColumnSource::Joined(list, field) => tree
+                    .child(list)
+                    .targets
+                    .push(target(Extract::Joined(field))),
+                ColumnSource::ParentId
+                | ColumnSource::ParentStart
+                | ColumnSource::Position
+                | ColumnSource::Period
+                | ColumnSource::PeriodStart => {}
+                ColumnSource::PeriodValue
+                | ColumnSource::Choice
+                | ColumnSource::Ratio(..)
+                | ColumnSource::ReadAt => {}
             }
         }
         tree
@@ -93,30 +120,51 @@ impl FieldTree {
 
     fn add_path(&mut self, name: &str, target: ColumnTarget) {
         for (at, _) in name.match_indices('_').filter(|(at, _)| *at > 0) {
-            self.child(&name[..at]).inner.get_or_insert_default().add_path(&name[at + 1..], target);
+            self.child(&name[..at])
+                .inner
+                .get_or_insert_default()
+                .add_path(&name[at + 1..], target);
         }
         self.child(name).targets.push(target);
     }
 
     fn child(&mut self, name: &str) -> &mut FieldNode {
-        let at = self.children.iter().position(|child| child.name == name).unwrap_or_else(|| {
-            self.children.push(FieldNode { name: name.to_owned(), targets: Vec::new(), inner: None });
-            self.children.len() - 1
-        });
+        let at = self
+            .children
+            .iter()
+            .position(|child| child.name == name)
+            .unwrap_or_else(|| {
+                self.children.push(FieldNode {
+                    name: name.to_owned(),
+                    targets: Vec::new(),
+                    inner: None,
+                });
+                self.children.len() - 1
+            });
         &mut self.children[at]
     }
 
     /// The index of the child with this name. Fields mostly have the same order in each record, so the search starts after the last match.
     fn find(&self, name: &str, guess: usize) -> Option<usize> {
         let (before, after) = self.children.split_at(guess.min(self.children.len()));
-        let found = after.iter().position(|child| child.name == name).map(|at| at + before.len());
+        let found = after
+            .iter()
+            .position(|child| child.name == name)
+            .map(|at| at + before.len());
         found.or_else(|| before.iter().position(|child| child.name == name))
     }
 
     /// Extracts one record into the row, which must be empty.
     pub fn extract<'a>(&self, json: &'a str, row: &mut RowBuffer<'a>) {
         let mut from = serde_json::Deserializer::from_str(json);
-        if (StreamingPass { tree: self, prefix: "", row: &mut *row }).deserialize(&mut from).is_err() {
+        if (StreamingPass {
+            tree: self,
+            prefix: "",
+            row: &mut *row,
+        })
+        .deserialize(&mut from)
+        .is_err()
+        {
             row.clear();
             self.extract_tolerant("", json, row);
         }
@@ -144,16 +192,35 @@ impl FieldTree {
     /// The second pass: reads each value separately, so that one malformed value does not affect the others.
     fn extract_tolerant<'a>(&self, prefix: &str, json: &'a str, row: &mut RowBuffer<'a>) {
         let Ok(RawFields(fields)) = serde_json::from_str(json) else {
-            row.misfits.push((Cow::Owned(if prefix.is_empty() { RECORD_MISFIT.to_owned() } else { prefix.to_owned() }), json));
+            row.misfits.push((
+                Cow::Owned(if prefix.is_empty() {
+                    RECORD_MISFIT.to_owned()
+                } else {
+                    prefix.to_owned()
+                }),
+                json,
+            ));
             return;
         };
         // A name with a lone surrogate cannot be a column's name.
-        if fields.iter().any(|(name, _)| name.contains(char::REPLACEMENT_CHARACTER)) {
-            row.misfits.push((Cow::Owned(if prefix.is_empty() { RECORD_MISFIT.to_owned() } else { prefix.to_owned() }), json));
+        if fields
+            .iter()
+            .any(|(name, _)| name.contains(char::REPLACEMENT_CHARACTER))
+        {
+            row.misfits.push((
+                Cow::Owned(if prefix.is_empty() {
+                    RECORD_MISFIT.to_owned()
+                } else {
+                    prefix.to_owned()
+                }),
+                json,
+            ));
         }
         let mut guess = 0;
         // A field with exactly the column's name takes precedence over a nested one: see `FieldNode::extract_tolerant`.
-        let (above, below): (Vec<_>, Vec<_>) = fields.into_iter().partition(|(_, value)| !value.starts_with('{'));
+        let (above, below): (Vec<_>, Vec<_>) = fields
+            .into_iter()
+            .partition(|(_, value)| !value.starts_with('{'));
         for (name, value) in above.into_iter().chain(below) {
             match self.find(&name, guess) {
                 Some(at) => {
@@ -167,14 +234,27 @@ impl FieldTree {
 }
 
 fn join<'a>(prefix: &str, name: Cow<'a, str>) -> Cow<'a, str> {
-    if prefix.is_empty() { name } else { Cow::Owned(format!("{prefix}_{name}")) }
+    if prefix.is_empty() {
+        name
+    } else {
+        Cow::Owned(format!("{prefix}_{name}"))
+    }
 }
 
 impl FieldNode {
     /// The column for a field with a single scalar, which is the usual case.
     fn cell(&self) -> Option<(usize, Converter)> {
         match (self.targets.as_slice(), &self.inner) {
-            ([ColumnTarget { column, extract: Extract::Cell(converter), .. }], None) => Some((*column, *converter)),
+            (
+                [
+                    ColumnTarget {
+                        column,
+                        extract: Extract::Cell(converter),
+                        ..
+                    },
+                ],
+                None,
+            ) => Some((*column, *converter)),
             _ => None,
         }
     }
@@ -182,7 +262,16 @@ impl FieldNode {
     /// The column for the length of a list, if nothing else of the list is used.
     fn count(&self) -> Option<usize> {
         match (self.targets.as_slice(), &self.inner) {
-            ([ColumnTarget { column, extract: Extract::Count, .. }], None) => Some(*column),
+            (
+                [
+                    ColumnTarget {
+                        column,
+                        extract: Extract::Count,
+                        ..
+                    },
+                ],
+                None,
+            ) => Some(*column),
             _ => None,
         }
     }
@@ -190,17 +279,29 @@ impl FieldNode {
     /// Writes a value of any type to its columns. Never fails: a value that does not fit becomes a misfit.
     fn extract_tolerant<'a>(&self, prefix: &str, json: &'a str, row: &mut RowBuffer<'a>) {
         let object = json.starts_with('{');
-        let takes_json = self.targets.iter().any(|target| matches!(target.extract, Extract::Cell(Converter::As(ColumnKind::Json))));
+        let takes_json = self.targets.iter().any(|target| {
+            matches!(
+                target.extract,
+                Extract::Cell(Converter::As(ColumnKind::Json))
+            )
+        });
         if let Some(inner) = &self.inner
             && object
             && !takes_json
         {
-            return inner.extract_tolerant(&join(prefix, Cow::Borrowed(self.name.as_str())), json, row);
+            return inner.extract_tolerant(
+                &join(prefix, Cow::Borrowed(self.name.as_str())),
+                json,
+                row,
+            );
         }
         if self.targets.is_empty() {
             // An object was expected. Null is ignored; any other value becomes an undeclared field.
             if json != "null" {
-                row.extras.push((Cow::Owned(join(prefix, Cow::Borrowed(self.name.as_str())).into_owned()), json));
+                row.extras.push((
+                    Cow::Owned(join(prefix, Cow::Borrowed(self.name.as_str())).into_owned()),
+                    json,
+                ));
             }
             return;
         }
@@ -216,7 +317,8 @@ impl FieldNode {
             }
             if differs && !prefix.is_empty() {
                 // `chat_start_time` and `start_time` in `chat` have different values: the second one gets its own column.
-                row.extras.push((Cow::Owned(format!("{}_2", target.name)), json));
+                row.extras
+                    .push((Cow::Owned(format!("{}_2", target.name)), json));
             } else if differs || (!fits && !has_own_column) {
                 row.misfits.push((Cow::Borrowed(target.name), json));
             }
@@ -233,9 +335,14 @@ impl Extract {
                 Ok(ListLength(n)) => Converted::fitting(Cell::Integer(n)),
                 Err(_) => Converted::misfit(),
             },
-            Extract::Joined(field) => match JoinedField(field).deserialize(&mut serde_json::Deserializer::from_str(json)) {
+            Extract::Joined(field) => match JoinedField(field)
+                .deserialize(&mut serde_json::Deserializer::from_str(json))
+            {
                 Ok((names, _)) if names.is_empty() => Converted::fitting(Cell::Null),
-                Ok((names, fits)) => Converted { cell: Cell::Text(Cow::Owned(names)), fits },
+                Ok((names, fits)) => Converted {
+                    cell: Cell::Text(Cow::Owned(names)),
+                    fits,
+                },
                 Err(_) => Converted::misfit(),
             },
         }
@@ -266,7 +373,11 @@ impl<'de> Visitor<'de> for StreamingPass<'_, 'de> {
 
     fn visit_unit<E: de::Error>(self) -> Result<(), E> {
         // A nested null is ignored; a record that is null is malformed.
-        if self.prefix.is_empty() { Err(E::custom("not an object")) } else { Ok(()) }
+        if self.prefix.is_empty() {
+            Err(E::custom("not an object"))
+        } else {
+            Ok(())
+        }
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -290,14 +401,26 @@ impl<'de> Visitor<'de> for StreamingPass<'_, 'de> {
                 } else if row.cells[column] != cell && cell != Cell::Null {
                     return Err(de::Error::custom("the same column twice"));
                 }
-            } else if let Some(column) = child.count().filter(|column| row.cells[*column] == Cell::Null) {
+            } else if let Some(column) = child
+                .count()
+                .filter(|column| row.cells[*column] == Cell::Null)
+            {
                 if let Some(ListLength(n)) = map.next_value()? {
                     row.cells[column] = Cell::Integer(n);
                 }
             } else if let (Some(inner), true) = (&child.inner, child.targets.is_empty()) {
                 let prefix = join(prefix, Cow::Borrowed(child.name.as_str()));
-                map.next_value_seed(StreamingPass { tree: inner, prefix: &prefix, row: &mut *row })?;
-            } else if prefix.is_empty() && child.targets.iter().any(|target| row.cells[target.column] != Cell::Null) {
+                map.next_value_seed(StreamingPass {
+                    tree: inner,
+                    prefix: &prefix,
+                    row: &mut *row,
+                })?;
+            } else if prefix.is_empty()
+                && child
+                    .targets
+                    .iter()
+                    .any(|target| row.cells[target.column] != Cell::Null)
+            {
                 return Err(de::Error::custom("the same column twice"));
             } else {
                 let raw: &'de RawValue = map.next_value()?;
@@ -334,7 +457,10 @@ impl<'de> Visitor<'de> for FieldSeed<'_> {
     }
 
     fn visit_str<E: de::Error>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.tree.find(name, self.guess).ok_or_else(|| Cow::Owned(name.to_owned())))
+        Ok(self
+            .tree
+            .find(name, self.guess)
+            .ok_or_else(|| Cow::Owned(name.to_owned())))
     }
 }
 
@@ -387,8 +513,18 @@ impl<'a> RecordHead<'a> {
     /// `None` if the record is no object.
     pub fn read(json: &'a str, id: &str, start: &str, list: &str) -> Option<Self> {
         let RawFields(fields) = serde_json::from_str(json).ok()?;
-        let find = |wanted: &str| fields.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value).filter(|value| *value != "null");
-        Some(Self { id: find(id), start: find(start), list: find(list) })
+        let find = |wanted: &str| {
+            fields
+                .iter()
+                .find(|(name, _)| name == wanted)
+                .map(|(_, value)| *value)
+                .filter(|value| *value != "null")
+        };
+        Some(Self {
+            id: find(id),
+            start: find(start),
+            list: find(list),
+        })
     }
 }
 

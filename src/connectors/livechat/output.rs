@@ -38,7 +38,12 @@ pub(super) struct RecordOutput<'a> {
 }
 
 impl<'a> RecordOutput<'a> {
-    pub fn new(client: &'a LiveChatClient, first: &'static Report, reports: &[&'static Report], out: &'a mpsc::Sender<PullEvent>) -> Self {
+    pub fn new(
+        client: &'a LiveChatClient,
+        first: &'static Report,
+        reports: &[&'static Report],
+        out: &'a mpsc::Sender<PullEvent>,
+    ) -> Self {
         let rows = reports.iter().map(|report| JsonRows::new(report)).collect();
         let key = RecordKey::of(first);
         Self {
@@ -74,7 +79,13 @@ impl<'a> RecordOutput<'a> {
     }
 
     pub fn unwritable(&self) -> PullError {
-        PullError::Malformed { at: ResponseLocation { path: self.path.to_owned(), page: 0 }, why: UNWRITABLE.to_owned() }
+        PullError::Malformed {
+            at: ResponseLocation {
+                path: self.path.to_owned(),
+                page: 0,
+            },
+            why: UNWRITABLE.to_owned(),
+        }
     }
 
     async fn send(&self, event: PullEvent) -> Result<(), PullError> {
@@ -114,17 +125,37 @@ impl<'a> RecordOutput<'a> {
 
     /// Fails if too many of the records so far were rejected. If the data is incomplete (a sample), fails only if all were rejected.
     pub fn check_rejected(&self, is_complete: bool) -> Result<(), PullError> {
-        let fails = if is_complete { too_many_rejected(self.rejected, self.read) } else { self.rejected > 0 && self.rejected == self.read };
-        if fails { Err(PullError::UnexpectedRecords { rejected: self.rejected, of: self.read }) } else { Ok(()) }
+        let fails = if is_complete {
+            too_many_rejected(self.rejected, self.read)
+        } else {
+            self.rejected > 0 && self.rejected == self.read
+        };
+        if fails {
+            Err(PullError::UnexpectedRecords {
+                rejected: self.rejected,
+                of: self.read,
+            })
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes periods: name, start, value. A period without a name, or with a value of another shape, is rejected.
-    pub async fn periods(&mut self, periods: &[(std::borrow::Cow<'_, str>, &str)], start: impl Fn(&str) -> Option<Millis>) -> Result<(), PullError> {
+    pub async fn periods(
+        &mut self,
+        periods: &[(std::borrow::Cow<'_, str>, &str)],
+        start: impl Fn(&str) -> Option<Millis>,
+    ) -> Result<(), PullError> {
         let count = periods.len() as u64;
         self.read += count;
         let mut broken = false;
-        let accepted = |period: &str, value: &str| !period.trim().is_empty() && self.rows.iter().all(|rows| rows.accepts_period(value));
-        let periods: Vec<_> = periods.iter().filter(|(period, value)| accepted(period, value)).collect();
+        let accepted = |period: &str, value: &str| {
+            !period.trim().is_empty() && self.rows.iter().all(|rows| rows.accepts_period(value))
+        };
+        let periods: Vec<_> = periods
+            .iter()
+            .filter(|(period, value)| accepted(period, value))
+            .collect();
         self.rejected += count - periods.len() as u64;
         for rows in &mut self.rows {
             let mut row = rows.scratch();
@@ -160,7 +191,8 @@ impl<'a> RecordOutput<'a> {
         for report in 0..self.rows.len() {
             let parents = std::mem::take(&mut self.rows[report].empty_parents);
             if !parents.is_empty() {
-                self.send(PullEvent::EmptyParents { report, parents }).await?;
+                self.send(PullEvent::EmptyParents { report, parents })
+                    .await?;
             }
         }
         counts.rejected = self.rejected;
@@ -171,9 +203,17 @@ impl<'a> RecordOutput<'a> {
         // Costs since the end of the previous window, because pages of this window may have been read early.
         let call_stats = self.client.call_stats();
         let before = std::mem::replace(&mut self.call_stats, call_stats);
-        (counts.calls, counts.waited_ms) = (call_stats.calls - before.calls, call_stats.waited_ms - before.waited_ms);
+        (counts.calls, counts.waited_ms) = (
+            call_stats.calls - before.calls,
+            call_stats.waited_ms - before.waited_ms,
+        );
         counts.misfits = self.all_misfits() - self.misfits;
-        self.send(PullEvent::WindowDone { window: self.window, counts, is_boundary: true }).await
+        self.send(PullEvent::WindowDone {
+            window: self.window,
+            counts,
+            is_boundary: true,
+        })
+        .await
     }
 }
 
@@ -197,6 +237,13 @@ impl Sink for RecordOutput<'_> {
     }
 
     async fn page(&mut self, page: u64, pages: u64) -> Result<(), PullError> {
-        self.send(PullEvent::Progress { window: self.window, page, pages, read: self.read, calls: self.client.call_stats().calls }).await
+        self.send(PullEvent::Progress {
+            window: self.window,
+            page,
+            pages,
+            read: self.read,
+            calls: self.client.call_stats().calls,
+        })
+        .await
     }
 }

@@ -63,11 +63,19 @@ impl SeenRecords {
         match self.last.entry(id.into()) {
             Entry::Vacant(place) => {
                 place.insert(self.round);
-                SeenStatus { new: true, in_round: true, in_part: true }
+                SeenStatus {
+                    new: true,
+                    in_round: true,
+                    in_part: true,
+                }
             }
             Entry::Occupied(mut place) => {
                 let before = place.insert(self.round);
-                SeenStatus { new: false, in_round: before != self.round, in_part: before < part }
+                SeenStatus {
+                    new: false,
+                    in_round: before != self.round,
+                    in_part: before < part,
+                }
             }
         }
     }
@@ -137,7 +145,11 @@ pub(super) struct Archive {
 const DATE_ARGUMENTS: [&str; 3] = ["date_from", "date_to", "timezone"];
 
 fn with_page(query: &Query, page: u64) -> Query {
-    query.iter().cloned().chain([("page", page.to_string())]).collect()
+    query
+        .iter()
+        .cloned()
+        .chain([("page", page.to_string())])
+        .collect()
 }
 
 impl Archive {
@@ -159,19 +171,35 @@ impl Archive {
             if let Some(first) = self.first(&page_query).await? {
                 return Ok(first);
             }
-            let everything: Query = query.iter().filter(|(name, _)| !DATE_ARGUMENTS.contains(name)).cloned().collect();
+            let everything: Query = query
+                .iter()
+                .filter(|(name, _)| !DATE_ARGUMENTS.contains(name))
+                .cloned()
+                .collect();
             if everything.len() < query.len() && self.is_served(everything).await? {
                 return Ok(ArchivePage::empty());
             }
             // It is not proven that there are no records, so this is an error. The request is sent again to get LiveChat's error message.
         }
-        self.client.get(self.path, page, &page_query, |body| ArchivePage::read(body, list)).await
+        self.client
+            .get(self.path, page, &page_query, |body| {
+                ArchivePage::read(body, list)
+            })
+            .await
     }
 
     /// The first page; `None` if LiveChat says twice, with 204, 404 or an empty answer, that there is none.
     async fn first(&self, page_query: &Query) -> Result<Option<ArchivePage>, PullError> {
         let list = self.list;
-        self.client.get_or_empty(self.path, 1, page_query, |body| ArchivePage::read(body, list).map(Some), |_| Some(None)).await
+        self.client
+            .get_or_empty(
+                self.path,
+                1,
+                page_query,
+                |body| ArchivePage::read(body, list).map(Some),
+                |_| Some(None),
+            )
+            .await
     }
 
     /// Whether LiveChat answers this query without days. Then it serves this archive and knows the group, login and tag, so a day without
@@ -190,14 +218,25 @@ impl Archive {
 
     fn send(&self, query: &Query, page: u64) -> PendingPage {
         let (archive, query) = (self.clone(), query.clone());
-        AbortOnDropHandle::new(tokio::spawn(async move { archive.page(&query, page).await }))
+        AbortOnDropHandle::new(tokio::spawn(
+            async move { archive.page(&query, page).await },
+        ))
     }
 
     /// Requests the first page and, when its page count is known, the next few.
     pub async fn begin(&self, query: &Query) -> Result<StartedQuery, PullError> {
         let first = self.page(query, 1).await?;
-        let pages = if first.is_over_limit() { 1 } else { first.page_count(first.len() as u64).min(MAX_CONCURRENT as u64) };
-        Ok(StartedQuery { pending: (2..=pages).map(|page| self.send(query, page)).collect(), first })
+        let pages = if first.is_over_limit() {
+            1
+        } else {
+            first
+                .page_count(first.len() as u64)
+                .min(MAX_CONCURRENT as u64)
+        };
+        Ok(StartedQuery {
+            pending: (2..=pages).map(|page| self.send(query, page)).collect(),
+            first,
+        })
     }
 
     /// Reads a query that is below the vendor's limit, until the read is proven complete or the maximum number of reads is reached.
@@ -210,10 +249,21 @@ impl Archive {
         sink: &mut impl Sink,
     ) -> Result<QueryCounts, QueryError> {
         let part = seen.round + 1;
-        let mut end = QueryCounts { total: started.first.total, pages: 0, pages_again: 0, read: 0, kept: 0, completeness: Completeness::Corrected };
+        let mut end = QueryCounts {
+            total: started.first.total,
+            pages: 0,
+            pages_again: 0,
+            read: 0,
+            kept: 0,
+            completeness: Completeness::Corrected,
+        };
         let (mut have, mut grew_only) = (0, true);
         let mut started = Some(started);
-        let reads = if proof == Proof::SecondRead { MAX_READS } else { MAX_EXTRA_ROUNDS + 1 };
+        let reads = if proof == Proof::SecondRead {
+            MAX_READS
+        } else {
+            MAX_EXTRA_ROUNDS + 1
+        };
         for number in 0..reads {
             let started = match started.take() {
                 Some(started) => started,
@@ -221,7 +271,9 @@ impl Archive {
             };
             seen.round += 1;
             let before = end.total;
-            let round = self.round(query, started, seen, part, &mut end, sink).await?;
+            let round = self
+                .round(query, started, seen, part, &mut end, sink)
+                .await?;
             if number > 0 {
                 end.pages_again += round.pages;
             }
@@ -231,14 +283,20 @@ impl Archive {
                 if number > 0 && round.confirmed == round.first_total {
                     // A record that was read before and is not in this read was deleted by the vendor meanwhile.
                     let is_exact = have == round.in_round;
-                    end.completeness = if is_exact { Completeness::Reread } else { Completeness::Corrected };
+                    end.completeness = if is_exact {
+                        Completeness::Reread
+                    } else {
+                        Completeness::Corrected
+                    };
                     return Ok(end);
                 }
                 continue;
             }
             // If the total did not change, one read must have that many records; if it only grew, all reads together must.
             let is_stable = round.first_total == round.last_total && round.grew_only;
-            if (is_stable && round.in_round == round.last_total) || (grew_only && have == round.last_total) {
+            if (is_stable && round.in_round == round.last_total)
+                || (grew_only && have == round.last_total)
+            {
                 end.completeness = match proof {
                     _ if number > 0 || !is_stable => Completeness::Corrected,
                     Proof::Total => Completeness::Verified,
@@ -247,7 +305,10 @@ impl Archive {
                 return Ok(end);
             }
         }
-        Err(QueryError::Short { have, of: end.total })
+        Err(QueryError::Short {
+            have,
+            of: end.total,
+        })
     }
 
     async fn round(
@@ -261,7 +322,15 @@ impl Archive {
     ) -> Result<Round, PullError> {
         let StartedQuery { first, mut pending } = started;
         let is_first = seen.round == part;
-        let mut round = Round { first_total: first.total, last_total: first.total, grew_only: true, pages: 0, in_round: 0, in_part: 0, confirmed: 0 };
+        let mut round = Round {
+            first_total: first.total,
+            last_total: first.total,
+            grew_only: true,
+            pages: 0,
+            in_round: 0,
+            in_part: 0,
+            confirmed: 0,
+        };
         let per_page = first.len() as u64;
         let mut pages = first.page_count(per_page);
         let (mut next, mut at) = (2 + pending.len() as u64, 1);
@@ -296,7 +365,9 @@ impl Archive {
             end.kept += new.len() as u64;
             sink.records(new).await?;
             sink.page(at, pages).await?;
-            let Some(handle) = pending.pop_front() else { return Ok(round) };
+            let Some(handle) = pending.pop_front() else {
+                return Ok(round);
+            };
             page = handle.await.map_err(join_error)??;
             at += 1;
             // The vendor's list grows at its start during the read: records that move off the last page are on a new page.
@@ -321,7 +392,10 @@ struct Round {
 /// Why the task of a page ended without a result: the pull was cancelled, or the task panicked.
 pub(super) fn join_error(why: tokio::task::JoinError) -> PullError {
     if why.is_panic() {
-        return PullError::Malformed { at: ResponseLocation::default(), why: "Chatlake had an internal error".to_owned() };
+        return PullError::Malformed {
+            at: ResponseLocation::default(),
+            why: "Chatlake had an internal error".to_owned(),
+        };
     }
     PullError::Cancelled
 }

@@ -14,12 +14,25 @@ impl RecordKey {
         let converter = |column: &Column| Converter::of(column, report.key);
         let fields = match report.shape {
             // All rows of a record contain its id.
-            Shape::Archive { rows: RecordRows::Items { .. }, .. } | Shape::List { rows: RecordRows::Items { .. }, .. } => {
-                report.columns.iter().filter(|column| column.from == ColumnSource::ParentId).map(|column| ("id", converter(column))).collect()
+            Shape::Archive {
+                rows: RecordRows::Items { .. },
+                ..
             }
-            Shape::Archive { .. } | Shape::List { .. } => {
-                report.key.iter().filter_map(|name| report.column(name)).map(|column| (column.name, converter(column))).collect()
-            }
+            | Shape::List {
+                rows: RecordRows::Items { .. },
+                ..
+            } => report
+                .columns
+                .iter()
+                .filter(|column| column.from == ColumnSource::ParentId)
+                .map(|column| ("id", converter(column)))
+                .collect(),
+            Shape::Archive { .. } | Shape::List { .. } => report
+                .key
+                .iter()
+                .filter_map(|name| report.column(name))
+                .map(|column| (column.name, converter(column)))
+                .collect(),
             Shape::Periods(_) | Shape::Single | Shape::Export(_) => Vec::new(),
         };
         Self(fields)
@@ -27,12 +40,20 @@ impl RecordKey {
 
     /// Whether a record has a value in the first field of the key. Other fields may be empty, such as the group of a tag.
     pub fn accepts(&self, record: &str) -> bool {
-        record.starts_with('{') && self.0.first().is_none_or(|field| value(record, field).is_some())
+        record.starts_with('{')
+            && self
+                .0
+                .first()
+                .is_none_or(|field| value(record, field).is_some())
     }
 
     /// The values of all key fields; `None` if one has no value, or if the report has no key.
     pub fn values(&self, record: &str) -> Option<Vec<String>> {
-        if self.0.is_empty() { None } else { self.0.iter().map(|field| value(record, field)).collect() }
+        if self.0.is_empty() {
+            None
+        } else {
+            self.0.iter().map(|field| value(record, field)).collect()
+        }
     }
 }
 
@@ -66,37 +87,88 @@ mod tests {
 
     #[test]
     fn a_record_needs_a_value_in_its_key() {
-        for (report, field) in
-            [("chat", "id"), ("chat_messages", "id"), ("tickets", "id"), ("agents", "login"), ("visitors_visit_path", "id"), ("tags", "name")]
-        {
+        for (report, field) in [
+            ("chat", "id"),
+            ("chat_messages", "id"),
+            ("tickets", "id"),
+            ("agents", "login"),
+            ("visitors_visit_path", "id"),
+            ("tags", "name"),
+        ] {
             let key = key(report);
-            for good in ["\"A\"", "\"0\"", "\" x \"", "7", "70000.0", "-1", "0", "\"a\\ud83d\""] {
-                assert!(key.accepts(&format!("{{\"other\":[{{}}],\"{field}\":{good}}}")), "{report} {good}");
+            for good in [
+                "\"A\"",
+                "\"0\"",
+                "\" x \"",
+                "7",
+                "70000.0",
+                "-1",
+                "0",
+                "\"a\\ud83d\"",
+            ] {
+                assert!(
+                    key.accepts(&format!("{{\"other\":[{{}}],\"{field}\":{good}}}")),
+                    "{report} {good}"
+                );
             }
-            for bad in ["null", "\"\"", "\" \\t\\n\"", "true", "[]", "[1]", "{}", "{\"id\":1}"] {
-                assert!(!key.accepts(&format!("{{\"other\":1,\"{field}\":{bad}}}")), "{report} {bad}");
+            for bad in [
+                "null",
+                "\"\"",
+                "\" \\t\\n\"",
+                "true",
+                "[]",
+                "[1]",
+                "{}",
+                "{\"id\":1}",
+            ] {
+                assert!(
+                    !key.accepts(&format!("{{\"other\":1,\"{field}\":{bad}}}")),
+                    "{report} {bad}"
+                );
             }
-            for bad in ["{}", "{\"foo\":1}", "null", "7", "\"x\"", "[]", "[{\"id\":1}]", "true"] {
+            for bad in [
+                "{}",
+                "{\"foo\":1}",
+                "null",
+                "7",
+                "\"x\"",
+                "[]",
+                "[{\"id\":1}]",
+                "true",
+            ] {
                 assert!(!key.accepts(bad), "{report} {bad}");
             }
             // A field name that cannot be decoded is no reason to reject the record.
-            assert!(key.accepts(&format!("{{\"\\ud800\":1,\"{field}\":\"A\"}}")), "{report}");
+            assert!(
+                key.accepts(&format!("{{\"\\ud800\":1,\"{field}\":\"A\"}}")),
+                "{report}"
+            );
         }
     }
 
     #[test]
     fn a_key_of_whole_numbers_takes_no_other_value() {
         for good in ["7", "\"7\"", "7.0"] {
-            assert_eq!(key("groups").values(&format!("{{\"id\":{good}}}")), Some(vec!["7".to_owned()]), "{good}");
+            assert_eq!(
+                key("groups").values(&format!("{{\"id\":{good}}}")),
+                Some(vec!["7".to_owned()]),
+                "{good}"
+            );
         }
         for bad in ["7.5", "\"seven\"", "\"\"", "9223372036854775808"] {
-            assert!(!key("groups").accepts(&format!("{{\"id\":{bad}}}")), "{bad}");
+            assert!(
+                !key("groups").accepts(&format!("{{\"id\":{bad}}}")),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn optional_key_fields_may_be_empty() {
-        assert_eq!(key("tags").values(r#"{"name":"sale","group":3}"#), Some(vec!["sale".to_owned(), "3".to_owned()]));
+        assert_eq!(
+            key("tags").values(r#"{"name":"sale","group":3}"#),
+            Some(vec!["sale".to_owned(), "3".to_owned()])
+        );
         assert_eq!(key("tags").values(r#"{"name":"sale"}"#), None);
         assert!(key("tags").accepts(r#"{"name":"sale","group":null}"#));
     }
@@ -104,7 +176,10 @@ mod tests {
     #[test]
     fn a_record_without_key_must_be_an_object() {
         for report in ["dashboard_report", "status_report", "chat_report"] {
-            assert!(key(report).accepts("{}") && !key(report).accepts("7"), "{report}");
+            assert!(
+                key(report).accepts("{}") && !key(report).accepts("7"),
+                "{report}"
+            );
             assert_eq!(key(report).values("{\"id\":1}"), None, "{report}");
         }
     }

@@ -59,16 +59,27 @@ impl Converter {
         match (json.as_bytes().first(), kind) {
             (Some(b'n'), _) => Converted::fitting(Cell::Null),
             (_, ColumnKind::Json) => Converted::fitting(Cell::Text(Cow::Borrowed(json))),
-            (Some(b'"'), _) => convert::decoded(json).map_or_else(Converted::misfit, |(text, whole)| {
-                let converted = convert::text(kind, encoding, text);
-                Converted { fits: converted.fits && whole, ..converted }
-            }),
-            (Some(b'-' | b'0'..=b'9'), _) => match Decimal::read(json).filter(|_| self == Converter::Key) {
-                Some(number) => Converted::fitting(Cell::Text(number.key())),
-                None => convert::number(kind, encoding, json),
-            },
-            (Some(b't' | b'f'), ColumnKind::Boolean) => Converted::fitting(Cell::Boolean(json == "true")),
-            (Some(b't' | b'f'), ColumnKind::Text) => Converted::fitting(Cell::Text(Cow::Borrowed(json))),
+            (Some(b'"'), _) => {
+                convert::decoded(json).map_or_else(Converted::misfit, |(text, whole)| {
+                    let converted = convert::text(kind, encoding, text);
+                    Converted {
+                        fits: converted.fits && whole,
+                        ..converted
+                    }
+                })
+            }
+            (Some(b'-' | b'0'..=b'9'), _) => {
+                match Decimal::read(json).filter(|_| self == Converter::Key) {
+                    Some(number) => Converted::fitting(Cell::Text(number.key())),
+                    None => convert::number(kind, encoding, json),
+                }
+            }
+            (Some(b't' | b'f'), ColumnKind::Boolean) => {
+                Converted::fitting(Cell::Boolean(json == "true"))
+            }
+            (Some(b't' | b'f'), ColumnKind::Text) => {
+                Converted::fitting(Cell::Text(Cow::Borrowed(json)))
+            }
             _ => Converted::misfit(),
         }
     }
@@ -92,15 +103,23 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<Cell<'de>, E> {
-        if self.0 == Converter::As(ColumnKind::Boolean) { Ok(Cell::Boolean(value)) } else { Err(misfit(self.0)) }
+        if self.0 == Converter::As(ColumnKind::Boolean) {
+            Ok(Cell::Boolean(value))
+        } else {
+            Err(misfit(self.0))
+        }
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Cell<'de>, E> {
         match self.0 {
             Converter::As(ColumnKind::Integer) => Ok(Cell::Integer(value)),
             // Vendors write booleans as 1 and 0.
-            Converter::As(ColumnKind::Boolean) if value == 0 || value == 1 => Ok(Cell::Boolean(value == 1)),
-            Converter::As(ColumnKind::Text) | Converter::Key => Ok(Cell::Text(Cow::Owned(value.to_string()))),
+            Converter::As(ColumnKind::Boolean) if value == 0 || value == 1 => {
+                Ok(Cell::Boolean(value == 1))
+            }
+            Converter::As(ColumnKind::Text) | Converter::Key => {
+                Ok(Cell::Text(Cow::Owned(value.to_string())))
+            }
             Converter::Epoch => epoch(value).ok_or_else(|| misfit(self.0)),
             other => Err(misfit(other)),
         }
@@ -127,14 +146,22 @@ impl ScalarVisitor {
         let converted = match self.0 {
             Converter::As(ColumnKind::Text) | Converter::Key => return Ok(Cell::Text(value)),
             Converter::As(kind) => convert::text(kind, TimestampEncoding::Text, value),
-            Converter::Epoch => convert::text(ColumnKind::Timestamp, TimestampEncoding::Epoch, value),
+            Converter::Epoch => {
+                convert::text(ColumnKind::Timestamp, TimestampEncoding::Epoch, value)
+            }
         };
-        if converted.fits { Ok(converted.cell) } else { Err(misfit(self.0)) }
+        if converted.fits {
+            Ok(converted.cell)
+        } else {
+            Err(misfit(self.0))
+        }
     }
 }
 
 fn epoch<'a>(seconds: i64) -> Option<Cell<'a>> {
-    Some(Cell::Timestamp(jiff::Timestamp::from_second(seconds).ok()?.as_millisecond()))
+    Some(Cell::Timestamp(
+        jiff::Timestamp::from_second(seconds).ok()?.as_millisecond(),
+    ))
 }
 
 /// The start of a period: `2013-01-29`, `14:00` (of the window's only day), `2013-01` or `2013-01-29 14:00`, in the DataSet's time zone.
@@ -143,7 +170,9 @@ pub(super) fn period_start(period: &str, window: Window, zone: &TimeZone) -> Opt
     let at: DateTime = match period.len() {
         10 => midnight(period.parse().ok()?),
         7 => midnight(format!("{period}-01").parse().ok()?),
-        5 => window.from.to_datetime(format!("{period}:00").parse().ok()?),
+        5 => window
+            .from
+            .to_datetime(format!("{period}:00").parse().ok()?),
         16 => period.replacen(' ', "T", 1).parse().ok()?,
         _ => return None,
     };
@@ -156,7 +185,9 @@ mod tests {
 
     /// Deserializes a value directly, as the streaming pass does.
     fn read(converter: Converter, json: &str) -> Option<Cell<'_>> {
-        converter.deserialize(&mut serde_json::Deserializer::from_str(json)).ok()
+        converter
+            .deserialize(&mut serde_json::Deserializer::from_str(json))
+            .ok()
     }
 
     /// Tests every kind of column with every kind of value. A cell is written as its value; `!` marks a misfit.
@@ -177,45 +208,258 @@ mod tests {
         let table: &[(&str, [&str; 9])] = &[
             // value                text          integer  number   boolean  date    timestamp   json          epoch        key
             ("null", ["-", "-", "-", "-", "-", "-", "-", "-", "-"]),
-            ("true", ["true", "-!", "-!", "true", "-!", "-!", "true", "-!", "true"]),
-            ("false", ["false", "-!", "-!", "false", "-!", "-!", "false", "-!", "false"]),
+            (
+                "true",
+                ["true", "-!", "-!", "true", "-!", "-!", "true", "-!", "true"],
+            ),
+            (
+                "false",
+                [
+                    "false", "-!", "-!", "false", "-!", "-!", "false", "-!", "false",
+                ],
+            ),
             ("0", ["0", "0", "0", "false", "-!", "-!", "0", "0ms", "0"]),
             ("1", ["1", "1", "1", "true", "-!", "-!", "1", "1000ms", "1"]),
-            ("125", ["125", "125", "125", "-!", "-!", "-!", "125", "125000ms", "125"]),
-            ("-7", ["-7", "-7", "-7", "-!", "-!", "-!", "-7", "-7000ms", "-7"]),
-            ("5.0", ["5.0", "5", "5", "-!", "-!", "-!", "5.0", "5000ms", "5"]),
-            ("5e2", ["5e2", "500", "500", "-!", "-!", "-!", "5e2", "500000ms", "500"]),
-            ("5.5", ["5.5", "6!", "5.5", "-!", "-!", "-!", "5.5", "5500ms", "5.5"]),
-            ("-5.4", ["-5.4", "-5!", "-5.4", "-!", "-!", "-!", "-5.4", "-5400ms", "-5.4"]),
-            ("0.0004", ["0.0004", "0!", "0.0004", "-!", "-!", "-!", "0.0004", "0ms!", "0.0004"]),
-            ("1e999", ["1e999", "-!", "-!", "-!", "-!", "-!", "1e999", "-!", "1e999"]),
-            ("1e-999", ["1e-999", "0!", "0!", "-!", "-!", "-!", "1e-999", "0ms!", "1e-999"]),
+            (
+                "125",
+                [
+                    "125", "125", "125", "-!", "-!", "-!", "125", "125000ms", "125",
+                ],
+            ),
+            (
+                "-7",
+                ["-7", "-7", "-7", "-!", "-!", "-!", "-7", "-7000ms", "-7"],
+            ),
+            (
+                "5.0",
+                ["5.0", "5", "5", "-!", "-!", "-!", "5.0", "5000ms", "5"],
+            ),
+            (
+                "5e2",
+                [
+                    "5e2", "500", "500", "-!", "-!", "-!", "5e2", "500000ms", "500",
+                ],
+            ),
+            (
+                "5.5",
+                ["5.5", "6!", "5.5", "-!", "-!", "-!", "5.5", "5500ms", "5.5"],
+            ),
+            (
+                "-5.4",
+                [
+                    "-5.4", "-5!", "-5.4", "-!", "-!", "-!", "-5.4", "-5400ms", "-5.4",
+                ],
+            ),
+            (
+                "0.0004",
+                [
+                    "0.0004", "0!", "0.0004", "-!", "-!", "-!", "0.0004", "0ms!", "0.0004",
+                ],
+            ),
+            (
+                "1e999",
+                [
+                    "1e999", "-!", "-!", "-!", "-!", "-!", "1e999", "-!", "1e999",
+                ],
+            ),
+            (
+                "1e-999",
+                [
+                    "1e-999", "0!", "0!", "-!", "-!", "-!", "1e-999", "0ms!", "1e-999",
+                ],
+            ),
             ("\"\"", ["", "-", "-", "-", "-", "-", "\"\"", "-", ""]),
             ("\" \"", [" ", "-", "-", "-", "-", "-", "\" \"", "-", " "]),
-            ("\"word\"", ["word", "-!", "-!", "-!", "-!", "-!", "\"word\"", "-!", "word"]),
-            ("\"125\"", ["125", "125", "125", "-!", "-!", "-!", "\"125\"", "125000ms", "125"]),
-            ("\"0125\"", ["0125", "125!", "125!", "-!", "-!", "-!", "\"0125\"", "125000ms!", "0125"]),
-            ("\"1.5\"", ["1.5", "2!", "1.5", "-!", "-!", "-!", "\"1.5\"", "1500ms", "1.5"]),
-            ("\"1,5\"", ["1,5", "-!", "-!", "-!", "-!", "-!", "\"1,5\"", "-!", "1,5"]),
-            ("\"inf\"", ["inf", "-!", "-!", "-!", "-!", "-!", "\"inf\"", "-!", "inf"]),
-            ("\"1\"", ["1", "1", "1", "true", "-!", "-!", "\"1\"", "1000ms", "1"]),
-            ("\"true\"", ["true", "-!", "-!", "true", "-!", "-!", "\"true\"", "-!", "true"]),
-            ("\"False\"", ["False", "-!", "-!", "false", "-!", "-!", "\"False\"", "-!", "False"]),
-            ("\"1970-01-03\"", ["1970-01-03", "-!", "-!", "-!", "2d", "-!", "\"1970-01-03\"", "-!", "1970-01-03"]),
+            (
+                "\"word\"",
+                [
+                    "word", "-!", "-!", "-!", "-!", "-!", "\"word\"", "-!", "word",
+                ],
+            ),
+            (
+                "\"125\"",
+                [
+                    "125", "125", "125", "-!", "-!", "-!", "\"125\"", "125000ms", "125",
+                ],
+            ),
+            (
+                "\"0125\"",
+                [
+                    "0125",
+                    "125!",
+                    "125!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "\"0125\"",
+                    "125000ms!",
+                    "0125",
+                ],
+            ),
+            (
+                "\"1.5\"",
+                [
+                    "1.5", "2!", "1.5", "-!", "-!", "-!", "\"1.5\"", "1500ms", "1.5",
+                ],
+            ),
+            (
+                "\"1,5\"",
+                ["1,5", "-!", "-!", "-!", "-!", "-!", "\"1,5\"", "-!", "1,5"],
+            ),
+            (
+                "\"inf\"",
+                ["inf", "-!", "-!", "-!", "-!", "-!", "\"inf\"", "-!", "inf"],
+            ),
+            (
+                "\"1\"",
+                ["1", "1", "1", "true", "-!", "-!", "\"1\"", "1000ms", "1"],
+            ),
+            (
+                "\"true\"",
+                [
+                    "true", "-!", "-!", "true", "-!", "-!", "\"true\"", "-!", "true",
+                ],
+            ),
+            (
+                "\"False\"",
+                [
+                    "False",
+                    "-!",
+                    "-!",
+                    "false",
+                    "-!",
+                    "-!",
+                    "\"False\"",
+                    "-!",
+                    "False",
+                ],
+            ),
+            (
+                "\"1970-01-03\"",
+                [
+                    "1970-01-03",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "2d",
+                    "-!",
+                    "\"1970-01-03\"",
+                    "-!",
+                    "1970-01-03",
+                ],
+            ),
             (
                 "\"1970-01-03T00:00:01Z\"",
-                ["1970-01-03T00:00:01Z", "-!", "-!", "-!", "2d!", "172801000ms", "\"1970-01-03T00:00:01Z\"", "172801000ms", "1970-01-03T00:00:01Z"],
+                [
+                    "1970-01-03T00:00:01Z",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "2d!",
+                    "172801000ms",
+                    "\"1970-01-03T00:00:01Z\"",
+                    "172801000ms",
+                    "1970-01-03T00:00:01Z",
+                ],
             ),
             (
                 "\"1970-01-01T00:00:00.0006Z\"",
-                ["1970-01-01T00:00:00.0006Z", "-!", "-!", "-!", "0d!", "0ms!", "\"1970-01-01T00:00:00.0006Z\"", "0ms!", "1970-01-01T00:00:00.0006Z"],
+                [
+                    "1970-01-01T00:00:00.0006Z",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "0d!",
+                    "0ms!",
+                    "\"1970-01-01T00:00:00.0006Z\"",
+                    "0ms!",
+                    "1970-01-01T00:00:00.0006Z",
+                ],
             ),
-            ("\"a\\nb\"", ["a\nb", "-!", "-!", "-!", "-!", "-!", "\"a\\nb\"", "-!", "a\nb"]),
-            ("\"a\\ud83d b\"", ["a\u{fffd} b!", "-!", "-!", "-!", "-!", "-!", "\"a\\ud83d b\"", "-!", "a\u{fffd} b!"]),
-            ("\"\\ude00\\ud83d\"", ["\u{fffd}\u{fffd}!", "-!", "-!", "-!", "-!", "-!", "\"\\ude00\\ud83d\"", "-!", "\u{fffd}\u{fffd}!"]),
-            ("\"\\ud83d\\ude00\"", ["\u{1f600}", "-!", "-!", "-!", "-!", "-!", "\"\\ud83d\\ude00\"", "-!", "\u{1f600}"]),
-            ("[1,\"\\ud83d\"]", ["-!", "-!", "-!", "-!", "-!", "-!", "[1,\"\\ud83d\"]", "-!", "-!"]),
-            ("{\"a\":1e999}", ["-!", "-!", "-!", "-!", "-!", "-!", "{\"a\":1e999}", "-!", "-!"]),
+            (
+                "\"a\\nb\"",
+                [
+                    "a\nb",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "\"a\\nb\"",
+                    "-!",
+                    "a\nb",
+                ],
+            ),
+            (
+                "\"a\\ud83d b\"",
+                [
+                    "a\u{fffd} b!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "\"a\\ud83d b\"",
+                    "-!",
+                    "a\u{fffd} b!",
+                ],
+            ),
+            (
+                "\"\\ude00\\ud83d\"",
+                [
+                    "\u{fffd}\u{fffd}!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "\"\\ude00\\ud83d\"",
+                    "-!",
+                    "\u{fffd}\u{fffd}!",
+                ],
+            ),
+            (
+                "\"\\ud83d\\ude00\"",
+                [
+                    "\u{1f600}",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "\"\\ud83d\\ude00\"",
+                    "-!",
+                    "\u{1f600}",
+                ],
+            ),
+            (
+                "[1,\"\\ud83d\"]",
+                [
+                    "-!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "[1,\"\\ud83d\"]",
+                    "-!",
+                    "-!",
+                ],
+            ),
+            (
+                "{\"a\":1e999}",
+                [
+                    "-!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "-!",
+                    "{\"a\":1e999}",
+                    "-!",
+                    "-!",
+                ],
+            ),
         ];
         let written = |converted: &Converted<'_>| {
             let cell = match &converted.cell {
@@ -235,7 +479,11 @@ mod tests {
                 assert_eq!(written(&converted), *wanted, "{json} as {converter:?}");
                 // The streaming pass reads the same value, or leaves it to the conversion.
                 if let Some(cell) = read(converter, json) {
-                    assert_eq!(Converted::fitting(cell), converted, "{json} as {converter:?}, deserialized directly");
+                    assert_eq!(
+                        Converted::fitting(cell),
+                        converted,
+                        "{json} as {converter:?}, deserialized directly"
+                    );
                 }
             }
         }
@@ -254,15 +502,30 @@ mod tests {
             (Converter::Key, "70000"),
             (Converter::Epoch, "1358937653"),
         ] {
-            assert_eq!(read(converter, json).map(Converted::fitting), Some(converter.convert(json)), "{json} as {converter:?}");
+            assert_eq!(
+                read(converter, json).map(Converted::fitting),
+                Some(converter.convert(json)),
+                "{json} as {converter:?}"
+            );
         }
-        assert_eq!(Converter::As(ColumnKind::Text).convert("12345678901234567890.50").cell, Cell::Text("12345678901234567890.50".into()));
-        assert_eq!(Converter::Epoch.convert("1358937653000000"), Converted::misfit());
+        assert_eq!(
+            Converter::As(ColumnKind::Text)
+                .convert("12345678901234567890.50")
+                .cell,
+            Cell::Text("12345678901234567890.50".into())
+        );
+        assert_eq!(
+            Converter::Epoch.convert("1358937653000000"),
+            Converted::misfit()
+        );
     }
 
     #[test]
     fn periods_begin_in_the_zone_of_the_dataset() {
-        let day = Window { from: Date::constant(2026, 10, 25), to: Date::constant(2026, 10, 25) };
+        let day = Window {
+            from: Date::constant(2026, 10, 25),
+            to: Date::constant(2026, 10, 25),
+        };
         let zone = TimeZone::get("Europe/Oslo").unwrap();
         let start = |text: &str| period_start(text, day, &zone).map(crate::clock::iso);
         assert_eq!(start("2026-10-25").as_deref(), Some("2026-10-24T22:00:00Z"));
@@ -271,7 +534,10 @@ mod tests {
         assert_eq!(start("02:00").as_deref(), Some("2026-10-25T00:00:00Z"));
         assert_eq!(start("03:00").as_deref(), Some("2026-10-25T02:00:00Z"));
         assert_eq!(start("2026-10").as_deref(), Some("2026-09-30T22:00:00Z"));
-        assert_eq!(start("2026-10-25 14:00").as_deref(), Some("2026-10-25T13:00:00Z"));
+        assert_eq!(
+            start("2026-10-25 14:00").as_deref(),
+            Some("2026-10-25T13:00:00Z")
+        );
         for bad in ["error", "", "2026-13", "25:00", "2026-02-30"] {
             assert_eq!(start(bad), None, "{bad}");
         }

@@ -70,13 +70,29 @@ fn other_name(zone: &str) -> Option<&'static str> {
 pub(super) fn with_other_name(query: &Query) -> Option<Query> {
     let (_, zone) = query.iter().find(|(name, _)| *name == "timezone")?;
     let other = other_name(zone)?;
-    Some(query.iter().map(|(name, value)| (*name, if *name == "timezone" { other.to_owned() } else { value.clone() })).collect())
+    Some(
+        query
+            .iter()
+            .map(|(name, value)| {
+                (
+                    *name,
+                    if *name == "timezone" {
+                        other.to_owned()
+                    } else {
+                        value.clone()
+                    },
+                )
+            })
+            .collect(),
+    )
 }
 
 /// Whether a refusal is about time zones.
 pub fn is_about_zones(vendor_message: &str) -> bool {
     let vendor_message = vendor_message.to_lowercase();
-    ["timezone", "time zone", "time_zone"].iter().any(|word| vendor_message.contains(word))
+    ["timezone", "time zone", "time_zone"]
+        .iter()
+        .any(|word| vendor_message.contains(word))
 }
 
 #[cfg(test)]
@@ -88,7 +104,10 @@ mod tests {
     #[test]
     fn both_names_of_a_zone_map_to_each_other() {
         for (newer, older) in RENAMED {
-            assert_eq!((other_name(newer), other_name(older)), (Some(older), Some(newer)));
+            assert_eq!(
+                (other_name(newer), other_name(older)),
+                (Some(older), Some(newer))
+            );
             let at = jiff::Timestamp::from_second(1_795_176_000).unwrap();
             let offset = |name: &str| TimeZone::get(name).unwrap().to_offset(at);
             assert_eq!(offset(newer), offset(older), "{newer} {older}");
@@ -98,11 +117,26 @@ mod tests {
 
     #[test]
     fn a_query_gets_the_other_name_of_its_zone_and_nothing_else_changes() {
-        let query: Query = vec![("page", "1".to_owned()), ("timezone", "Europe/Kyiv".to_owned())];
-        assert_eq!(with_other_name(&query).unwrap(), [("page", "1".to_owned()), ("timezone", "Europe/Kiev".to_owned())]);
-        assert_eq!(with_other_name(&vec![("timezone", "Europe/Oslo".to_owned())]), None);
+        let query: Query = vec![
+            ("page", "1".to_owned()),
+            ("timezone", "Europe/Kyiv".to_owned()),
+        ];
+        assert_eq!(
+            with_other_name(&query).unwrap(),
+            [
+                ("page", "1".to_owned()),
+                ("timezone", "Europe/Kiev".to_owned())
+            ]
+        );
+        assert_eq!(
+            with_other_name(&vec![("timezone", "Europe/Oslo".to_owned())]),
+            None
+        );
         assert_eq!(with_other_name(&Query::new()), None);
-        assert!(is_about_zones("Timezone must be one of the names of the tz database") && is_about_zones("unknown time zone"));
+        assert!(
+            is_about_zones("Timezone must be one of the names of the tz database")
+                && is_about_zones("unknown time zone")
+        );
         assert!(!is_about_zones("no such group"));
     }
 }

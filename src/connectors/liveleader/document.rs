@@ -31,7 +31,10 @@ pub(super) struct ParserSlots {
 
 impl ParserSlots {
     pub fn new(all: Arc<Semaphore>) -> Self {
-        Self { all, place: Mutex::default() }
+        Self {
+            all,
+            place: Mutex::default(),
+        }
     }
 
     /// Waits for the pull's permit; `None` if the semaphore is closed.
@@ -85,17 +88,39 @@ pub(super) struct DocumentReader<T> {
 }
 
 impl<T: Send + 'static> DocumentReader<T> {
-    pub fn new(parser_slots: Arc<ParserSlots>, work: impl FnOnce(ChunkStream, Option<String>) -> Result<T, ParseStop> + Send + 'static) -> Self {
-        Self { parser_slots, work: Some(Box::new(work)), running: None, head: Vec::new(), label: None, buffered: BytesMut::new() }
+    pub fn new(
+        parser_slots: Arc<ParserSlots>,
+        work: impl FnOnce(ChunkStream, Option<String>) -> Result<T, ParseStop> + Send + 'static,
+    ) -> Self {
+        Self {
+            parser_slots,
+            work: Some(Box::new(work)),
+            running: None,
+            head: Vec::new(),
+            label: None,
+            buffered: BytesMut::new(),
+        }
     }
 
     /// Starts the thread and sends it the buffered bytes; false if it needs no more.
     async fn start(&mut self) -> bool {
-        let Some(work) = self.work.take() else { return false };
+        let Some(work) = self.work.take() else {
+            return false;
+        };
         let _permit = self.parser_slots.acquire().await;
         let (send, receiver) = mpsc::channel(QUEUED_CHUNKS);
-        let (pieces, label) = (ChunkStream { receiver, piece: Bytes::new() }, self.label.take());
-        let running = self.running.insert(ParserThread { send, work: tokio::task::spawn_blocking(move || work(pieces, label)), _permit });
+        let (pieces, label) = (
+            ChunkStream {
+                receiver,
+                piece: Bytes::new(),
+            },
+            self.label.take(),
+        );
+        let running = self.running.insert(ParserThread {
+            send,
+            work: tokio::task::spawn_blocking(move || work(pieces, label)),
+            _permit,
+        });
         let buffered = self.buffered.split().freeze();
         buffered.is_empty() || running.send.send(buffered).await.is_ok()
     }
@@ -106,7 +131,10 @@ impl<T: Send + 'static> BodyReader for DocumentReader<T> {
     const STREAMED: bool = true;
 
     fn on_head(&mut self, headers: &HeaderMap, _: Option<u64>) {
-        self.label = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(charset);
+        self.label = headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(charset);
     }
 
     async fn piece(&mut self, piece: Bytes) -> bool {
@@ -123,14 +151,27 @@ impl<T: Send + 'static> BodyReader for DocumentReader<T> {
         if self.running.is_none() {
             self.start().await;
         }
-        let Some(ParserThread { send, work, _permit }) = self.running else { return Err(ReadError::Fatal(PullError::Cancelled)) };
+        let Some(ParserThread {
+            send,
+            work,
+            _permit,
+        }) = self.running
+        else {
+            return Err(ReadError::Fatal(PullError::Cancelled));
+        };
         drop(send);
         let why = match work.await {
             Ok(Ok(read)) => return Ok(read),
             Ok(Err(ParseStop::Internal(error))) => return Err(ReadError::Fatal(error)),
-            Ok(Err(ParseStop::DocumentError(DocumentError::Stopped) | ParseStop::Abandoned)) => return Err(ReadError::Fatal(PullError::Cancelled)),
+            Ok(Err(ParseStop::DocumentError(DocumentError::Stopped) | ParseStop::Abandoned)) => {
+                return Err(ReadError::Fatal(PullError::Cancelled));
+            }
             Ok(Err(ParseStop::DocumentError(error))) => error,
-            Err(_) => return Err(ReadError::Fatal(malformed("the document could not be read".to_owned()))),
+            Err(_) => {
+                return Err(ReadError::Fatal(malformed(
+                    "the document could not be read".to_owned(),
+                )));
+            }
         };
         if why == DocumentError::WebPage {
             return Err(ReadError::WebPage);
@@ -140,25 +181,41 @@ impl<T: Send + 'static> BodyReader for DocumentReader<T> {
         {
             return Err(ReadError::Fatal(PullError::NotAllowed(missing)));
         }
-        Err(if why.is_final() { ReadError::Fatal(malformed(why.to_string())) } else { ReadError::Retry(why.to_string()) })
+        Err(if why.is_final() {
+            ReadError::Fatal(malformed(why.to_string()))
+        } else {
+            ReadError::Retry(why.to_string())
+        })
     }
 
     /// An answer without content means that the period has no chats. Status 404 means that the export does not exist.
     async fn on_empty(mut self, status: u16) -> Option<T> {
         let is_taken = status == 204 && self.piece(Bytes::from_static(b"<chats/>")).await;
-        if is_taken { self.end().await.ok() } else { None }
+        if is_taken {
+            self.end().await.ok()
+        } else {
+            None
+        }
     }
 }
 
 pub(super) fn malformed(why: String) -> PullError {
-    PullError::Malformed { at: ResponseLocation { path: PATH.to_owned(), page: 0 }, why }
+    PullError::Malformed {
+        at: ResponseLocation {
+            path: PATH.to_owned(),
+            page: 0,
+        },
+        why,
+    }
 }
 
 /// `text/xml; charset="iso-8859-1"`
 fn charset(content_type: &str) -> Option<String> {
     content_type.split(';').skip(1).find_map(|part| {
         let (name, value) = part.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"').to_owned())
+        name.trim()
+            .eq_ignore_ascii_case("charset")
+            .then(|| value.trim().trim_matches('"').to_owned())
     })
 }
 
@@ -189,7 +246,9 @@ mod tests {
     fn document(parser_slots: &Arc<ParserSlots>) -> DocumentReader<usize> {
         DocumentReader::new(parser_slots.clone(), |mut pieces: ChunkStream, _| {
             let mut all = Vec::new();
-            pieces.read_to_end(&mut all).map_err(|_| ParseStop::Abandoned)
+            pieces
+                .read_to_end(&mut all)
+                .map_err(|_| ParseStop::Abandoned)
         })
     }
 
@@ -203,7 +262,12 @@ mod tests {
         assert!(small.running.is_none());
         assert_eq!(small.end().await.ok(), Some(1_000));
         let mut large = document(&parser_slots);
-        assert!(large.piece(Bytes::from(vec![b' '; MIN_BYTES_TO_START])).await && large.running.is_some());
+        assert!(
+            large
+                .piece(Bytes::from(vec![b' '; MIN_BYTES_TO_START]))
+                .await
+                && large.running.is_some()
+        );
         assert!(large.piece(Bytes::from_static(b"end")).await);
         assert_eq!(large.end().await.ok(), Some(MIN_BYTES_TO_START + 3));
     }
@@ -211,7 +275,10 @@ mod tests {
     #[tokio::test]
     async fn documents_of_one_pull_share_a_parser_slot() {
         let all = Arc::new(Semaphore::new(1));
-        let (one, other) = (Arc::new(ParserSlots::new(all.clone())), Arc::new(ParserSlots::new(all.clone())));
+        let (one, other) = (
+            Arc::new(ParserSlots::new(all.clone())),
+            Arc::new(ParserSlots::new(all.clone())),
+        );
         let (first, second) = (one.acquire().await.unwrap(), one.acquire().await.unwrap());
         let mut waiting = Box::pin(other.acquire());
         assert!(futures_util::poll!(&mut waiting).is_pending());
@@ -224,7 +291,10 @@ mod tests {
     #[test]
     fn the_encoding_of_the_head() {
         assert_eq!(charset("text/xml; charset=utf-8").as_deref(), Some("utf-8"));
-        assert_eq!(charset("text/xml;a=b; Charset=\"iso-8859-1\"").as_deref(), Some("iso-8859-1"));
+        assert_eq!(
+            charset("text/xml;a=b; Charset=\"iso-8859-1\"").as_deref(),
+            Some("iso-8859-1")
+        );
         assert_eq!(charset("text/xml"), None);
     }
 }

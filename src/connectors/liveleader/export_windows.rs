@@ -90,25 +90,53 @@ impl Drop for PendingExport {
 }
 
 /// Pulls the reports. Each document is read once.
-pub(super) async fn pull(client: LiveLeaderClient, request: &PullRequest, out: &mpsc::Sender<PullEvent>) -> Result<(), PullError> {
+pub(super) async fn pull(
+    client: LiveLeaderClient,
+    request: &PullRequest,
+    out: &mpsc::Sender<PullEvent>,
+) -> Result<(), PullError> {
     let pull_state = Arc::new(ExportPull {
         client,
         reports: request.reports.clone(),
-        login: request.menus.login.as_ref().map(|login| login.to_lowercase()),
+        login: request
+            .menus
+            .login
+            .as_ref()
+            .map(|login| login.to_lowercase()),
         zone: request.zone.clone(),
         scratch: request.scratch.clone(),
         hasher: RandomState::new(),
-        known_extras: Mutex::new(request.reports.iter().enumerate().map(|(at, _)| request.extras.get(at).cloned().unwrap_or_default()).collect()),
+        known_extras: Mutex::new(
+            request
+                .reports
+                .iter()
+                .enumerate()
+                .map(|(at, _)| request.extras.get(at).cloned().unwrap_or_default())
+                .collect(),
+        ),
         read: AtomicU64::new(0),
     });
     let windows: Arc<[Window]> = request.windows.as_slice().into();
-    let mut output = ExportOutput { pull_state: &pull_state, out, previous_ids: IdSet::default(), call_stats: pull_state.client.call_stats() };
+    let mut output = ExportOutput {
+        pull_state: &pull_state,
+        out,
+        previous_ids: IdSet::default(),
+        call_stats: pull_state.client.call_stats(),
+    };
     if let Some(previous) = request.previous_window {
         // The rows of the previous window are already stored: only its ids are needed, to drop chats that are in both windows.
-        output.previous_ids = pull_state.fetch(&[previous], DiskTurn::granted()).await.map_err(|error| with_window(error, previous))?.ids;
+        output.previous_ids = pull_state
+            .fetch(&[previous], DiskTurn::granted())
+            .await
+            .map_err(|error| with_window(error, previous))?
+            .ids;
         pull_state.read.store(0, Ordering::Relaxed);
     }
-    let mut planner = WindowPlanner { windows: &windows, next: 0, windows_per_request: 1 };
+    let mut planner = WindowPlanner {
+        windows: &windows,
+        next: 0,
+        windows_per_request: 1,
+    };
     let mut pending: VecDeque<PendingExport> = VecDeque::new();
     loop {
         while pending.len() < MAX_CONCURRENT
@@ -116,7 +144,9 @@ pub(super) async fn pull(client: LiveLeaderClient, request: &PullRequest, out: &
         {
             pending.push_back(pull_state.begin(&windows, range));
         }
-        let Some(mut first) = pending.pop_front() else { return Ok(()) };
+        let Some(mut first) = pending.pop_front() else {
+            return Ok(());
+        };
         first.turn.grant();
         let range = first.windows.clone();
         match output.wait(&mut first).await {
@@ -130,7 +160,10 @@ pub(super) async fn pull(client: LiveLeaderClient, request: &PullRequest, out: &
                 for at in range {
                     let mut one = pull_state.begin(&windows, at..at + 1);
                     one.turn.grant();
-                    let answer = output.wait(&mut one).await.map_err(|error| with_window(error, windows[at]))?;
+                    let answer = output
+                        .wait(&mut one)
+                        .await
+                        .map_err(|error| with_window(error, windows[at]))?;
                     output.emit(at..at + 1, answer).await?;
                 }
             }
@@ -142,7 +175,10 @@ pub(super) async fn pull(client: LiveLeaderClient, request: &PullRequest, out: &
 /// Adds the window to an error.
 fn with_window(error: PullError, window: Window) -> PullError {
     match error {
-        PullError::Malformed { at, why } => PullError::Malformed { at, why: format!("{why} (days: {window})") },
+        PullError::Malformed { at, why } => PullError::Malformed {
+            at,
+            why: format!("{why} (days: {window})"),
+        },
         other => other,
     }
 }
@@ -159,8 +195,13 @@ impl WindowPlanner<'_> {
     fn next(&mut self) -> Option<Range<usize>> {
         let from = self.next;
         self.windows.get(from)?;
-        let follows = |at: &usize| self.windows[at - 1].to.tomorrow().ok() == Some(self.windows[*at].from);
-        self.next = from + 1 + (from + 1..self.windows.len().min(from + self.windows_per_request)).take_while(follows).count();
+        let follows =
+            |at: &usize| self.windows[at - 1].to.tomorrow().ok() == Some(self.windows[*at].from);
+        self.next = from
+            + 1
+            + (from + 1..self.windows.len().min(from + self.windows_per_request))
+                .take_while(follows)
+                .count();
         Some(from..self.next)
     }
 
@@ -177,20 +218,46 @@ impl WindowPlanner<'_> {
 impl ExportPull {
     fn begin(self: &Arc<Self>, windows: &Arc<[Window]>, range: Range<usize>) -> PendingExport {
         let turn = DiskTurn::waiting();
-        let (pull_state, windows, task_range, task_turn) = (self.clone(), windows.clone(), range.clone(), turn.clone());
-        let reading = AbortOnDropHandle::new(tokio::spawn(async move { pull_state.fetch(&windows[task_range], task_turn).await }));
-        PendingExport { windows: range, turn, reading }
+        let (pull_state, windows, task_range, task_turn) =
+            (self.clone(), windows.clone(), range.clone(), turn.clone());
+        let reading = AbortOnDropHandle::new(tokio::spawn(async move {
+            pull_state.fetch(&windows[task_range], task_turn).await
+        }));
+        PendingExport {
+            windows: range,
+            turn,
+            reading,
+        }
     }
 
     /// Requests consecutive windows in one answer.
-    async fn fetch(self: &Arc<Self>, windows: &[Window], turn: Arc<DiskTurn>) -> Result<ParsedExport, PullError> {
-        let (Some(first), Some(last)) = (windows.first(), windows.last()) else { return Err(PullError::Cancelled) };
-        let period = ExportPeriod::days(Window { from: first.from, to: last.to }, &self.zone)?;
+    async fn fetch(
+        self: &Arc<Self>,
+        windows: &[Window],
+        turn: Arc<DiskTurn>,
+    ) -> Result<ParsedExport, PullError> {
+        let (Some(first), Some(last)) = (windows.first(), windows.last()) else {
+            return Err(PullError::Cancelled);
+        };
+        let period = ExportPeriod::days(
+            Window {
+                from: first.from,
+                to: last.to,
+            },
+            &self.zone,
+        )?;
         let windows: Arc<[Window]> = windows.into();
         let (shared, requested) = (self.clone(), period.clone());
         let begin = move || {
-            let (pull_state, windows, turn, period) = (shared.clone(), windows.clone(), turn.clone(), requested.clone());
-            DocumentReader::new(pull_state.client.parser_slots(), move |pieces, label| pull_state.read(pieces, label, &period, &windows, turn))
+            let (pull_state, windows, turn, period) = (
+                shared.clone(),
+                windows.clone(),
+                turn.clone(),
+                requested.clone(),
+            );
+            DocumentReader::new(pull_state.client.parser_slots(), move |pieces, label| {
+                pull_state.read(pieces, label, &period, &windows, turn)
+            })
         };
         self.client.export(&period, begin).await
     }
@@ -204,8 +271,17 @@ impl ExportPull {
         windows: &[Window],
         turn: Arc<DiskTurn>,
     ) -> Result<ParsedExport, ParseStop> {
-        let mut rows: Vec<ChatRows> = self.reports.iter().map(|report| ChatRows::new(report, self.client.zone())).collect();
-        for (rows, known) in rows.iter_mut().zip(self.known_extras.lock().unwrap_or_else(PoisonError::into_inner).iter()) {
+        let mut rows: Vec<ChatRows> = self
+            .reports
+            .iter()
+            .map(|report| ChatRows::new(report, self.client.zone()))
+            .collect();
+        for (rows, known) in rows.iter_mut().zip(
+            self.known_extras
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter(),
+        ) {
             rows.add_extra_columns(known);
         }
         let mut answer = ParsedExport {
@@ -220,12 +296,17 @@ impl ExportPull {
         };
         let mut bytes = 0;
         let mut stopped = None;
-        let counted = CountingReader { from: pieces, bytes: &mut bytes };
-        let read = xml::read(counted, label.as_deref(), |chat| match self.add_chat(chat, period, windows, &mut rows, &mut answer) {
-            Ok(()) => true,
-            Err(why) => {
-                stopped = Some(why);
-                false
+        let counted = CountingReader {
+            from: pieces,
+            bytes: &mut bytes,
+        };
+        let read = xml::read(counted, label.as_deref(), |chat| {
+            match self.add_chat(chat, period, windows, &mut rows, &mut answer) {
+                Ok(()) => true,
+                Err(why) => {
+                    stopped = Some(why);
+                    false
+                }
             }
         });
         if let Some(why) = stopped {
@@ -233,7 +314,10 @@ impl ExportPull {
         }
         read?;
         for (report, rows) in rows.iter_mut().enumerate() {
-            for batch in rows.finish_batches().ok_or_else(|| ParseStop::Internal(unwritable()))? {
+            for batch in rows
+                .finish_batches()
+                .ok_or_else(|| ParseStop::Internal(unwritable()))?
+            {
                 answer.spool.push(report, batch)?;
             }
             answer.misfits += rows.misfits();
@@ -263,14 +347,20 @@ impl ExportPull {
         // A chat without id is never a duplicate.
         if let Some(id) = id(chat) {
             if answer.ids.len() >= MAX_CHATS {
-                return Err(ParseStop::Internal(malformed(format!("the document has more than {MAX_CHATS} chats"))));
+                return Err(ParseStop::Internal(malformed(format!(
+                    "the document has more than {MAX_CHATS} chats"
+                ))));
             }
             if !answer.ids.insert(self.hasher.hash_one(id)) {
                 count.duplicates += 1;
                 return Ok(());
             }
         }
-        if self.login.as_ref().is_some_and(|login| !chat.operators().any(|operator| operator.to_lowercase() == *login)) {
+        if self.login.as_ref().is_some_and(|login| {
+            !chat
+                .operators()
+                .any(|operator| operator.to_lowercase() == *login)
+        }) {
             count.left_out += 1;
             return Ok(());
         }
@@ -299,9 +389,14 @@ impl ExportPull {
         if windows.len() < 2 {
             return 0;
         }
-        let Some(start) = start(chat, self.client.zone()) else { return 0 };
+        let Some(start) = start(chat, self.client.zone()) else {
+            return 0;
+        };
         let day = start.at.to_zoned(self.zone.clone()).date();
-        windows.iter().position(|window| day <= window.to).unwrap_or(windows.len() - 1)
+        windows
+            .iter()
+            .position(|window| day <= window.to)
+            .unwrap_or(windows.len() - 1)
     }
 }
 
@@ -344,55 +439,115 @@ impl ExportOutput<'_> {
         }
     }
 
-    async fn emit(&mut self, range: Range<usize>, mut answer: ParsedExport) -> Result<(), PullError> {
+    async fn emit(
+        &mut self,
+        range: Range<usize>,
+        mut answer: ParsedExport,
+    ) -> Result<(), PullError> {
         self.remember_extras(&mut answer);
         let in_both = answer.ids.intersection(&self.previous_ids);
         let mut batches = answer.spool.batches();
         let mut removed_ids = HashSet::new();
         while let Some((report, batch)) = batches.next().await? {
-            let batch = if in_both.is_empty() { batch } else { self.without(report, &batch, &in_both, &mut removed_ids)? };
+            let batch = if in_both.is_empty() {
+                batch
+            } else {
+                self.without(report, &batch, &in_both, &mut removed_ids)?
+            };
             if batch.num_rows() > 0 {
                 self.send(PullEvent::Rows { report, batch }).await?;
             }
         }
-        for (report, parents) in answer.empty_parents.into_iter().enumerate().filter(|(_, parents)| !parents.is_empty()) {
-            self.send(PullEvent::EmptyParents { report, parents }).await?;
+        for (report, parents) in answer
+            .empty_parents
+            .into_iter()
+            .enumerate()
+            .filter(|(_, parents)| !parents.is_empty())
+        {
+            self.send(PullEvent::EmptyParents { report, parents })
+                .await?;
         }
         self.previous_ids = std::mem::take(&mut answer.ids);
         // Chats that were also in the previous answer are stored there; chats that a menu excludes are excluded in both.
         let mut twice = removed_ids.len() as u64;
         for count in &mut answer.counts {
             let of_this = twice.min(count.kept);
-            (count.kept, count.duplicates, twice) = (count.kept - of_this, count.duplicates + of_this, twice - of_this);
+            (count.kept, count.duplicates, twice) = (
+                count.kept - of_this,
+                count.duplicates + of_this,
+                twice - of_this,
+            );
         }
         let call_stats = self.pull_state.client.call_stats();
         let cost = std::mem::replace(&mut self.call_stats, call_stats);
         for (nth, (window, count)) in range.clone().zip(&answer.counts).enumerate() {
-            let ChatCounts { read, kept, duplicates, left_out, rejected } = *count;
+            let ChatCounts {
+                read,
+                kept,
+                duplicates,
+                left_out,
+                rejected,
+            } = *count;
             // One document contains the whole period and its end is marked, so nothing can shift as between pages.
             let completeness = Some(Completeness::Complete);
-            let mut counts = WindowCounts { read, kept, duplicates, left_out, rejected, completeness, ..WindowCounts::default() };
+            let mut counts = WindowCounts {
+                read,
+                kept,
+                duplicates,
+                left_out,
+                rejected,
+                completeness,
+                ..WindowCounts::default()
+            };
             // The costs of the answer are counted in its first window.
             if nth == 0 {
-                (counts.pages, counts.calls, counts.waited_ms) = (1, call_stats.calls - cost.calls, call_stats.waited_ms - cost.waited_ms);
+                (counts.pages, counts.calls, counts.waited_ms) = (
+                    1,
+                    call_stats.calls - cost.calls,
+                    call_stats.waited_ms - cost.waited_ms,
+                );
                 (counts.misfits, counts.repaired) = (answer.misfits, answer.repaired);
             }
-            self.send(PullEvent::WindowDone { window: Some(window), counts, is_boundary: window + 1 == range.end }).await?;
+            self.send(PullEvent::WindowDone {
+                window: Some(window),
+                counts,
+                is_boundary: window + 1 == range.end,
+            })
+            .await?;
         }
         Ok(())
     }
 
     /// Registers the new undeclared fields of an answer, so that later rows have columns for them.
     fn remember_extras(&self, answer: &mut ParsedExport) {
-        let mut known = self.pull_state.known_extras.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .pull_state
+            .known_extras
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for (known, new_extras) in known.iter_mut().zip(std::mem::take(&mut answer.extras)) {
-            known.extend(new_extras.into_iter().filter(|name| !known.contains(name)).collect::<Vec<_>>());
+            known.extend(
+                new_extras
+                    .into_iter()
+                    .filter(|name| !known.contains(name))
+                    .collect::<Vec<_>>(),
+            );
         }
     }
 
     /// The rows of all chats except those in `in_both`.
-    fn without(&self, report: usize, batch: &RecordBatch, in_both: &HashSet<u64>, removed_ids: &mut HashSet<u64>) -> Result<RecordBatch, PullError> {
-        let key = self.pull_state.reports[report].key.first().and_then(|name| batch.column_by_name(name)).ok_or_else(unwritable)?;
+    fn without(
+        &self,
+        report: usize,
+        batch: &RecordBatch,
+        in_both: &HashSet<u64>,
+        removed_ids: &mut HashSet<u64>,
+    ) -> Result<RecordBatch, PullError> {
+        let key = self.pull_state.reports[report]
+            .key
+            .first()
+            .and_then(|name| batch.column_by_name(name))
+            .ok_or_else(unwritable)?;
         let ids = key.as_string_opt::<i32>().ok_or_else(unwritable)?;
         let is_kept = |at: usize| {
             if ids.is_null(at) || ids.value(at).is_empty() {
@@ -426,9 +581,16 @@ mod tests {
 
     #[test]
     fn small_answers_grow_to_a_month_and_gaps_are_not_bridged() {
-        let day = |d: i8| Window { from: date(2026, 10, d), to: date(2026, 10, d) };
+        let day = |d: i8| Window {
+            from: date(2026, 10, d),
+            to: date(2026, 10, d),
+        };
         let windows: Vec<Window> = (1..=9).chain(12..=31).map(day).collect();
-        let mut planner = WindowPlanner { windows: &windows, next: 0, windows_per_request: 1 };
+        let mut planner = WindowPlanner {
+            windows: &windows,
+            next: 0,
+            windows_per_request: 1,
+        };
         let mut sizes = Vec::new();
         while let Some(range) = planner.next() {
             sizes.push(range.len());

@@ -24,7 +24,12 @@ impl IdSet {
 
     /// The ids that are in both sets.
     pub fn intersection(&self, other: &Self) -> HashSet<u64> {
-        self.0.iter().zip(&other.0).flat_map(|(ours, theirs)| ours.intersection(theirs)).copied().collect()
+        self.0
+            .iter()
+            .zip(&other.0)
+            .flat_map(|(ours, theirs)| ours.intersection(theirs))
+            .copied()
+            .collect()
     }
 }
 

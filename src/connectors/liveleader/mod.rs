@@ -25,8 +25,18 @@ use document::DocumentReader;
 pub use reports::REPORTS;
 
 pub const FIELDS: &[CredentialField] = &[
-    CredentialField { id: "email", label: "Email", secret: false, help: "The email of a LiveLeader operator who has the account permission." },
-    CredentialField { id: "password", label: "Password", secret: true, help: "The LiveLeader password of this operator." },
+    CredentialField {
+        id: "email",
+        label: "Email",
+        secret: false,
+        help: "The email of a LiveLeader operator who has the account permission.",
+    },
+    CredentialField {
+        id: "password",
+        label: "Password",
+        secret: true,
+        help: "The LiveLeader password of this operator.",
+    },
 ];
 
 /// The note about the password for the person who enters it.
@@ -38,14 +48,27 @@ pub const PASSWORD_IN_ADDRESS: &str = "LiveLeader requires the password in the U
 pub(super) async fn check(source: &Source) -> Result<String, PullError> {
     let client = LiveLeaderClient::new(source, CancellationToken::new());
     let parser_slots = client.parser_slots();
-    let begin =
-        move || DocumentReader::new(parser_slots.clone(), |pieces, label: Option<String>| xml::read(pieces, label.as_deref(), |_| true).map_err(Into::into));
-    match client.export(&ExportPeriod::minute_until(client.now()), begin).await {
+    let begin = move || {
+        DocumentReader::new(parser_slots.clone(), |pieces, label: Option<String>| {
+            xml::read(pieces, label.as_deref(), |_| true).map_err(Into::into)
+        })
+    };
+    match client
+        .export(&ExportPeriod::minute_until(client.now()), begin)
+        .await
+    {
         Ok(()) => Ok("data export works".to_owned()),
-        Err(PullError::Malformed { at, why }) => Err(PullError::Malformed { at, why: format!("{why}. {UNCLEAR}") }),
+        Err(PullError::Malformed { at, why }) => Err(PullError::Malformed {
+            at,
+            why: format!("{why}. {UNCLEAR}"),
+        }),
         // The person who tests an account needs to know the possible causes.
-        Err(PullError::Unavailable(Cause::WebPage(200))) => Err(document::malformed(format!("a web page (status 200) instead of XML. {UNCLEAR}"))),
-        Err(PullError::Unavailable(Cause::Denied(status))) => Err(document::malformed(format!("the request was denied (status {status}). {UNCLEAR}"))),
+        Err(PullError::Unavailable(Cause::WebPage(200))) => Err(document::malformed(format!(
+            "a web page (status 200) instead of XML. {UNCLEAR}"
+        ))),
+        Err(PullError::Unavailable(Cause::Denied(status))) => Err(document::malformed(format!(
+            "the request was denied (status {status}). {UNCLEAR}"
+        ))),
         Err(error) => Err(error),
     }
 }
@@ -53,8 +76,17 @@ pub(super) async fn check(source: &Source) -> Result<String, PullError> {
 const UNCLEAR: &str = "Possible causes: wrong email or password, no account permission for the operator, or no data export in the plan";
 
 /// Pulls the reports. Each document is read once.
-pub(super) async fn pull(source: &Source, request: &PullRequest, out: &mpsc::Sender<PullEvent>) -> Result<(), PullError> {
-    export_windows::pull(LiveLeaderClient::new(source, request.cancel.clone()), request, out).await
+pub(super) async fn pull(
+    source: &Source,
+    request: &PullRequest,
+    out: &mpsc::Sender<PullEvent>,
+) -> Result<(), PullError> {
+    export_windows::pull(
+        LiveLeaderClient::new(source, request.cancel.clone()),
+        request,
+        out,
+    )
+    .await
 }
 
 /// The first rows of a report, from the newest days with rows.
@@ -66,6 +98,17 @@ pub(super) async fn sample(
     range: Option<Window>,
     limit: usize,
 ) -> Result<Sample, PullError> {
-    let range = range.ok_or_else(|| PullError::Refused { status: 0, vendor_message: "this report needs a date range".to_owned() })?;
-    sample::newest(&LiveLeaderClient::new(source, CancellationToken::new()), report, menus, zone, range, limit).await
+    let range = range.ok_or_else(|| PullError::Refused {
+        status: 0,
+        vendor_message: "this report needs a date range".to_owned(),
+    })?;
+    sample::newest(
+        &LiveLeaderClient::new(source, CancellationToken::new()),
+        report,
+        menus,
+        zone,
+        range,
+        limit,
+    )
+    .await
 }

@@ -30,8 +30,16 @@ type Named<'n> = Vec<(&'n str, String)>;
 
 impl ChatRows {
     pub fn new(report: &'static Report, zone: &TimeZone) -> Self {
-        let kind = if let Shape::Export(kind) = report.shape { kind } else { ExportRows::Chats };
-        Self { kind, table: TableBuilder::new(report.columns), zone: zone.clone() }
+        let kind = if let Shape::Export(kind) = report.shape {
+            kind
+        } else {
+            ExportRows::Chats
+        };
+        Self {
+            kind,
+            table: TableBuilder::new(report.columns),
+            zone: zone.clone(),
+        }
     }
 
     /// Adds columns for these undeclared fields before their first value.
@@ -67,7 +75,9 @@ impl ChatRows {
     pub fn chat(&mut self, chat: &ExportedChat) -> bool {
         match self.kind {
             ExportRows::Chats => self.chat_row(chat),
-            ExportRows::Messages => (1..).zip(chat.messages()).all(|(position, message)| self.message_row(chat, position, message)),
+            ExportRows::Messages => (1..)
+                .zip(chat.messages())
+                .all(|(position, message)| self.message_row(chat, position, message)),
             ExportRows::Operators => chat.operators().all(|operator| {
                 let cells = [text(chat.field(ChatField::Id)), text(Some(operator))];
                 self.table.write::<&str, &str>(&cells, &[], &[]).is_ok()
@@ -92,7 +102,11 @@ impl ChatRows {
             text(chat.field(ChatField::Id)),
             text(chat.field(ChatField::Referrer)),
             text(chat.field(ChatField::Keywords)),
-            if operators.is_empty() { Cell::Null } else { Cell::Text(operators.join(", ").into()) },
+            if operators.is_empty() {
+                Cell::Null
+            } else {
+                Cell::Text(operators.join(", ").into())
+            },
             count(operators.len()),
             text(chat.field(ChatField::VisitorIp)),
             self.moment("start", start, &mut misfits),
@@ -102,25 +116,51 @@ impl ChatRows {
             count(chat.messages().len()),
             Cell::Text(transcript(chat, &self.zone).into()),
         ];
-        self.table.write(&cells, &grouped(chat.extras()), &misfits).is_ok()
+        self.table
+            .write(&cells, &grouped(chat.extras()), &misfits)
+            .is_ok()
     }
 
-    fn message_row(&mut self, chat: &ExportedChat, position: usize, message: MessageRef<'_>) -> bool {
+    fn message_row(
+        &mut self,
+        chat: &ExportedChat,
+        position: usize,
+        message: MessageRef<'_>,
+    ) -> bool {
         let mut misfits = Named::new();
         let cells = [
             text(chat.field(ChatField::Id)),
             count(position),
             text(message.from()),
-            message.from().map_or(Cell::Null, |from| Cell::Text(if from.eq_ignore_ascii_case("visitor") { "visitor" } else { "operator" }.into())),
+            message.from().map_or(Cell::Null, |from| {
+                Cell::Text(
+                    if from.eq_ignore_ascii_case("visitor") {
+                        "visitor"
+                    } else {
+                        "operator"
+                    }
+                    .into(),
+                )
+            }),
             self.moment("time", message.time(), &mut misfits),
             text(Some(message.text())),
         ];
-        self.table.write(&cells, &grouped(message.extras()), &misfits).is_ok()
+        self.table
+            .write(&cells, &grouped(message.extras()), &misfits)
+            .is_ok()
     }
 
-    fn moment<'n>(&self, name: &'n str, text: Option<&str>, misfits: &mut Named<'n>) -> Cell<'static> {
-        let Some(text) = text.filter(|text| !text.is_empty()) else { return Cell::Null };
-        let converted = times::read(text, &self.zone).map_or_else(Converted::misfit, |moment| convert::moment(moment.at));
+    fn moment<'n>(
+        &self,
+        name: &'n str,
+        text: Option<&str>,
+        misfits: &mut Named<'n>,
+    ) -> Cell<'static> {
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
+            return Cell::Null;
+        };
+        let converted = times::read(text, &self.zone)
+            .map_or_else(Converted::misfit, |moment| convert::moment(moment.at));
         cell(name, text, converted, misfits)
     }
 }
@@ -134,14 +174,40 @@ fn count(number: usize) -> Cell<'static> {
 }
 
 fn integer<'n>(name: &'n str, text: Option<&str>, misfits: &mut Named<'n>) -> Cell<'static> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return Cell::Null };
-    let Converted { cell: nearest, fits } = convert::text(ColumnKind::Integer, TimestampEncoding::Text, Cow::Borrowed(text));
-    let nearest = if let Cell::Integer(number) = nearest { Cell::Integer(number) } else { Cell::Null };
-    cell(name, text, Converted { cell: nearest, fits }, misfits)
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Cell::Null;
+    };
+    let Converted {
+        cell: nearest,
+        fits,
+    } = convert::text(
+        ColumnKind::Integer,
+        TimestampEncoding::Text,
+        Cow::Borrowed(text),
+    );
+    let nearest = if let Cell::Integer(number) = nearest {
+        Cell::Integer(number)
+    } else {
+        Cell::Null
+    };
+    cell(
+        name,
+        text,
+        Converted {
+            cell: nearest,
+            fits,
+        },
+        misfits,
+    )
 }
 
 /// Converts a value into its cell. A value that does not fit is also added to the misfits.
-fn cell<'n>(name: &'n str, text: &str, converted: Converted<'static>, misfits: &mut Named<'n>) -> Cell<'static> {
+fn cell<'n>(
+    name: &'n str,
+    text: &str,
+    converted: Converted<'static>,
+    misfits: &mut Named<'n>,
+) -> Cell<'static> {
     if !converted.fits {
         misfits.push((name, json(text)));
     }
@@ -163,9 +229,17 @@ fn grouped<'a>(more: impl Iterator<Item = (&'a str, &'a str)>) -> Named<'a> {
             None => named.push((name, value, Vec::new())),
         }
     }
-    let all =
-        |first, others: Vec<&str>| if others.is_empty() { json(first) } else { serde_json::Value::from_iter([first].into_iter().chain(others)).to_string() };
-    named.into_iter().map(|(name, first, others)| (name, all(first, others))).collect()
+    let all = |first, others: Vec<&str>| {
+        if others.is_empty() {
+            json(first)
+        } else {
+            serde_json::Value::from_iter([first].into_iter().chain(others)).to_string()
+        }
+    };
+    named
+        .into_iter()
+        .map(|(name, first, others)| (name, all(first, others)))
+        .collect()
 }
 
 /// `[{"from":"visitor","time":"2026-11-20T08:15:30.25Z","text":"Hello"}]`; a time in an unknown format stays unchanged.
@@ -194,7 +268,11 @@ fn transcript(chat: &ExportedChat, zone: &TimeZone) -> String {
         push_json(&mut all, message.text());
         for (name, value) in grouped(message.extras()) {
             // A duplicate name in the object would hide the first one.
-            let mark = if matches!(name, "from" | "time" | "text") { "_" } else { "" };
+            let mark = if matches!(name, "from" | "time" | "text") {
+                "_"
+            } else {
+                ""
+            };
             all.push(',');
             push_json(&mut all, &format!("{mark}{name}"));
             all.push(':');

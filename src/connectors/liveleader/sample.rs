@@ -44,19 +44,42 @@ pub(super) async fn newest(
 ) -> Result<Sample, PullError> {
     let before = client.call_stats().calls;
     let (mut to, mut days) = (range.to, 1);
-    let login: Option<Arc<str>> = menus.login.as_ref().map(|login| login.to_lowercase().into());
+    let login: Option<Arc<str>> = menus
+        .login
+        .as_ref()
+        .map(|login| login.to_lowercase().into());
     loop {
-        let from = to.saturating_sub(Span::new().days(days - 1)).max(range.from);
+        let from = to
+            .saturating_sub(Span::new().days(days - 1))
+            .max(range.from);
         let period = ExportPeriod::days(Window { from, to }, zone)?;
-        let (times, wanted, requested, parser_slots) = (client.zone().clone(), login.clone(), period.clone(), client.parser_slots());
+        let (times, wanted, requested, parser_slots) = (
+            client.zone().clone(),
+            login.clone(),
+            period.clone(),
+            client.parser_slots(),
+        );
         let begin = move || {
             let (times, login, period) = (times.clone(), wanted.clone(), requested.clone());
-            DocumentReader::new(parser_slots.clone(), move |pieces, label| read(pieces, label, report, &times, &period, login.as_deref(), limit))
+            DocumentReader::new(parser_slots.clone(), move |pieces, label| {
+                read(
+                    pieces,
+                    label,
+                    report,
+                    &times,
+                    &period,
+                    login.as_deref(),
+                    limit,
+                )
+            })
         };
         let found = client.export(&period, begin).await?;
         let first_day = from <= range.from;
         let (rejected, of) = (found.rejected, found.matching);
-        if rejected > 0 && (rejected == of || (first_day && found.is_complete && too_many_rejected(rejected, of))) {
+        if rejected > 0
+            && (rejected == of
+                || (first_day && found.is_complete && too_many_rejected(rejected, of)))
+        {
             return Err(PullError::UnexpectedRecords { rejected, of });
         }
         if found.matching > 0 || first_day {
@@ -78,14 +101,25 @@ fn read(
     limit: usize,
 ) -> Result<NewestChats, ParseStop> {
     let mut rows = ChatRows::new(report, times);
-    let mut found = NewestChats { chats: Vec::new(), last: None, matching: 0, rejected: 0, is_complete: true };
+    let mut found = NewestChats {
+        chats: Vec::new(),
+        last: None,
+        matching: 0,
+        rejected: 0,
+        is_complete: true,
+    };
     let mut broken = false;
     let mut read = 0;
     let done = xml::read(pieces, label.as_deref(), |chat| {
         read += 1;
         let started = start(chat, times);
         let is_later = started.is_some_and(|started| period.ends_before(started));
-        if !is_later && login.is_none_or(|login| chat.operators().any(|operator| operator.to_lowercase() == login)) {
+        if !is_later
+            && login.is_none_or(|login| {
+                chat.operators()
+                    .any(|operator| operator.to_lowercase() == login)
+            })
+        {
             found.matching += 1;
             if id(chat).is_none() {
                 found.rejected += 1;
@@ -94,7 +128,9 @@ fn read(
             let built = rows.chat(chat).then(|| rows.finish_batches()).flatten();
             broken |= built.is_none();
             let started = started.map_or(Millis::MIN, |started| started.at.as_millisecond());
-            found.chats.extend(built.into_iter().flatten().map(|batch| (started, batch)));
+            found
+                .chats
+                .extend(built.into_iter().flatten().map(|batch| (started, batch)));
             if found.chats.len() > 4 * limit {
                 found.truncate_to_newest(limit);
             }
@@ -115,12 +151,18 @@ fn read(
 impl NewestChats {
     /// Drops all except the newest chats.
     fn truncate_to_newest(&mut self, limit: usize) {
-        self.chats.sort_by_key(|(started, _)| std::cmp::Reverse(*started));
+        self.chats
+            .sort_by_key(|(started, _)| std::cmp::Reverse(*started));
         self.chats.truncate(limit);
     }
 }
 
-fn sample(found: NewestChats, first_day: bool, limit: usize, calls: u64) -> Result<Sample, PullError> {
+fn sample(
+    found: NewestChats,
+    first_day: bool,
+    limit: usize,
+    calls: u64,
+) -> Result<Sample, PullError> {
     let mut batches: Vec<RecordBatch> = Vec::new();
     let (mut rows, mut records) = (0, 0);
     for (_, batch) in found.chats {
@@ -133,6 +175,15 @@ fn sample(found: NewestChats, first_day: bool, limit: usize, calls: u64) -> Resu
     }
     let every = records + found.rejected == found.matching && rows <= limit;
     batches.push(found.last.ok_or_else(unwritable)?);
-    let batch = concat_batches(&batches).ok_or_else(unwritable)?.slice(0, rows.min(limit));
-    Ok(Sample { batch, records, total: None, is_complete: first_day && found.is_complete && every, newest: found.is_complete, calls })
+    let batch = concat_batches(&batches)
+        .ok_or_else(unwritable)?
+        .slice(0, rows.min(limit));
+    Ok(Sample {
+        batch,
+        records,
+        total: None,
+        is_complete: first_day && found.is_complete && every,
+        newest: found.is_complete,
+        calls,
+    })
 }

@@ -55,7 +55,10 @@ impl DiskTurn {
     /// Waits for the turn; false if the window was abandoned.
     fn wait(&self) -> bool {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = self.1.wait_while(state, |state| *state == TurnState::Waiting).unwrap_or_else(PoisonError::into_inner);
+        let state = self
+            .1
+            .wait_while(state, |state| *state == TurnState::Waiting)
+            .unwrap_or_else(PoisonError::into_inner);
         *state == TurnState::Granted
     }
 }
@@ -74,7 +77,15 @@ pub(super) struct Spool {
 
 impl Spool {
     pub fn new(scratch: PathBuf, turn: Arc<DiskTurn>) -> Self {
-        Self { scratch, turn, memory: Vec::new(), bytes: 0, file: None, offsets: Vec::new(), end: 0 }
+        Self {
+            scratch,
+            turn,
+            memory: Vec::new(),
+            bytes: 0,
+            file: None,
+            offsets: Vec::new(),
+            end: 0,
+        }
     }
 
     /// Stores a batch of report number `report`. May wait for the turn.
@@ -97,10 +108,17 @@ impl Spool {
     fn write(&mut self, report: usize, batch: &RecordBatch) -> std::io::Result<()> {
         let file = match &self.file {
             Some(file) => file.clone(),
-            None => self.file.insert(Arc::new(tempfile::tempfile_in(&self.scratch)?)).clone(),
+            None => self
+                .file
+                .insert(Arc::new(tempfile::tempfile_in(&self.scratch)?))
+                .clone(),
         };
-        let mut writer = StreamWriter::try_new(&*file, batch.schema_ref()).map_err(std::io::Error::other)?;
-        writer.write(batch).and_then(|()| writer.finish()).map_err(std::io::Error::other)?;
+        let mut writer =
+            StreamWriter::try_new(&*file, batch.schema_ref()).map_err(std::io::Error::other)?;
+        writer
+            .write(batch)
+            .and_then(|()| writer.finish())
+            .map_err(std::io::Error::other)?;
         drop(writer);
         self.offsets.push((report, self.end));
         self.end = (&*file).stream_position()?;
@@ -109,7 +127,11 @@ impl Spool {
 
     /// The batches, in order.
     pub fn batches(self) -> Batches {
-        Batches { memory: self.memory.into_iter(), file: self.file, offsets: self.offsets.into_iter() }
+        Batches {
+            memory: self.memory.into_iter(),
+            file: self.file,
+            offsets: self.offsets.into_iter(),
+        }
     }
 }
 
@@ -124,8 +146,15 @@ impl Batches {
         if let Some(batch) = self.memory.next() {
             return Ok(Some(batch));
         }
-        let (Some(file), Some((report, at))) = (self.file.clone(), self.offsets.next()) else { return Ok(None) };
-        let read = tokio::task::spawn_blocking(move || StreamReader::try_new(FileSection { file, at }, None).ok()?.next()?.ok());
+        let (Some(file), Some((report, at))) = (self.file.clone(), self.offsets.next()) else {
+            return Ok(None);
+        };
+        let read = tokio::task::spawn_blocking(move || {
+            StreamReader::try_new(FileSection { file, at }, None)
+                .ok()?
+                .next()?
+                .ok()
+        });
         let batch = read.await.ok().flatten().ok_or(PullError::StorageFull)?;
         Ok(Some((report, batch)))
     }
@@ -152,7 +181,11 @@ mod tests {
     use super::*;
 
     fn batch(text: &str) -> RecordBatch {
-        RecordBatch::try_from_iter([("text", Arc::new(StringArray::from(vec![text.repeat(1 << 20); 2])) as ArrayRef)]).unwrap()
+        RecordBatch::try_from_iter([(
+            "text",
+            Arc::new(StringArray::from(vec![text.repeat(1 << 20); 2])) as ArrayRef,
+        )])
+        .unwrap()
     }
 
     #[tokio::test]
@@ -163,7 +196,11 @@ mod tests {
             spool.push(at % 2, batch(text)).unwrap();
         }
         assert!(spool.file.is_some() && spool.memory.len() == 1);
-        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "the file has no name");
+        assert_eq!(
+            std::fs::read_dir(scratch.path()).unwrap().count(),
+            0,
+            "the file has no name"
+        );
         let mut batches = spool.batches();
         for (at, text) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
             assert_eq!(batches.next().await.unwrap(), Some((at % 2, batch(text))));
@@ -187,13 +224,21 @@ mod tests {
             assert!(waiting.join().unwrap().is_ok());
         });
         turn.abandon();
-        assert!(matches!(spool.push(0, batch("e")), Err(ParseStop::Abandoned)));
+        assert!(matches!(
+            spool.push(0, batch("e")),
+            Err(ParseStop::Abandoned)
+        ));
     }
 
     #[test]
     fn a_failed_write_is_reported_as_full_storage() {
         let mut spool = Spool::new("/does/not/exist".into(), DiskTurn::granted());
         spool.push(0, batch("a")).unwrap();
-        assert!(matches!(spool.push(0, batch("b")).and_then(|()| spool.push(0, batch("c"))), Err(ParseStop::Internal(PullError::StorageFull))));
+        assert!(matches!(
+            spool
+                .push(0, batch("b"))
+                .and_then(|()| spool.push(0, batch("c"))),
+            Err(ParseStop::Internal(PullError::StorageFull))
+        ));
     }
 }

@@ -42,22 +42,59 @@ fn parse_common(text: &[u8]) -> Option<(DateTime, Offset)> {
         [body @ .., b'Z'] => (body, Offset::UTC),
         [body @ .., sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
             let seconds = i32::from(two(*h1, *h2)?) * 3_600 + i32::from(below_60(*m1, *m2)?) * 60;
-            (body, Offset::from_seconds(if *sign == b'-' { -seconds } else { seconds }).ok()?)
+            (
+                body,
+                Offset::from_seconds(if *sign == b'-' { -seconds } else { seconds }).ok()?,
+            )
         }
         _ => return None,
     };
     let (whole, fraction) = body.split_at_checked(19)?;
-    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2] = whole else { return None };
+    let &[
+        y1,
+        y2,
+        y3,
+        y4,
+        b'-',
+        m1,
+        m2,
+        b'-',
+        d1,
+        d2,
+        b'T',
+        h1,
+        h2,
+        b':',
+        n1,
+        n2,
+        b':',
+        s1,
+        s2,
+    ] = whole
+    else {
+        return None;
+    };
     let nanos = match fraction {
         [] => 0,
         [b'.', digits @ ..] if (1..=3).contains(&digits.len()) => {
             let missing = 9 - u32::try_from(digits.len()).ok()?;
-            digits.iter().try_fold(0, |sum, digit| Some(sum * 10 + i32::from(digit_of(*digit)?)))? * 10_i32.pow(missing)
+            digits.iter().try_fold(0, |sum, digit| {
+                Some(sum * 10 + i32::from(digit_of(*digit)?))
+            })? * 10_i32.pow(missing)
         }
         _ => return None,
     };
     let year = i16::from(two(y1, y2)?) * 100 + i16::from(two(y3, y4)?);
-    let at = DateTime::new(year, two(m1, m2)?, two(d1, d2)?, two(h1, h2)?, below_60(n1, n2)?, below_60(s1, s2)?, nanos).ok()?;
+    let at = DateTime::new(
+        year,
+        two(m1, m2)?,
+        two(d1, d2)?,
+        two(h1, h2)?,
+        below_60(n1, n2)?,
+        below_60(s1, s2)?,
+        nanos,
+    )
+    .ok()?;
     Some((at, offset))
 }
 
@@ -78,7 +115,10 @@ fn parse_iso(text: &str, zone: &TimeZone) -> Option<Moment> {
     if text.contains('[') {
         return None;
     }
-    let pieces = ISO.parse_pieces(text).or_else(|_| Pieces::parse(text)).ok()?;
+    let pieces = ISO
+        .parse_pieces(text)
+        .or_else(|_| Pieces::parse(text))
+        .ok()?;
     let at = DateTime::from_parts(pieces.date(), pieces.time().unwrap_or(Time::midnight()));
     match pieces.to_numeric_offset() {
         Some(offset) => moment_at(at, offset),
@@ -88,27 +128,51 @@ fn parse_iso(text: &str, zone: &TimeZone) -> Option<Moment> {
 }
 
 fn moment_at(at: DateTime, offset: Offset) -> Option<Moment> {
-    Some(Moment { at: offset.to_timestamp(at).ok()?, has_offset: true })
+    Some(Moment {
+        at: offset.to_timestamp(at).ok()?,
+        has_offset: true,
+    })
 }
 
 fn local(at: DateTime, zone: &TimeZone) -> Option<Moment> {
-    Some(Moment { at: zone.to_zoned(at).ok()?.timestamp(), has_offset: false })
+    Some(Moment {
+        at: zone.to_zoned(at).ok()?.timestamp(),
+        has_offset: false,
+    })
 }
 
 /// Parses day, month and year, then hours, minutes, seconds and hundredths of a second.
 fn parse_sample(text: &str) -> Option<DateTime> {
     let bytes = text.as_bytes();
     let fits = matches!(bytes.len(), 19 | 21)
-        && [(2, b'-'), (5, b'-'), (13, b':'), (16, b':')].iter().all(|(at, sign)| bytes[*at] == *sign)
+        && [(2, b'-'), (5, b'-'), (13, b':'), (16, b':')]
+            .iter()
+            .all(|(at, sign)| bytes[*at] == *sign)
         && matches!(bytes[10], b'T' | b't' | b' ')
-        && [0..2, 3..5, 6..10, 11..13, 14..16, 17..bytes.len()].into_iter().flatten().all(|at| bytes[at].is_ascii_digit());
+        && [0..2, 3..5, 6..10, 11..13, 14..16, 17..bytes.len()]
+            .into_iter()
+            .flatten()
+            .all(|at| bytes[at].is_ascii_digit());
     if !fits {
         return None;
     }
-    let number = |from: usize, to: usize| bytes[from..to].iter().fold(0_i32, |sum, digit| sum * 10 + i32::from(digit - b'0'));
+    let number = |from: usize, to: usize| {
+        bytes[from..to]
+            .iter()
+            .fold(0_i32, |sum, digit| sum * 10 + i32::from(digit - b'0'))
+    };
     let small = |from: usize| i8::try_from(number(from, from + 2)).ok();
     let hundredths = if bytes.len() == 21 { number(19, 21) } else { 0 };
-    DateTime::new(i16::try_from(number(6, 10)).ok()?, small(3)?, small(0)?, small(11)?, small(14)?, small(17)?, hundredths * 10_000_000).ok()
+    DateTime::new(
+        i16::try_from(number(6, 10)).ok()?,
+        small(3)?,
+        small(0)?,
+        small(11)?,
+        small(14)?,
+        small(17)?,
+        hundredths * 10_000_000,
+    )
+    .ok()
 }
 
 #[cfg(test)]
@@ -116,7 +180,8 @@ mod tests {
     use super::*;
 
     fn read_in_oslo(text: &str) -> Option<String> {
-        moment(text, &TimeZone::get("Europe/Oslo").unwrap()).map(|at| crate::clock::timestamp(at).to_string())
+        moment(text, &TimeZone::get("Europe/Oslo").unwrap())
+            .map(|at| crate::clock::timestamp(at).to_string())
     }
 
     #[test]
@@ -128,7 +193,10 @@ mod tests {
             ("2008-08-18T19:24:18,5+02", "2008-08-18T17:24:18.5Z"),
             ("2008-08-18T19:24:18+0200", "2008-08-18T17:24:18Z"),
             ("2008-08-18 19:24:18-03:30", "2008-08-18T22:54:18Z"),
-            ("2008-08-18t19:24:18.123456789+00:00", "2008-08-18T19:24:18.123Z"),
+            (
+                "2008-08-18t19:24:18.123456789+00:00",
+                "2008-08-18T19:24:18.123Z",
+            ),
             ("20080818T192418Z", "2008-08-18T19:24:18Z"),
             ("20080818T192418.25+0200", "2008-08-18T17:24:18.25Z"),
             ("2008-08-18T19:24Z", "2008-08-18T19:24:00Z"),

@@ -74,12 +74,19 @@ impl AccountState {
 
     /// A new state that shares only the rate limit with another one.
     pub fn with_pace(pace: Arc<Pace>) -> Self {
-        Self { pace, vendor_state: Mutex::default(), auth_probe: tokio::sync::Mutex::default(), verdict: tokio::sync::Mutex::default() }
+        Self {
+            pace,
+            vendor_state: Mutex::default(),
+            auth_probe: tokio::sync::Mutex::default(),
+            verdict: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Waits until a request may use the credentials: at once while they are known to be valid, one at a time while they are not. Fails
     /// with `CredentialsStopped` after too many rejections; no request is sent then.
-    pub async fn acquire_auth_probe(&self) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, PullError> {
+    pub async fn acquire_auth_probe(
+        &self,
+    ) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, PullError> {
         if self.vendor_state().accepted {
             return Ok(None);
         }
@@ -101,7 +108,9 @@ impl AccountState {
 
     /// Whether a request that was sent at this moment or later was accepted.
     pub fn was_accepted_since(&self, moment: Instant) -> bool {
-        self.vendor_state().accepted_at.is_some_and(|at| at >= moment)
+        self.vendor_state()
+            .accepted_at
+            .is_some_and(|at| at >= moment)
     }
 
     /// Records a rejection. `is_probe`: the request was the only one in flight. Of several rejected requests that were in flight while the
@@ -129,22 +138,35 @@ impl AccountState {
     /// Keeps the earliest day: parts of an API may end at different times.
     pub fn record_api_end(&self, day: Date) {
         let mut vendor_state = self.vendor_state();
-        vendor_state.api_ends_on = Some(vendor_state.api_ends_on.map_or(day, |before| before.min(day)));
+        vendor_state.api_ends_on = Some(
+            vendor_state
+                .api_ends_on
+                .map_or(day, |before| before.min(day)),
+        );
     }
 
     pub fn vendor_hints(&self, now: Millis) -> VendorHints {
         let (paused, recent_requests) = (self.pace.gauge().paused, self.pace.recent_requests(now));
         let vendor_state = self.vendor_state();
         VendorHints {
-            paused_until: (!paused.is_zero()).then(|| now.saturating_add(i64::try_from(paused.as_millis()).unwrap_or(i64::MAX))),
-            region: vendor_state.region.as_ref().and_then(|region| region.to_str().ok()).map(str::to_owned),
+            paused_until: (!paused.is_zero())
+                .then(|| now.saturating_add(i64::try_from(paused.as_millis()).unwrap_or(i64::MAX))),
+            region: vendor_state
+                .region
+                .as_ref()
+                .and_then(|region| region.to_str().ok())
+                .map(str::to_owned),
             api_ends_on: vendor_state.api_ends_on,
             recent_requests,
         }
     }
 
     pub fn restore(&self, hints: &VendorHints, now: Millis) {
-        if let Some(remaining) = hints.paused_until.and_then(|until| u64::try_from(until - now).ok()).filter(|remaining| *remaining > 0) {
+        if let Some(remaining) = hints
+            .paused_until
+            .and_then(|until| u64::try_from(until - now).ok())
+            .filter(|remaining| *remaining > 0)
+        {
             self.pace.extend_pause(Duration::from_millis(remaining));
         }
         self.pace.restore(&hints.recent_requests, now);
@@ -170,13 +192,18 @@ impl AccountState {
     }
 
     fn vendor_state(&self) -> MutexGuard<'_, VendorState> {
-        self.vendor_state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.vendor_state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Validates the name of a region, because it is sent in a header.
 pub(super) fn region(name: &str) -> Option<HeaderValue> {
-    let plain = (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let plain = (1..=32).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     plain.then(|| HeaderValue::from_str(name).ok()).flatten()
 }
 
@@ -187,25 +214,75 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn vendor_hints_are_restored_after_a_restart() {
         let before = AccountState::new(180);
-        drop(before.pace.acquire_permit(Duration::ZERO).await.ok().unwrap());
-        before.pace.pause(Some(Duration::from_secs(3_600)), Duration::ZERO);
+        drop(
+            before
+                .pace
+                .acquire_permit(Duration::ZERO)
+                .await
+                .ok()
+                .unwrap(),
+        );
+        before
+            .pace
+            .pause(Some(Duration::from_secs(3_600)), Duration::ZERO);
         before.set_region(region("fra").unwrap());
         before.record_api_end("2027-06-30".parse().unwrap());
         let hints = before.vendor_hints(1_000);
         let api_ends_on = Some("2027-06-30".parse().unwrap());
-        assert_eq!(hints, VendorHints { paused_until: Some(3_601_000), region: Some("fra".to_owned()), api_ends_on, recent_requests: vec![(1_000, 1)] });
+        assert_eq!(
+            hints,
+            VendorHints {
+                paused_until: Some(3_601_000),
+                region: Some("fra".to_owned()),
+                api_ends_on,
+                recent_requests: vec![(1_000, 1)]
+            }
+        );
         let after = AccountState::new(180);
         after.restore(&hints, 601_000);
-        let hints = VendorHints { recent_requests: Vec::new(), ..hints };
-        assert_eq!(after.vendor_hints(601_000), VendorHints { api_ends_on: None, ..hints.clone() }, "the day is not restored");
-        assert!(after.pace.acquire_permit(Duration::from_secs(60)).await.is_err(), "the pause continues");
+        let hints = VendorHints {
+            recent_requests: Vec::new(),
+            ..hints
+        };
+        assert_eq!(
+            after.vendor_hints(601_000),
+            VendorHints {
+                api_ends_on: None,
+                ..hints.clone()
+            },
+            "the day is not restored"
+        );
+        assert!(
+            after
+                .pace
+                .acquire_permit(Duration::from_secs(60))
+                .await
+                .is_err(),
+            "the pause continues"
+        );
         // A pause that is over has no effect, and newer values take precedence.
-        after.restore(&VendorHints { paused_until: Some(5), region: Some("dal".to_owned()), ..VendorHints::default() }, 601_000);
-        assert_eq!(after.vendor_hints(601_000), VendorHints { api_ends_on: None, ..hints });
+        after.restore(
+            &VendorHints {
+                paused_until: Some(5),
+                region: Some("dal".to_owned()),
+                ..VendorHints::default()
+            },
+            601_000,
+        );
+        assert_eq!(
+            after.vendor_hints(601_000),
+            VendorHints {
+                api_ends_on: None,
+                ..hints
+            }
+        );
         after.record_api_end("2027-08-01".parse().unwrap());
         after.record_api_end("2027-07-01".parse().unwrap());
         after.record_api_end("2027-09-01".parse().unwrap());
-        assert_eq!(after.vendor_hints(0).api_ends_on, Some("2027-07-01".parse().unwrap()));
+        assert_eq!(
+            after.vendor_hints(0).api_ends_on,
+            Some("2027-07-01".parse().unwrap())
+        );
     }
 
     #[tokio::test]
@@ -214,26 +291,51 @@ mod tests {
         for _ in 0..MAX_AUTH_FAILURES {
             let probe = account_state.acquire_auth_probe().await.unwrap();
             assert!(probe.is_some());
-            assert!(tokio::time::timeout(Duration::from_millis(5), account_state.acquire_auth_probe()).await.is_err(), "the next one waits");
+            assert!(
+                tokio::time::timeout(Duration::from_millis(5), account_state.acquire_auth_probe())
+                    .await
+                    .is_err(),
+                "the next one waits"
+            );
             account_state.record_rejection(true);
             drop(probe);
         }
-        assert!(matches!(account_state.acquire_auth_probe().await, Err(PullError::CredentialsStopped)));
+        assert!(matches!(
+            account_state.acquire_auth_probe().await,
+            Err(PullError::CredentialsStopped)
+        ));
         account_state.reset_auth();
         assert!(account_state.acquire_auth_probe().await.unwrap().is_some());
         let now = Instant::now();
         account_state.record_acceptance(now);
-        assert!(account_state.was_accepted_since(now) && !account_state.was_accepted_since(now + Duration::from_millis(1)));
-        assert!(account_state.acquire_auth_probe().await.unwrap().is_none(), "accepted credentials need no probe");
+        assert!(
+            account_state.was_accepted_since(now)
+                && !account_state.was_accepted_since(now + Duration::from_millis(1))
+        );
+        assert!(
+            account_state.acquire_auth_probe().await.unwrap().is_none(),
+            "accepted credentials need no probe"
+        );
         for _ in 0..8 {
             account_state.record_rejection(false);
         }
-        assert!(account_state.acquire_auth_probe().await.unwrap().is_some(), "eight rejections of requests in flight count as one");
+        assert!(
+            account_state.acquire_auth_probe().await.unwrap().is_some(),
+            "eight rejections of requests in flight count as one"
+        );
     }
 
     #[test]
     fn a_region_is_a_plain_word() {
-        assert!(["fra", "us-east_1"].iter().all(|name| region(name).is_some()));
-        assert!(["", "a b", "a\r\nx: y", "æ"].iter().all(|name| region(name).is_none()));
+        assert!(
+            ["fra", "us-east_1"]
+                .iter()
+                .all(|name| region(name).is_some())
+        );
+        assert!(
+            ["", "a b", "a\r\nx: y", "æ"]
+                .iter()
+                .all(|name| region(name).is_none())
+        );
     }
 }

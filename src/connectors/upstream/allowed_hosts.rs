@@ -34,8 +34,16 @@ impl AllowedHosts {
     }
 
     /// Like `new`, with another resolver.
-    pub fn with(allow: &[AllowUpstream], setting: &'static str, resolver: Arc<dyn DnsResolver>) -> Self {
-        Self { resolver, allow: allow.into(), setting }
+    pub fn with(
+        allow: &[AllowUpstream],
+        setting: &'static str,
+        resolver: Arc<dyn DnsResolver>,
+    ) -> Self {
+        Self {
+            resolver,
+            allow: allow.into(),
+            setting,
+        }
     }
 
     /// Normalizes a host without network access: a name in lower case or an address in its usual form. `Err` is a sentence for the person
@@ -44,7 +52,12 @@ impl AllowedHosts {
         let typed = typed.trim().to_ascii_lowercase();
         let host = match parse(&typed) {
             Some(host) if typed.len() <= 253 => host,
-            _ => return Err("Enter the host name of the mail server, for example smtp.example.com.".to_owned()),
+            _ => {
+                return Err(
+                    "Enter the host name of the mail server, for example smtp.example.com."
+                        .to_owned(),
+                );
+            }
         };
         match host {
             Host::Ipv4(ip) => self.check_address(ip.into()),
@@ -57,12 +70,18 @@ impl AllowedHosts {
         if guard::is_public(ip) || guard::allows_address(ip, &self.allow) {
             return Ok(ip.to_string());
         }
-        Err(format!("{ip} is not a public address. To allow it, start the server with {} {ip}.", self.setting))
+        Err(format!(
+            "{ip} is not a public address. To allow it, start the server with {} {ip}.",
+            self.setting
+        ))
     }
 
     fn check_name(&self, name: String) -> Result<String, String> {
         if guard::is_local_name(&name) && !guard::allows_host(&name, &self.allow) {
-            return Err(format!("{name} is a local host name. To allow it, start the server with {} {name}.", self.setting));
+            return Err(format!(
+                "{name} is a local host name. To allow it, start the server with {} {name}.",
+                self.setting
+            ));
         }
         Ok(name)
     }
@@ -72,14 +91,22 @@ impl AllowedHosts {
         let found = match parse(host) {
             Some(Host::Ipv4(ip)) => vec![ip.into()],
             Some(Host::Ipv6(ip)) => vec![ip.into()],
-            Some(Host::Domain(name)) if self.check_name(name.clone()).is_err() => return Err(NoAddress::Blocked),
-            Some(Host::Domain(name)) => self.resolver.addresses(name).await.map_err(|_| NoAddress::Unknown)?,
+            Some(Host::Domain(name)) if self.check_name(name.clone()).is_err() => {
+                return Err(NoAddress::Blocked);
+            }
+            Some(Host::Domain(name)) => self
+                .resolver
+                .addresses(name)
+                .await
+                .map_err(|_| NoAddress::Unknown)?,
             None => return Err(NoAddress::Unknown),
         };
         let is_allowed = guard::allows_host(host, &self.allow);
         let good: Vec<SocketAddr> = found
             .iter()
-            .filter(|ip| is_allowed || guard::is_public(**ip) || guard::allows_address(**ip, &self.allow))
+            .filter(|ip| {
+                is_allowed || guard::is_public(**ip) || guard::allows_address(**ip, &self.allow)
+            })
             .map(|ip| SocketAddr::new(*ip, port))
             .collect();
         match (good.is_empty(), found.is_empty()) {
@@ -132,13 +159,32 @@ mod tests {
             let message = closed.check(host).unwrap_err();
             assert!(message.contains("--allow-x"), "{host}: {message}");
         }
-        for odd in ["", "not a host", "http://smtp.example.com", "smtp.example.com:25", "a@b", &"x".repeat(254)] {
+        for odd in [
+            "",
+            "not a host",
+            "http://smtp.example.com",
+            "smtp.example.com:25",
+            "a@b",
+            &"x".repeat(254),
+        ] {
             assert!(closed.check(odd).is_err(), "{odd}");
         }
-        assert_eq!(closed.check(" SMTP.Example.com ").unwrap(), "smtp.example.com");
+        assert_eq!(
+            closed.check(" SMTP.Example.com ").unwrap(),
+            "smtp.example.com"
+        );
         assert_eq!(closed.check("93.184.216.34").unwrap(), "93.184.216.34");
-        assert_eq!(closed.check("2606:2800:220:1::1").unwrap(), "2606:2800:220:1::1");
-        let open = AllowedHosts::new(&["10.0.0.0/8".parse().unwrap(), "mail.internal".parse().unwrap()], "--allow-x");
+        assert_eq!(
+            closed.check("2606:2800:220:1::1").unwrap(),
+            "2606:2800:220:1::1"
+        );
+        let open = AllowedHosts::new(
+            &[
+                "10.0.0.0/8".parse().unwrap(),
+                "mail.internal".parse().unwrap(),
+            ],
+            "--allow-x",
+        );
         assert_eq!(open.check("10.1.2.3").unwrap(), "10.1.2.3");
         assert!(open.check("mail.internal").is_ok() && open.check("127.0.0.1").is_err());
     }
@@ -147,7 +193,10 @@ mod tests {
     struct Rebound(Vec<IpAddr>);
 
     impl DnsResolver for Rebound {
-        fn addresses(&self, _: String) -> std::pin::Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>> {
+        fn addresses(
+            &self,
+            _: String,
+        ) -> std::pin::Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>> {
             let found = self.0.clone();
             Box::pin(async move { Ok(found) })
         }
@@ -155,17 +204,49 @@ mod tests {
 
     #[tokio::test]
     async fn a_public_name_with_a_private_address_has_no_address() {
-        let leads =
-            |to: &[&str], allow: &[AllowUpstream]| AllowedHosts::with(allow, "--allow-x", Arc::new(Rebound(to.iter().map(|ip| ip.parse().unwrap()).collect())));
-        let of = async |hosts: AllowedHosts| hosts.addresses("smtp.example.com", 25).await.map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert_eq!(of(leads(&["127.0.0.1", "10.0.0.1"], &[])).await, Err(NoAddress::Blocked));
+        let leads = |to: &[&str], allow: &[AllowUpstream]| {
+            AllowedHosts::with(
+                allow,
+                "--allow-x",
+                Arc::new(Rebound(to.iter().map(|ip| ip.parse().unwrap()).collect())),
+            )
+        };
+        let of = async |hosts: AllowedHosts| {
+            hosts
+                .addresses("smtp.example.com", 25)
+                .await
+                .map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            of(leads(&["127.0.0.1", "10.0.0.1"], &[])).await,
+            Err(NoAddress::Blocked)
+        );
         assert_eq!(of(leads(&[], &[])).await, Err(NoAddress::Unknown));
-        assert_eq!(of(leads(&["10.0.0.1", "93.184.216.34"], &[])).await.unwrap(), ["93.184.216.34:25"]);
-        assert_eq!(of(leads(&["10.0.0.1"], &["10.0.0.0/8".parse().unwrap()])).await.unwrap(), ["10.0.0.1:25"]);
-        assert_eq!(of(leads(&["10.0.0.1"], &["smtp.example.com".parse().unwrap()])).await.unwrap(), ["10.0.0.1:25"]);
+        assert_eq!(
+            of(leads(&["10.0.0.1", "93.184.216.34"], &[]))
+                .await
+                .unwrap(),
+            ["93.184.216.34:25"]
+        );
+        assert_eq!(
+            of(leads(&["10.0.0.1"], &["10.0.0.0/8".parse().unwrap()]))
+                .await
+                .unwrap(),
+            ["10.0.0.1:25"]
+        );
+        assert_eq!(
+            of(leads(&["10.0.0.1"], &["smtp.example.com".parse().unwrap()]))
+                .await
+                .unwrap(),
+            ["10.0.0.1:25"]
+        );
         // A host that was allowed when it was saved may be blocked later.
         for host in ["127.0.0.1", "localhost", "mail.internal"] {
-            assert_eq!(leads(&["127.0.0.1"], &[]).addresses(host, 25).await, Err(NoAddress::Blocked), "{host}");
+            assert_eq!(
+                leads(&["127.0.0.1"], &[]).addresses(host, 25).await,
+                Err(NoAddress::Blocked),
+                "{host}"
+            );
         }
     }
 }

@@ -28,7 +28,10 @@ pub struct CallStats {
 impl CallCounters {
     pub fn snapshot(&self) -> CallStats {
         let waited_ms = u64::try_from(self.wait_clock.total().as_millis()).unwrap_or(u64::MAX);
-        CallStats { calls: self.calls.load(Ordering::Relaxed), waited_ms }
+        CallStats {
+            calls: self.calls.load(Ordering::Relaxed),
+            waited_ms,
+        }
     }
 }
 
@@ -108,7 +111,11 @@ mod tests {
         let pass = async |seconds| tokio::time::advance(Duration::from_secs(seconds)).await;
         let (first, second) = (wait_clock.begin_wait(), wait_clock.begin_wait());
         pass(3).await;
-        assert_eq!(wait_clock.total().as_secs(), 3, "two concurrent waits count once");
+        assert_eq!(
+            wait_clock.total().as_secs(),
+            3,
+            "two concurrent waits count once"
+        );
         drop(first);
         let request = wait_clock.begin_request();
         pass(10).await;

@@ -42,7 +42,10 @@ pub(super) struct RetryReason {
 
 impl RetryReason {
     pub fn limited(error: PullError) -> Self {
-        Self { error, is_limited: true }
+        Self {
+            error,
+            is_limited: true,
+        }
     }
 
     /// The answer came from a firewall or proxy, which will probably answer the same again.
@@ -51,40 +54,75 @@ impl RetryReason {
     }
 
     fn from_cause(cause: Cause) -> Self {
-        Self { error: PullError::Unavailable(cause), is_limited: false }
+        Self {
+            error: PullError::Unavailable(cause),
+            is_limited: false,
+        }
     }
 }
 
 /// Classifies an answer, or the error if there was none.
-pub(super) fn classify<T>(upstream: &Upstream, api_request: &ApiRequest<'_>, response: Result<HttpResponse<T>, CallError>) -> ResponseAction<T> {
-    let malformed = |why| PullError::Malformed { at: ResponseLocation { path: api_request.path.to_owned(), page: 0 }, why };
+pub(super) fn classify<T>(
+    upstream: &Upstream,
+    api_request: &ApiRequest<'_>,
+    response: Result<HttpResponse<T>, CallError>,
+) -> ResponseAction<T> {
+    let malformed = |why| PullError::Malformed {
+        at: ResponseLocation {
+            path: api_request.path.to_owned(),
+            page: 0,
+        },
+        why,
+    };
     let response = match response {
         Ok(response) => response,
         // Not retried, because the certificate will hardly change within the time for attempts.
-        Err(CallError::Cause(Cause::Certificate)) => return ResponseAction::Stop(PullError::Unavailable(Cause::Certificate)),
-        Err(CallError::Cause(cause)) => return ResponseAction::Retry(RetryReason::from_cause(cause)),
+        Err(CallError::Cause(Cause::Certificate)) => {
+            return ResponseAction::Stop(PullError::Unavailable(Cause::Certificate));
+        }
+        Err(CallError::Cause(cause)) => {
+            return ResponseAction::Retry(RetryReason::from_cause(cause));
+        }
         Err(CallError::Blocked) => {
             let host = upstream.base.host_str().unwrap_or_default();
             return ResponseAction::Stop(PullError::AddressRefused {
-                why: format!("{host} does not have a public address. To allow it, start the server with --allow-upstream {host}."),
+                why: format!(
+                    "{host} does not have a public address. To allow it, start the server with --allow-upstream {host}."
+                ),
             });
         }
         Err(CallError::Unreadable(why)) => return ResponseAction::Stop(malformed(why)),
     };
-    let wait_hint =
-        || response.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| retry_after(text, upstream.all.0.clock.timestamp()));
+    let wait_hint = || {
+        response
+            .headers
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| retry_after(text, upstream.all.0.clock.timestamp()))
+    };
     let status = response.status;
     let body = match response.body {
         Ok(value) => return ResponseAction::Done(value),
-        Err(BodyError::ReadError(ReadError::Retry(why))) => return ResponseAction::Retry(RetryReason::limited(malformed(why))),
-        Err(BodyError::ReadError(ReadError::WebPage)) => return ResponseAction::Retry(RetryReason::blocked(Cause::WebPage(status))),
+        Err(BodyError::ReadError(ReadError::Retry(why))) => {
+            return ResponseAction::Retry(RetryReason::limited(malformed(why)));
+        }
+        Err(BodyError::ReadError(ReadError::WebPage)) => {
+            return ResponseAction::Retry(RetryReason::blocked(Cause::WebPage(status)));
+        }
         Err(BodyError::ReadError(ReadError::Empty { body, why })) => {
-            return ResponseAction::Empty { status, body, retry: RetryReason::limited(malformed(why)) };
+            return ResponseAction::Empty {
+                status,
+                body,
+                retry: RetryReason::limited(malformed(why)),
+            };
         }
         Err(BodyError::ReadError(ReadError::Fatal(error))) => return ResponseAction::Stop(error),
         Err(BodyError::Status(body)) => body,
     };
-    let refused = || PullError::Refused { status, vendor_message: mask::vendor_message(&body, &api_request.auth) };
+    let refused = || PullError::Refused {
+        status,
+        vendor_message: mask::vendor_message(&body, &api_request.auth),
+    };
     let is_page = sniff::is_web_page(&response.headers, &body);
     // For a web page only the status counts.
     match (api_request.classify_error)(status, &body).filter(|_| !is_page) {
@@ -96,7 +134,9 @@ pub(super) fn classify<T>(upstream: &Upstream, api_request: &ApiRequest<'_>, res
     match status {
         429 => ResponseAction::Wait(wait_hint()),
         503 if wait_hint().is_some() => ResponseAction::Wait(wait_hint()),
-        408 | 425 | 500..=599 => ResponseAction::Retry(RetryReason::from_cause(Cause::Status(status))),
+        408 | 425 | 500..=599 => {
+            ResponseAction::Retry(RetryReason::from_cause(Cause::Status(status)))
+        }
         300..=399 => ResponseAction::Retry(RetryReason::blocked(Cause::Redirected(status))),
         407 => ResponseAction::Retry(RetryReason::blocked(Cause::ProxyCredentials)),
         _ if is_page => ResponseAction::Retry(RetryReason::blocked(Cause::WebPage(status))),
@@ -107,10 +147,22 @@ pub(super) fn classify<T>(upstream: &Upstream, api_request: &ApiRequest<'_>, res
             Some(_) => ResponseAction::Stop(refused()),
             None => ResponseAction::Retry(RetryReason::blocked(Cause::Denied(status))),
         },
-        204 => ResponseAction::Empty { status, body, retry: RetryReason::from_cause(Cause::NoData(status)) },
-        404 => ResponseAction::Empty { status, retry: RetryReason::limited(refused()), body },
+        204 => ResponseAction::Empty {
+            status,
+            body,
+            retry: RetryReason::from_cause(Cause::NoData(status)),
+        },
+        404 => ResponseAction::Empty {
+            status,
+            retry: RetryReason::limited(refused()),
+            body,
+        },
         202 | 206 if sniff::is_empty_body(&body) || sniff::is_empty_list(&body) => {
-            ResponseAction::Empty { status, body, retry: RetryReason::from_cause(Cause::NoData(status)) }
+            ResponseAction::Empty {
+                status,
+                body,
+                retry: RetryReason::from_cause(Cause::NoData(status)),
+            }
         }
         200..=299 => ResponseAction::Retry(RetryReason::from_cause(Cause::NoData(status))),
         421 => match region(&body) {

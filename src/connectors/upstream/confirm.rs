@@ -30,19 +30,43 @@ pub(super) async fn is_rejected(upstream: &Upstream, api_request: &ApiRequest<'_
     tokio::time::sleep(upstream.all.0.limits.confirm_after).await;
     let sent_at = Instant::now();
     // A request that was sent after the rejection and was accepted outweighs a second rejection.
-    let is_rejected = check(upstream, api_request, sent_at).await && !account_state.was_accepted_since(rejected_at);
-    *verdict = Some(Verdict { sent_at, is_rejected });
+    let is_rejected = check(upstream, api_request, sent_at).await
+        && !account_state.was_accepted_since(rejected_at);
+    *verdict = Some(Verdict {
+        sent_at,
+        is_rejected,
+    });
     is_rejected
 }
 
 /// Sends the auth check call. Returns true only if it is clearly rejected.
 async fn check(upstream: &Upstream, api_request: &ApiRequest<'_>, sent_at: Instant) -> bool {
     let limits = &upstream.all.0.limits;
-    let check = ApiRequest { path: api_request.auth_check.0, query: api_request.auth_check.1, ..*api_request };
-    let Ok(_permit) = upstream.account_state.pace.acquire_permit(limits.max_wait).await else { return false };
-    let Some(request) = upstream.request(&check) else { return false };
+    let check = ApiRequest {
+        path: api_request.auth_check.0,
+        query: api_request.auth_check.1,
+        ..*api_request
+    };
+    let Ok(_permit) = upstream
+        .account_state
+        .pace
+        .acquire_permit(limits.max_wait)
+        .await
+    else {
+        return false;
+    };
+    let Some(request) = upstream.request(&check) else {
+        return false;
+    };
     upstream.count_call();
-    let response = call(&upstream.all.0.client, request, limits, &upstream.call_counters.received, || BufferedBody::new(HEAD)).await;
+    let response = call(
+        &upstream.all.0.client,
+        request,
+        limits,
+        &upstream.call_counters.received,
+        || BufferedBody::new(HEAD),
+    )
+    .await;
     match classify(upstream, &check, response) {
         ResponseAction::Rejected(_) => true,
         ResponseAction::Done(_) => {
@@ -50,7 +74,10 @@ async fn check(upstream: &Upstream, api_request: &ApiRequest<'_>, sent_at: Insta
             false
         }
         ResponseAction::Wait(wait_hint) => {
-            upstream.account_state.pace.pause(wait_hint, limits.min_wait);
+            upstream
+                .account_state
+                .pace
+                .pause(wait_hint, limits.min_wait);
             false
         }
         _ => false,

@@ -16,11 +16,21 @@ use crate::connectors::Connector;
 
 /// Builds every HTTP client of Chatlake. It connects only to allowed addresses, follows no redirect, uses no proxy from the environment and
 /// sends no Referer header.
-pub fn client(resolver: Arc<dyn DnsResolver>, allow: &Arc<[AllowUpstream]>, connect: Duration) -> ClientBuilder {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that makes a client")]
+pub fn client(
+    resolver: Arc<dyn DnsResolver>,
+    allow: &Arc<[AllowUpstream]>,
+    connect: Duration,
+) -> ClientBuilder {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that makes a client"
+    )]
     let client = reqwest::Client::builder();
     client
-        .dns_resolver(GuardedResolver { resolver, allow: allow.clone() })
+        .dns_resolver(GuardedResolver {
+            resolver,
+            allow: allow.clone(),
+        })
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
         .no_proxy()
@@ -33,23 +43,38 @@ pub fn client(resolver: Arc<dyn DnsResolver>, allow: &Arc<[AllowUpstream]>, conn
 
 /// Validates an account's API URL: https on port 443 of a public host, unless `allow` contains the host. The vendor's own address is always
 /// allowed. `Err` is a sentence for the person who typed it.
-pub fn check_address(connector: Connector, api_url: &str, allow: &[AllowUpstream]) -> Result<Url, String> {
+pub fn check_address(
+    connector: Connector,
+    api_url: &str,
+    allow: &[AllowUpstream],
+) -> Result<Url, String> {
     let example = connector.api_url();
     if api_url.trim() != api_url || api_url.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(format!("The API URL must not contain spaces. Example: {example}."));
+        return Err(format!(
+            "The API URL must not contain spaces. Example: {example}."
+        ));
     }
     let url = Url::parse(api_url).map_err(|_| format!("This is not a URL. Example: {example}."))?;
     if !matches!(url.scheme(), "https" | "http") {
         return Err("The API URL must start with https://.".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() || api_url.contains('@') {
-        return Err("The API URL must not contain a user name or password. Enter them in their own fields.".to_owned());
+        return Err(
+            "The API URL must not contain a user name or password. Enter them in their own fields."
+                .to_owned(),
+        );
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(format!("The API URL must not contain ? or #. Example: {example}."));
+        return Err(format!(
+            "The API URL must not contain ? or #. Example: {example}."
+        ));
     }
     let is_allowed = match url.host() {
-        None => return Err(format!("The API URL must contain a host. Example: {example}.")),
+        None => {
+            return Err(format!(
+                "The API URL must contain a host. Example: {example}."
+            ));
+        }
         Some(Host::Ipv4(ip)) => check_literal(IpAddr::V4(ip), allow)?,
         Some(Host::Ipv6(ip)) => check_literal(IpAddr::V6(ip), allow)?,
         Some(Host::Domain(name)) => allows_host(name, allow),
@@ -59,13 +84,19 @@ pub fn check_address(connector: Connector, api_url: &str, allow: &[AllowUpstream
     }
     let host = url.host_str().unwrap_or_default();
     if url.scheme() != "https" {
-        return Err(format!("The API URL must start with https://. To allow http for this host, start the server with --allow-upstream {host}."));
+        return Err(format!(
+            "The API URL must start with https://. To allow http for this host, start the server with --allow-upstream {host}."
+        ));
     }
     if url.port().is_some() {
-        return Err(format!("The API URL must not contain a port, unless the server runs with --allow-upstream {host}."));
+        return Err(format!(
+            "The API URL must not contain a port, unless the server runs with --allow-upstream {host}."
+        ));
     }
     if matches!(url.host(), Some(Host::Domain(_))) && is_local_name(host) {
-        return Err(format!("{host} is a local host name. To allow it, start the server with --allow-upstream {host}."));
+        return Err(format!(
+            "{host} is a local host name. To allow it, start the server with --allow-upstream {host}."
+        ));
     }
     Ok(url)
 }
@@ -77,7 +108,9 @@ pub(super) fn check_literal(ip: IpAddr, allow: &[AllowUpstream]) -> Result<bool,
     } else if is_public(ip) {
         Ok(false)
     } else {
-        Err(format!("{ip} is not a public address. To allow it, start the server with --allow-upstream {ip}."))
+        Err(format!(
+            "{ip} is not a public address. To allow it, start the server with --allow-upstream {ip}."
+        ))
     }
 }
 
@@ -89,11 +122,16 @@ pub(super) fn allows_host(name: &str, allow: &[AllowUpstream]) -> bool {
 /// Whether the name belongs to this machine or a local network.
 pub(super) fn is_local_name(name: &str) -> bool {
     let bare = name.trim_end_matches('.');
-    !bare.contains('.') || [".localhost", ".local", ".internal"].iter().any(|end| bare.ends_with(end))
+    !bare.contains('.')
+        || [".localhost", ".local", ".internal"]
+            .iter()
+            .any(|end| bare.ends_with(end))
 }
 
 pub(super) fn allows_address(ip: IpAddr, allow: &[AllowUpstream]) -> bool {
-    allow.iter().any(|entry| matches!(entry, AllowUpstream::Net(net) if net.contains(&ip)))
+    allow
+        .iter()
+        .any(|entry| matches!(entry, AllowUpstream::Net(net) if net.contains(&ip)))
 }
 
 /// Whether the address is on the public internet: not this machine, a private network, a reserved range, or an IPv6 range that maps to IPv4
@@ -129,7 +167,8 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
     // Only 2000::/3 is assigned. Of it, 2001::/23 is for protocols (such as Teredo), 2002::/16 is 6to4, and 2001:db8::/32 and 3fff::/20 are
     // for documentation.
     let global = a & 0xe000 == 0x2000;
-    let special = (a == 0x2001 && (b < 0x0200 || b == 0x0db8)) || a == 0x2002 || (a == 0x3fff && b < 0x1000);
+    let special =
+        (a == 0x2001 && (b < 0x0200 || b == 0x0db8)) || a == 0x2002 || (a == 0x3fff && b < 0x1000);
     global && !special
 }
 
@@ -147,7 +186,10 @@ impl std::error::Error for Blocked {}
 
 /// Resolves host names. Tests replace the system's resolver.
 pub trait DnsResolver: Send + Sync + 'static {
-    fn addresses(&self, name: String) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>>;
+    fn addresses(
+        &self,
+        name: String,
+    ) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>>;
 }
 
 /// The system's resolver.
@@ -155,8 +197,16 @@ pub trait DnsResolver: Send + Sync + 'static {
 pub struct SystemResolver;
 
 impl DnsResolver for SystemResolver {
-    fn addresses(&self, name: String) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>> {
-        Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect()) })
+    fn addresses(
+        &self,
+        name: String,
+    ) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>> {
+        Box::pin(async move {
+            Ok(tokio::net::lookup_host((name, 0))
+                .await?
+                .map(|address| address.ip())
+                .collect())
+        })
     }
 }
 
@@ -174,8 +224,11 @@ impl Resolve for GuardedResolver {
         Box::pin(async move {
             let found = found.await?;
             let listed = allows_host(&name, &allow);
-            let good: Vec<SocketAddr> =
-                found.iter().filter(|ip| listed || is_public(**ip) || allows_address(**ip, &allow)).map(|ip| SocketAddr::new(*ip, 0)).collect();
+            let good: Vec<SocketAddr> = found
+                .iter()
+                .filter(|ip| listed || is_public(**ip) || allows_address(**ip, &allow))
+                .map(|ip| SocketAddr::new(*ip, 0))
+                .collect();
             if good.is_empty() && !found.is_empty() {
                 return Err(Blocked.into());
             }

@@ -93,38 +93,81 @@ impl Upstreams {
     }
 
     /// Like `new`, with other limits and another resolver.
-    pub fn with(allow: Vec<AllowUpstream>, clock: Clock, limits: Limits, resolver: Arc<dyn DnsResolver>) -> Result<Self> {
+    pub fn with(
+        allow: Vec<AllowUpstream>,
+        clock: Clock,
+        limits: Limits,
+        resolver: Arc<dyn DnsResolver>,
+    ) -> Result<Self> {
         let allow: Arc<[AllowUpstream]> = allow.into();
         let client = guard::client(resolver, &allow, limits.connect)
             .pool_idle_timeout(Duration::from_secs(30))
             .build()
             .map_err(|why| Error::internal(why.without_url()))?;
         let parsing = Arc::new(Semaphore::new(MAX_PARSING));
-        Ok(Self(Arc::new(Inner { client, allow, clock, limits, accounts: Mutex::default(), counters: TotalCounters::default(), parsing })))
+        Ok(Self(Arc::new(Inner {
+            client,
+            allow,
+            clock,
+            limits,
+            accounts: Mutex::default(),
+            counters: TotalCounters::default(),
+            parsing,
+        })))
     }
 
     /// The client for one account. `key` is the account's id: all clients with the same key share one rate limit. With an empty key
     /// (credentials that are not saved yet) the client has its own. `api_url` `None` is the vendor's own address. `requests_per_minute` 0
     /// is no limit, which only measurements use; a changed number applies at once.
-    pub fn for_account(&self, key: &str, connector: Connector, api_url: Option<&str>, requests_per_minute: u32) -> Result<Upstream, PullError> {
-        let base = check_address(connector, api_url.unwrap_or(connector.api_url()), &self.0.allow).map_err(|why| PullError::AddressRefused { why })?;
+    pub fn for_account(
+        &self,
+        key: &str,
+        connector: Connector,
+        api_url: Option<&str>,
+        requests_per_minute: u32,
+    ) -> Result<Upstream, PullError> {
+        let base = check_address(
+            connector,
+            api_url.unwrap_or(connector.api_url()),
+            &self.0.allow,
+        )
+        .map_err(|why| PullError::AddressRefused { why })?;
         let new = || Arc::new(AccountState::new(requests_per_minute));
         let account_state = if key.is_empty() {
             new()
         } else {
-            let account_state = self.accounts().entry(key.to_owned()).or_insert_with(new).clone();
+            let account_state = self
+                .accounts()
+                .entry(key.to_owned())
+                .or_insert_with(new)
+                .clone();
             account_state.pace.set_rate(requests_per_minute);
             account_state
         };
         let max_wait = self.0.limits.max_wait;
-        Ok(Upstream { all: self.clone(), base, account_state, call_counters: Arc::default(), max_wait })
+        Ok(Upstream {
+            all: self.clone(),
+            base,
+            account_state,
+            call_counters: Arc::default(),
+            max_wait,
+        })
     }
 
     /// Like `for_account`, for credentials that are only tested: requests use the account's rate limit, but the vendor's answers do not
     /// change the state of the stored credentials.
-    pub fn for_trial(&self, key: &str, connector: Connector, api_url: Option<&str>, requests_per_minute: u32) -> Result<Upstream, PullError> {
+    pub fn for_trial(
+        &self,
+        key: &str,
+        connector: Connector,
+        api_url: Option<&str>,
+        requests_per_minute: u32,
+    ) -> Result<Upstream, PullError> {
         let shared = self.for_account(key, connector, api_url, requests_per_minute)?;
-        Ok(Upstream { account_state: Arc::new(AccountState::with_pace(shared.account_state.pace.clone())), ..shared })
+        Ok(Upstream {
+            account_state: Arc::new(AccountState::with_pace(shared.account_state.pace.clone())),
+            ..shared
+        })
     }
 
     /// The account has new credentials: it keeps its rate limit, and answers to requests with the old credentials no longer change its
@@ -137,7 +180,9 @@ impl Upstreams {
 
     /// Whether this client's answers still count for the account: it was not deleted and its address and credentials did not change.
     pub fn is_current(&self, key: &str, upstream: &Upstream) -> bool {
-        self.accounts().get(key).is_some_and(|account_state| Arc::ptr_eq(account_state, &upstream.account_state))
+        self.accounts()
+            .get(key)
+            .is_some_and(|account_state| Arc::ptr_eq(account_state, &upstream.account_state))
     }
 
     /// Drops the rate limit and the vendor hints of a deleted account.
@@ -147,11 +192,17 @@ impl Upstreams {
 
     /// The current load of each account, by key; accounts without a request since the start are missing.
     pub fn gauges(&self) -> HashMap<String, Gauge> {
-        self.accounts().iter().map(|(key, account_state)| (key.clone(), account_state.gauge())).collect()
+        self.accounts()
+            .iter()
+            .map(|(key, account_state)| (key.clone(), account_state.gauge()))
+            .collect()
     }
 
     fn accounts(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<AccountState>>> {
-        self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .accounts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The private or plain-http hosts that accounts may use.
@@ -161,14 +212,26 @@ impl Upstreams {
 
     pub fn stats(&self) -> UpstreamStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let TotalCounters { calls, retries, limited, waited_ms } = &self.0.counters;
-        UpstreamStats { calls: read(calls), retries: read(retries), limited: read(limited), waited_ms: read(waited_ms) }
+        let TotalCounters {
+            calls,
+            retries,
+            limited,
+            waited_ms,
+        } = &self.0.counters;
+        UpstreamStats {
+            calls: read(calls),
+            retries: read(retries),
+            limited: read(limited),
+            waited_ms: read(waited_ms),
+        }
     }
 }
 
 impl std::fmt::Debug for Upstreams {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upstreams").field("stats", &self.stats()).finish_non_exhaustive()
+        f.debug_struct("Upstreams")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
     }
 }
 
@@ -185,7 +248,9 @@ pub struct Upstream {
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upstream").field("host", &self.base.host_str().unwrap_or_default()).finish_non_exhaustive()
+        f.debug_struct("Upstream")
+            .field("host", &self.base.host_str().unwrap_or_default())
+            .finish_non_exhaustive()
     }
 }
 
@@ -261,7 +326,9 @@ struct CheckedReader<'r, F, T> {
     on_empty: fn(u16) -> Option<T>,
 }
 
-impl<T: Send, E: Into<ReadError>, F: Fn(&Bytes) -> Result<T, E> + Sync> BodyReader for CheckedReader<'_, F, T> {
+impl<T: Send, E: Into<ReadError>, F: Fn(&Bytes) -> Result<T, E> + Sync> BodyReader
+    for CheckedReader<'_, F, T>
+{
     type Out = (OkResponse, T);
     const STREAMED: bool = false;
 
@@ -277,8 +344,12 @@ impl<T: Send, E: Into<ReadError>, F: Fn(&Bytes) -> Result<T, E> + Sync> BodyRead
         let body = self.buffer.end().await?;
         match (self.read)(&body).map_err(Into::into) {
             Ok(value) => Ok((OkResponse { body }, value)),
-            Err(ReadError::Retry(_)) if sniff::looks_like_web_page(&body) => Err(ReadError::WebPage),
-            Err(ReadError::Retry(why)) if sniff::is_empty_body(&body) => Err(ReadError::Empty { body, why }),
+            Err(ReadError::Retry(_)) if sniff::looks_like_web_page(&body) => {
+                Err(ReadError::WebPage)
+            }
+            Err(ReadError::Retry(why)) if sniff::is_empty_body(&body) => {
+                Err(ReadError::Empty { body, why })
+            }
             Err(why) => Err(why),
         }
     }
@@ -364,8 +435,14 @@ impl Upstream {
     }
 
     /// Sends the request and retries it, within the account's rate limit and the limits.
-    pub async fn get(&self, api_request: ApiRequest<'_>, cancel: &CancellationToken) -> Result<OkResponse, PullError> {
-        self.get_checked(api_request, cancel, |_| Ok::<_, ReadError>(())).await.map(|(answer, ())| answer)
+    pub async fn get(
+        &self,
+        api_request: ApiRequest<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<OkResponse, PullError> {
+        self.get_checked(api_request, cancel, |_| Ok::<_, ReadError>(()))
+            .await
+            .map(|(answer, ())| answer)
     }
 
     /// Like `get`, and passes the body to `read`. If `read` returns `Err`, the request is repeated, up to three times in total; then the
@@ -387,11 +464,21 @@ impl Upstream {
         read: impl Fn(&Bytes) -> Result<T, E> + Sync,
         on_empty: fn(u16) -> Option<T>,
     ) -> Result<(OkResponse, T), PullError> {
-        self.read(api_request, cancel, || CheckedReader { buffer: BufferedBody::new(usize::MAX), read: &read, on_empty }).await
+        self.read(api_request, cancel, || CheckedReader {
+            buffer: BufferedBody::new(usize::MAX),
+            read: &read,
+            on_empty,
+        })
+        .await
     }
 
     /// Like `get`, but streams the body. Each attempt starts with a new reader.
-    pub async fn read<R: BodyReader>(&self, api_request: ApiRequest<'_>, cancel: &CancellationToken, begin: impl Fn() -> R) -> Result<R::Out, PullError> {
+    pub async fn read<R: BodyReader>(
+        &self,
+        api_request: ApiRequest<'_>,
+        cancel: &CancellationToken,
+        begin: impl Fn() -> R,
+    ) -> Result<R::Out, PullError> {
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(PullError::Cancelled),
@@ -406,7 +493,11 @@ impl Upstream {
 
     fn request(&self, api_request: &ApiRequest<'_>) -> Option<Request> {
         let mut url = self.base.clone();
-        let path = format!("{}{}", self.base.path().trim_end_matches('/'), api_request.path);
+        let path = format!(
+            "{}{}",
+            self.base.path().trim_end_matches('/'),
+            api_request.path
+        );
         url.set_path(&path);
         if !api_request.query.is_empty() {
             url.query_pairs_mut().extend_pairs(api_request.query);
@@ -416,18 +507,28 @@ impl Upstream {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         for (name, value) in api_request.headers {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
         }
         if let Some(region) = self.account_state.region() {
             headers.insert(HeaderName::from_static("x-region"), region);
         }
         if let Auth::Arguments { user, secret } = api_request.auth {
-            request.url_mut().query_pairs_mut().append_pair(user.0, user.1).append_pair(secret.0, secret.1.reveal());
+            request
+                .url_mut()
+                .query_pairs_mut()
+                .append_pair(user.0, user.1)
+                .append_pair(secret.0, secret.1.reveal());
         }
         let headers = request.headers_mut();
         if let Auth::Basic { user, secret } = api_request.auth {
             let pair = Zeroizing::new(format!("{user}:{}", secret.reveal()));
-            let text = Zeroizing::new(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair.as_bytes())));
+            let text = Zeroizing::new(format!(
+                "Basic {}",
+                base64::engine::general_purpose::STANDARD.encode(pair.as_bytes())
+            ));
             let mut value = HeaderValue::from_str(&text).ok()?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
@@ -438,5 +539,7 @@ impl Upstream {
 
 /// Percent-encodes one part of a path.
 pub fn encoded(part: &str) -> String {
-    url::form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>().replace('+', "%20")
+    url::form_urlencoded::byte_serialize(part.as_bytes())
+        .collect::<String>()
+        .replace('+', "%20")
 }

@@ -47,7 +47,11 @@ struct RequestLog {
 impl RequestLog {
     fn prune(&mut self) -> u64 {
         let now = self.began.elapsed().as_secs();
-        while self.seconds.front().is_some_and(|(second, _)| second + 60 <= now) {
+        while self
+            .seconds
+            .front()
+            .is_some_and(|(second, _)| second + 60 <= now)
+        {
             self.seconds.pop_front();
         }
         now
@@ -68,13 +72,21 @@ impl RequestLog {
             before.retain(|(until, _)| *until > now);
             before.iter()
         });
-        before.map(|(_, count)| count).chain(self.seconds.iter().map(|(_, count)| count)).sum()
+        before
+            .map(|(_, count)| count)
+            .chain(self.seconds.iter().map(|(_, count)| count))
+            .sum()
     }
 
     /// How long the next request must wait because of requests before the restart. Requests since then are limited by the bucket.
     fn wait_for_earlier_requests(&mut self, per_minute: u32) -> Option<Duration> {
         let in_last_minute = self.in_last_minute();
-        let next = self.before_restart.iter().flatten().map(|(until, _)| *until).min()?;
+        let next = self
+            .before_restart
+            .iter()
+            .flatten()
+            .map(|(until, _)| *until)
+            .min()?;
         (in_last_minute >= per_minute).then(|| next.saturating_duration_since(Instant::now()))
     }
 
@@ -83,8 +95,17 @@ impl RequestLog {
         self.in_last_minute();
         let passed = millis(self.began.elapsed());
         let left = |until: &Instant| millis(until.saturating_duration_since(Instant::now()));
-        let before = self.before_restart.iter().flatten().map(|(until, count)| (now + left(until) - REQUEST_COUNTS_FOR, *count));
-        let since = self.seconds.iter().map(|(second, count)| (now - passed + i64::try_from(second * 1_000).unwrap_or(passed), *count));
+        let before = self
+            .before_restart
+            .iter()
+            .flatten()
+            .map(|(until, count)| (now + left(until) - REQUEST_COUNTS_FOR, *count));
+        let since = self.seconds.iter().map(|(second, count)| {
+            (
+                now - passed + i64::try_from(second * 1_000).unwrap_or(passed),
+                *count,
+            )
+        });
         before.chain(since).collect()
     }
 }
@@ -114,7 +135,11 @@ impl Pace {
             permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             turn: tokio::sync::Mutex::new(()),
             pause: Mutex::new(Pause::default()),
-            request_log: Mutex::new(RequestLog { began: Instant::now(), seconds: VecDeque::new(), before_restart: None }),
+            request_log: Mutex::new(RequestLog {
+                began: Instant::now(),
+                seconds: VecDeque::new(),
+                before_restart: None,
+            }),
         }
     }
 
@@ -125,7 +150,9 @@ impl Pace {
             last_minute: lock(&self.request_log).in_last_minute(),
             per_minute: lock(&self.bucket).0,
             in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
-            paused: lock(&self.pause).until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now())),
+            paused: lock(&self.pause).until.map_or(Duration::ZERO, |until| {
+                until.saturating_duration_since(Instant::now())
+            }),
         }
     }
 
@@ -138,10 +165,23 @@ impl Pace {
     /// requests are already counted.
     pub fn restore(&self, recent: &[(Millis, u32)], now: Millis) {
         // If the clock was set back, the minute does not become longer.
-        let counts = |began: Millis| u64::try_from((began + REQUEST_COUNTS_FOR - now).min(REQUEST_COUNTS_FOR)).ok().filter(|left| *left > 0);
+        let counts = |began: Millis| {
+            u64::try_from((began + REQUEST_COUNTS_FOR - now).min(REQUEST_COUNTS_FOR))
+                .ok()
+                .filter(|left| *left > 0)
+        };
         let restored_at = Instant::now();
-        let restored = || recent.iter().filter_map(|(began, count)| Some((restored_at + Duration::from_millis(counts(*began)?), *count))).collect();
-        lock(&self.request_log).before_restart.get_or_insert_with(restored);
+        let restored = || {
+            recent
+                .iter()
+                .filter_map(|(began, count)| {
+                    Some((restored_at + Duration::from_millis(counts(*began)?), *count))
+                })
+                .collect()
+        };
+        lock(&self.request_log)
+            .before_restart
+            .get_or_insert_with(restored);
     }
 
     /// Restores a pause that the vendor asked for before a restart.
@@ -161,9 +201,19 @@ impl Pace {
 
     /// Waits until a request may be sent and returns a permit that must be held during the request. Fails if a pause is longer than
     /// `max_wait`.
-    pub async fn acquire_permit(&self, max_wait: Duration) -> Result<OwnedSemaphorePermit, PacePaused> {
+    pub async fn acquire_permit(
+        &self,
+        max_wait: Duration,
+    ) -> Result<OwnedSemaphorePermit, PacePaused> {
         self.paused(max_wait)?;
-        let permit = self.permits.clone().acquire_owned().await.map_err(|_| PacePaused { wait: Duration::ZERO })?;
+        let permit = self
+            .permits
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| PacePaused {
+                wait: Duration::ZERO,
+            })?;
         loop {
             let turn = self.turn.lock().await;
             let wait = match self.paused(max_wait)? {
@@ -188,13 +238,22 @@ impl Pace {
         if let Some(wait) = lock(&self.request_log).wait_for_earlier_requests(per_minute) {
             return Some(wait);
         }
-        bucket.check().err().map(|not| not.wait_time_from(bucket.clock().now()))
+        bucket
+            .check()
+            .err()
+            .map(|not| not.wait_time_from(bucket.clock().now()))
     }
 
     fn paused(&self, max_wait: Duration) -> Result<Option<Duration>, PacePaused> {
-        let Some(until) = lock(&self.pause).until else { return Ok(None) };
+        let Some(until) = lock(&self.pause).until else {
+            return Ok(None);
+        };
         let wait = until.saturating_duration_since(Instant::now());
-        if wait > max_wait { Err(PacePaused { wait }) } else { Ok((!wait.is_zero()).then_some(wait)) }
+        if wait > max_wait {
+            Err(PacePaused { wait })
+        } else {
+            Ok((!wait.is_zero()).then_some(wait))
+        }
     }
 
     /// The vendor asked for a pause: no request of this account is sent before it is over. `requested` is the vendor's time; without one,
@@ -203,14 +262,22 @@ impl Pace {
     pub fn pause(&self, requested: Option<Duration>, min_wait: Duration) -> Duration {
         let mut pause = lock(&self.pause);
         let now = Instant::now();
-        let left = pause.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        let left = pause
+            .until
+            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         if left.is_zero() {
             pause.strikes = pause.strikes.saturating_add(1);
             pause.requested_at = Some(now);
         }
         let wait = match requested {
             // A vendor that asks to retry at once again and again gets a growing wait.
-            Some(wait) => wait.max(min_wait.saturating_mul(1 << (pause.strikes.clamp(1, 6) - 1)).min(FIRST_WAIT)).min(MAX_PAUSE),
+            Some(wait) => wait
+                .max(
+                    min_wait
+                        .saturating_mul(1 << (pause.strikes.clamp(1, 6) - 1))
+                        .min(FIRST_WAIT),
+                )
+                .min(MAX_PAUSE),
             None if !left.is_zero() => left,
             None => FIRST_WAIT.saturating_mul(1 << (pause.strikes - 1).min(8)),
         };
@@ -222,7 +289,10 @@ impl Pace {
     /// A request that was sent at that moment succeeded: the next wait starts small again, unless a pause was requested since.
     pub fn record_success(&self, sent_at: Instant) {
         let mut pause = lock(&self.pause);
-        if pause.requested_at.is_none_or(|requested_at| requested_at <= sent_at) {
+        if pause
+            .requested_at
+            .is_none_or(|requested_at| requested_at <= sent_at)
+        {
             pause.strikes = 0;
         }
     }
@@ -252,9 +322,16 @@ pub(super) fn retry_after(text: &str, now: jiff::Timestamp) -> Option<Duration> 
     let text = text.trim();
     if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
         // More digits than an integer holds mean a long time, not zero.
-        return Some(text.parse().map_or(MAX_PAUSE, Duration::from_secs).min(MAX_PAUSE));
+        return Some(
+            text.parse()
+                .map_or(MAX_PAUSE, Duration::from_secs)
+                .min(MAX_PAUSE),
+        );
     }
-    let at = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    let at = httpdate::parse_http_date(text)
+        .ok()?
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()?;
     let now = Duration::from_millis(u64::try_from(now.as_millisecond()).ok()?);
     Some(at.saturating_sub(now).min(MAX_PAUSE))
 }
@@ -267,7 +344,15 @@ mod tests {
 
     /// The maximum number of moments within any 60 seconds.
     fn max_in_a_minute(moments: &[Duration]) -> usize {
-        (0..moments.len()).map(|i| moments[i..].iter().take_while(|m| **m < moments[i] + Duration::from_secs(60)).count()).max().unwrap_or(0)
+        (0..moments.len())
+            .map(|i| {
+                moments[i..]
+                    .iter()
+                    .take_while(|m| **m < moments[i] + Duration::from_secs(60))
+                    .count()
+            })
+            .max()
+            .unwrap_or(0)
     }
 
     #[test]
@@ -288,8 +373,16 @@ mod tests {
                 }
             }
             let n = n as usize;
-            assert!(max_in_a_minute(&moments) <= n, "{n} a minute: {}", max_in_a_minute(&moments));
-            assert!(n == 9 || moments.len() >= (3 * n * 17 / 20).saturating_sub(3), "{n} a minute: only {} in three", moments.len());
+            assert!(
+                max_in_a_minute(&moments) <= n,
+                "{n} a minute: {}",
+                max_in_a_minute(&moments)
+            );
+            assert!(
+                n == 9 || moments.len() >= (3 * n * 17 / 20).saturating_sub(3),
+                "{n} a minute: only {} in three",
+                moments.len()
+            );
         }
     }
 
@@ -309,7 +402,9 @@ mod tests {
         let before = Instant::now();
         tokio::time::advance(Duration::from_millis(5)).await;
         // Eight requests get status 429 at about the same time.
-        let waits: Vec<u64> = (0..8).map(|_| pace.pause(None, MIN_WAIT).as_secs()).collect();
+        let waits: Vec<u64> = (0..8)
+            .map(|_| pace.pause(None, MIN_WAIT).as_secs())
+            .collect();
         assert_eq!(waits, [5; 8]);
         pace.record_success(before);
         tokio::time::advance(Duration::from_secs(5)).await;
@@ -325,7 +420,15 @@ mod tests {
         let pace = Pace::new(180);
         let first = pace.acquire_permit(Duration::ZERO).await.ok().unwrap();
         let shown = pace.gauge();
-        assert_eq!((shown.last_minute, shown.per_minute, shown.in_flight, shown.paused), (1, 180, 1, Duration::ZERO));
+        assert_eq!(
+            (
+                shown.last_minute,
+                shown.per_minute,
+                shown.in_flight,
+                shown.paused
+            ),
+            (1, 180, 1, Duration::ZERO)
+        );
         drop(first);
         tokio::time::advance(Duration::from_secs(30)).await;
         drop(pace.acquire_permit(Duration::ZERO).await.ok().unwrap());
@@ -379,20 +482,30 @@ mod tests {
         after.restore(&recent, NOW);
         // A second restore has no effect.
         after.restore(&recent, NOW);
-        assert_eq!((after.gauge().last_minute, after.recent_requests(NOW)), (58, recent.to_vec()));
+        assert_eq!(
+            (after.gauge().last_minute, after.recent_requests(NOW)),
+            (58, recent.to_vec())
+        );
         let mut sent_after = Vec::new();
         for _ in 0..4 {
             drop(after.acquire_permit(Duration::ZERO).await.ok().unwrap());
             sent_after.push(start.elapsed().as_secs());
         }
-        assert_eq!(sent_after, [0, 0, 51, 51], "the third request waits until the oldest requests no longer count");
+        assert_eq!(
+            sent_after,
+            [0, 0, 51, 51],
+            "the third request waits until the oldest requests no longer count"
+        );
         assert_eq!(after.gauge().last_minute, 59);
         // A minute later the requests are forgotten, and a clock that was set back does not extend the wait.
         let old = Pace::new(60);
         old.restore(&[(NOW - REQUEST_COUNTS_FOR, 60), (NOW + 3_600_000, 2)], NOW);
         assert_eq!(old.gauge().last_minute, 2);
         tokio::time::advance(Duration::from_secs(61)).await;
-        assert_eq!((old.gauge().last_minute, old.recent_requests(NOW)), (0, Vec::new()));
+        assert_eq!(
+            (old.gauge().last_minute, old.recent_requests(NOW)),
+            (0, Vec::new())
+        );
     }
 
     #[test]

@@ -19,7 +19,11 @@ use crate::connectors::PullError;
 use crate::connectors::pull_error::Cause;
 
 /// Sends the request until there is a result. `begin` creates the reader of a good answer for each attempt.
-pub(super) async fn run<R: BodyReader>(upstream: &Upstream, api_request: ApiRequest<'_>, begin: impl Fn() -> R) -> Result<R::Out, PullError> {
+pub(super) async fn run<R: BodyReader>(
+    upstream: &Upstream,
+    api_request: ApiRequest<'_>,
+    begin: impl Fn() -> R,
+) -> Result<R::Out, PullError> {
     let inner = &upstream.all.0;
     let (limits, counters) = (&inner.limits, &inner.counters);
     let mut delays = ExponentialBuilder::default()
@@ -39,42 +43,79 @@ pub(super) async fn run<R: BodyReader>(upstream: &Upstream, api_request: ApiRequ
         let arrived = Instant::now();
         let waiting = upstream.call_counters.wait_clock.begin_wait();
         let probe = upstream.account_state.acquire_auth_probe().await?;
-        let permit =
-            upstream.account_state.pace.acquire_permit(upstream.max_wait).await.map_err(|paused| PullError::RateLimited { wait: Some(paused.wait) })?;
+        let permit = upstream
+            .account_state
+            .pace
+            .acquire_permit(upstream.max_wait)
+            .await
+            .map_err(|paused| PullError::RateLimited {
+                wait: Some(paused.wait),
+            })?;
         let in_flight = upstream.call_counters.wait_clock.begin_request();
         drop(waiting);
         let waited = arrived.elapsed();
         uncounted += waited;
-        counters.waited_ms.fetch_add(millis(waited), Ordering::Relaxed);
+        counters
+            .waited_ms
+            .fetch_add(millis(waited), Ordering::Relaxed);
         let Some(request) = upstream.request(&api_request) else {
-            return Err(PullError::Refused { status: 0, vendor_message: "the credentials contain a character that cannot be sent".to_owned() });
+            return Err(PullError::Refused {
+                status: 0,
+                vendor_message: "the credentials contain a character that cannot be sent"
+                    .to_owned(),
+            });
         };
         calls += 1;
         upstream.count_call();
-        counters.retries.fetch_add(u64::from(calls > 1), Ordering::Relaxed);
+        counters
+            .retries
+            .fetch_add(u64::from(calls > 1), Ordering::Relaxed);
         let sent_at = Instant::now();
-        let response = call(&inner.client, request, limits, &upstream.call_counters.received, &begin).await;
+        let response = call(
+            &inner.client,
+            request,
+            limits,
+            &upstream.call_counters.received,
+            &begin,
+        )
+        .await;
         drop((permit, in_flight));
         if R::STREAMED {
             // An answer that was received for an hour and then broke off gets another attempt.
             uncounted += sent_at.elapsed();
         }
-        if let Some(day) = response.as_ref().ok().and_then(|response| sunset(&response.headers)) {
+        if let Some(day) = response
+            .as_ref()
+            .ok()
+            .and_then(|response| sunset(&response.headers))
+        {
             upstream.account_state.record_api_end(day);
         }
         // The minimum delay before the next attempt.
         let mut min_delay = Duration::ZERO;
         let next = match classify(upstream, &api_request, response) {
-            ResponseAction::Rejected(status) => match confirm::is_rejected(upstream, &api_request).await {
-                true => {
-                    upstream.account_state.record_rejection(probe.is_some());
-                    ResponseAction::Stop(PullError::Unauthorized)
+            ResponseAction::Rejected(status) => {
+                match confirm::is_rejected(upstream, &api_request).await {
+                    true => {
+                        upstream.account_state.record_rejection(probe.is_some());
+                        ResponseAction::Stop(PullError::Unauthorized)
+                    }
+                    false => ResponseAction::Retry(RetryReason::limited(PullError::Unavailable(
+                        Cause::Unconfirmed(status),
+                    ))),
                 }
-                false => ResponseAction::Retry(RetryReason::limited(PullError::Unavailable(Cause::Unconfirmed(status)))),
-            },
-            ResponseAction::Empty { status, body, retry } => {
+            }
+            ResponseAction::Empty {
+                status,
+                body,
+                retry,
+            } => {
                 let answer = (status, body);
-                let believed = if last_empty.as_ref() == Some(&answer) { begin().on_empty(status).await } else { None };
+                let believed = if last_empty.as_ref() == Some(&answer) {
+                    begin().on_empty(status).await
+                } else {
+                    None
+                };
                 last_empty = Some(answer);
                 min_delay = limits.confirm_after;
                 believed.map_or(ResponseAction::Retry(retry), ResponseAction::Done)
@@ -101,9 +142,16 @@ pub(super) async fn run<R: BodyReader>(upstream: &Upstream, api_request: ApiRequ
             }
             ResponseAction::Wait(wait_hint) => {
                 counters.limited.fetch_add(1, Ordering::Relaxed);
-                let wait = upstream.account_state.pace.pause(wait_hint, limits.min_wait);
+                let wait = upstream
+                    .account_state
+                    .pace
+                    .pause(wait_hint, limits.min_wait);
                 vendor_wait += wait;
-                tracing::debug!(path = api_request.path, wait_ms = millis(wait), "rate limit: waiting");
+                tracing::debug!(
+                    path = api_request.path,
+                    wait_ms = millis(wait),
+                    "rate limit: waiting"
+                );
                 if wait > upstream.max_wait || vendor_wait > limits.max_total_wait {
                     return Err(PullError::RateLimited { wait: Some(wait) });
                 }
@@ -112,7 +160,9 @@ pub(super) async fn run<R: BodyReader>(upstream: &Upstream, api_request: ApiRequ
                 tries += 1;
                 limited_tries += u32::from(retry.is_limited);
                 let delay = delays.next().unwrap_or(limits.first_delay);
-                let delay = delay.mul_f64(rand::rng().random_range(0.0..1.0)).max(min_delay);
+                let delay = delay
+                    .mul_f64(rand::rng().random_range(0.0..1.0))
+                    .max(min_delay);
                 let late = began.elapsed().saturating_sub(uncounted) + delay > limits.try_within;
                 if tries >= limits.tries || limited_tries >= limits.malformed_tries || late {
                     return Err(retry.error);
@@ -126,7 +176,16 @@ pub(super) async fn run<R: BodyReader>(upstream: &Upstream, api_request: ApiRequ
 
 /// Parses the day in a `Legacy` or `Deprecation` header; other content is ignored.
 fn sunset(headers: &HeaderMap) -> Option<Date> {
-    ["legacy", "deprecation"].iter().find_map(|name| headers.get(*name)?.to_str().ok()?.trim().get(..10)?.parse().ok())
+    ["legacy", "deprecation"].iter().find_map(|name| {
+        headers
+            .get(*name)?
+            .to_str()
+            .ok()?
+            .trim()
+            .get(..10)?
+            .parse()
+            .ok()
+    })
 }
 
 fn millis(time: Duration) -> u64 {

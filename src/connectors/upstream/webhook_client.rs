@@ -36,11 +36,22 @@ impl WebhookClient {
     }
 
     /// Like `new`, with another timeout and another resolver.
-    pub fn with(allow: &[AllowUpstream], timeout: Duration, resolver: Arc<dyn DnsResolver>) -> Result<Self> {
+    pub fn with(
+        allow: &[AllowUpstream],
+        timeout: Duration,
+        resolver: Arc<dyn DnsResolver>,
+    ) -> Result<Self> {
         let allow: Arc<[AllowUpstream]> = allow.into();
-        let client =
-            guard::client(resolver, &allow, timeout).timeout(timeout).pool_max_idle_per_host(0).build().map_err(|why| Error::internal(why.without_url()))?;
-        Ok(Self { client, allow, timeout })
+        let client = guard::client(resolver, &allow, timeout)
+            .timeout(timeout)
+            .pool_max_idle_per_host(0)
+            .build()
+            .map_err(|why| Error::internal(why.without_url()))?;
+        Ok(Self {
+            client,
+            allow,
+            timeout,
+        })
     }
 
     /// Validates a webhook address: https on port 443 of a public host, unless the server's settings allow the host. `Err` is a sentence
@@ -48,7 +59,9 @@ impl WebhookClient {
     pub fn check(&self, address: &str) -> std::result::Result<Url, String> {
         let written = "Example: https://hooks.example.com/services/….";
         if address.chars().any(|c| c.is_control() || c.is_whitespace()) || address.len() > 2_000 {
-            return Err(format!("The URL must be at most 2,000 characters, without spaces or line breaks. {written}"));
+            return Err(format!(
+                "The URL must be at most 2,000 characters, without spaces or line breaks. {written}"
+            ));
         }
         let url = Url::parse(address).map_err(|_| format!("This is not a URL. {written}"))?;
         if !matches!(url.scheme(), "https" | "http") {
@@ -71,34 +84,55 @@ impl WebhookClient {
             return Ok(url);
         }
         if url.scheme() != "https" || url.port().is_some() {
-            return Err(format!("The URL must start with https:// and contain no port, unless the server runs with --allow-upstream {host}."));
+            return Err(format!(
+                "The URL must start with https:// and contain no port, unless the server runs with --allow-upstream {host}."
+            ));
         }
         if matches!(url.host(), Some(Host::Domain(_))) && guard::is_local_name(host) {
-            return Err(format!("{host} is a local host name. To allow it, start the server with --allow-upstream {host}."));
+            return Err(format!(
+                "{host} is a local host name. To allow it, start the server with --allow-upstream {host}."
+            ));
         }
         Ok(url)
     }
 
     /// Posts JSON once. The address is checked again, because the allowed hosts may have changed. `Err` is the reason, without the address
     /// and without text of the answer.
-    pub async fn post(&self, address: &Secret, headers: &[(&'static str, String)], body: String) -> std::result::Result<(), String> {
+    pub async fn post(
+        &self,
+        address: &Secret,
+        headers: &[(&'static str, String)],
+        body: String,
+    ) -> std::result::Result<(), String> {
         let url = self.check(address.reveal())?;
         let mut head = HeaderMap::new();
-        head.insert(reqwest::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        head.insert(
+            reqwest::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         for (name, value) in headers {
-            let value = HeaderValue::from_str(value).map_err(|_| "A request header could not be built.".to_owned())?;
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| "A request header could not be built.".to_owned())?;
             head.insert(HeaderName::from_static(name), value);
         }
         // The client has the same timeout; this one also covers the time before the request is sent.
-        let sent = tokio::time::timeout(self.timeout, self.client.post(url).headers(head).body(body).send()).await;
+        let sent = tokio::time::timeout(
+            self.timeout,
+            self.client.post(url).headers(head).body(body).send(),
+        )
+        .await;
         let seconds = self.timeout.as_secs().max(1);
         let slow = format!("The webhook did not answer within {seconds} seconds.");
         match sent.map_err(|_| slow.clone())? {
             Ok(answer) if answer.status().is_success() => Ok(()),
-            Ok(answer) if answer.status().is_redirection() => {
-                Err(format!("The webhook returned a redirect (status {}). Chatlake does not follow redirects. Enter the final URL.", answer.status().as_u16()))
-            }
-            Ok(answer) => Err(format!("The webhook returned status {}.", answer.status().as_u16())),
+            Ok(answer) if answer.status().is_redirection() => Err(format!(
+                "The webhook returned a redirect (status {}). Chatlake does not follow redirects. Enter the final URL.",
+                answer.status().as_u16()
+            )),
+            Ok(answer) => Err(format!(
+                "The webhook returned status {}.",
+                answer.status().as_u16()
+            )),
             Err(why) if why.is_timeout() => Err(slow),
             Err(why) => Err(describe_failure(&why).to_owned()),
         }
@@ -114,7 +148,10 @@ fn describe_failure(error: &reqwest::Error) -> &'static str {
         if inner.is::<rustls::Error>() {
             return "The TLS certificate of the webhook could not be verified.";
         }
-        at = match inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        at = match inner
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref)
+        {
             // `source` of an io error skips the error that it wraps.
             Some(wrapped) => Some(wrapped as &(dyn std::error::Error + 'static)),
             None => inner.source(),
@@ -130,7 +167,11 @@ mod tests {
     #[test]
     fn only_public_https_may_be_named_unless_it_is_allowed() {
         let closed = WebhookClient::new(&[]).unwrap();
-        for good in ["https://hooks.example.com/services/T0/B0/x", "https://hooks.example.com/a?sig=canary", "https://93.184.216.34/x"] {
+        for good in [
+            "https://hooks.example.com/services/T0/B0/x",
+            "https://hooks.example.com/a?sig=canary",
+            "https://93.184.216.34/x",
+        ] {
             assert!(closed.check(good).is_ok(), "{good}");
         }
         let bad = [
@@ -156,7 +197,11 @@ mod tests {
             let message = closed.check(address).unwrap_err();
             assert!(!message.contains("canary"), "{address}: {message}");
         }
-        let open = WebhookClient::new(&["127.0.0.1".parse().unwrap(), "hooks.internal".parse().unwrap()]).unwrap();
+        let open = WebhookClient::new(&[
+            "127.0.0.1".parse().unwrap(),
+            "hooks.internal".parse().unwrap(),
+        ])
+        .unwrap();
         for good in ["http://127.0.0.1:9000/x", "https://hooks.internal/x"] {
             assert!(open.check(good).is_ok(), "{good}");
         }
@@ -166,7 +211,11 @@ mod tests {
     struct Rebound;
 
     impl DnsResolver for Rebound {
-        fn addresses(&self, _: String) -> std::pin::Pin<Box<dyn Future<Output = std::io::Result<Vec<std::net::IpAddr>>> + Send>> {
+        fn addresses(
+            &self,
+            _: String,
+        ) -> std::pin::Pin<Box<dyn Future<Output = std::io::Result<Vec<std::net::IpAddr>>> + Send>>
+        {
             Box::pin(async { Ok(vec!["127.0.0.1".parse().unwrap()]) })
         }
     }
@@ -174,7 +223,17 @@ mod tests {
     #[tokio::test]
     async fn a_public_name_with_a_private_address_is_not_contacted() {
         let http = WebhookClient::with(&[], Duration::from_secs(2), Arc::new(Rebound)).unwrap();
-        let message = http.post(&Secret::new("https://hooks.example.com/canary"), &[], "{}".to_owned()).await.unwrap_err();
-        assert_eq!(message, "The host of the webhook does not have a public address.");
+        let message = http
+            .post(
+                &Secret::new("https://hooks.example.com/canary"),
+                &[],
+                "{}".to_owned(),
+            )
+            .await
+            .unwrap_err();
+        assert_eq!(
+            message,
+            "The host of the webhook does not have a public address."
+        );
     }
 }

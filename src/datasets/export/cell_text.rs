@@ -5,7 +5,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray, StringBuilder};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, RecordBatch, RecordBatchOptions,
+    StringArray, StringBuilder,
+};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Date32Type, Schema, TimeUnit, TimestampMicrosecondType};
 use arrow::util::display::FormatOptions;
@@ -34,35 +37,63 @@ pub(super) fn printable_of(batch: &RecordBatch, may_have_nul: bool) -> Result<Re
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
             let moments = array.as_primitive::<TimestampMicrosecondType>();
             // Years beyond four digits need the general formatter, which knows offsets but no time zone names.
-            Some(texts(moments, |micros| micros.div_euclid(DAY), moment).unwrap_or_else(|| Arc::new(moments.clone().with_timezone("+00:00"))))
+            Some(
+                texts(moments, |micros| micros.div_euclid(DAY), moment)
+                    .unwrap_or_else(|| Arc::new(moments.clone().with_timezone("+00:00"))),
+            )
         }
         DataType::Utf8 if may_have_nul => without_nul(array.as_string::<i32>()),
-        DataType::Date32 => texts(array.as_primitive::<Date32Type>(), i64::from, |_, day, text| text.extend_from_slice(day)),
+        DataType::Date32 => texts(
+            array.as_primitive::<Date32Type>(),
+            i64::from,
+            |_, day, text| text.extend_from_slice(day),
+        ),
         _ => None,
     })
 }
 
 /// Replaces each NUL with U+FFFD.
 pub(super) fn replace_nul(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// The bytes of all texts of a column, without those outside the array's slice.
 fn bytes_of(texts: &StringArray) -> &[u8] {
     let offsets = texts.value_offsets();
-    let at = |end: Option<&i32>| end.and_then(|offset| usize::try_from(*offset).ok()).unwrap_or(0);
-    texts.value_data().get(at(offsets.first())..at(offsets.last())).unwrap_or_default()
+    let at = |end: Option<&i32>| {
+        end.and_then(|offset| usize::try_from(*offset).ok())
+            .unwrap_or(0)
+    };
+    texts
+        .value_data()
+        .get(at(offsets.first())..at(offsets.last()))
+        .unwrap_or_default()
 }
 
 /// Whether any text of a batch contains a NUL character. Much faster than `count_nul`.
 pub(super) fn has_nul(batch: &RecordBatch) -> bool {
-    batch.columns().iter().filter_map(|array| array.as_string_opt::<i32>()).any(|texts| bytes_of(texts).contains(&0))
+    batch
+        .columns()
+        .iter()
+        .filter_map(|array| array.as_string_opt::<i32>())
+        .any(|texts| bytes_of(texts).contains(&0))
 }
 
 /// The number of NUL characters in the texts of a batch.
 pub(super) fn count_nul(batch: &RecordBatch) -> u64 {
-    let texts = batch.columns().iter().filter_map(|array| array.as_string_opt::<i32>());
-    texts.map(bytes_of).filter(|bytes| bytes.contains(&0)).map(|bytes| bytes.iter().filter(|byte| **byte == 0).count() as u64).sum()
+    let texts = batch
+        .columns()
+        .iter()
+        .filter_map(|array| array.as_string_opt::<i32>());
+    texts
+        .map(bytes_of)
+        .filter(|bytes| bytes.contains(&0))
+        .map(|bytes| bytes.iter().filter(|byte| **byte == 0).count() as u64)
+        .sum()
 }
 
 /// Replaces each NUL with U+FFFD; `None` if there is no NUL.
@@ -102,13 +133,19 @@ fn texts<T: ArrowPrimitiveType>(
         lengths.push(text.len() - before);
     }
     let offsets = OffsetBuffer::from_lengths(lengths);
-    StringArray::try_new(offsets, Buffer::from_vec(text), array.nulls().cloned()).ok().map(|texts| Arc::new(texts) as ArrayRef)
+    StringArray::try_new(offsets, Buffer::from_vec(text), array.nulls().cloned())
+        .ok()
+        .map(|texts| Arc::new(texts) as ArrayRef)
 }
 
 fn moment(micros: i64, day: &[u8; 10], text: &mut Vec<u8>) {
     let of_day = micros.rem_euclid(DAY);
     let two = |number: i64| [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8];
-    let ([h1, h2], [m1, m2], [s1, s2]) = (two(of_day / 3_600_000_000), two(of_day / 60_000_000 % 60), two(of_day / 1_000_000 % 60));
+    let ([h1, h2], [m1, m2], [s1, s2]) = (
+        two(of_day / 3_600_000_000),
+        two(of_day / 60_000_000 % 60),
+        two(of_day / 1_000_000 % 60),
+    );
     text.extend_from_slice(day);
     text.extend_from_slice(&[b'T', h1, h2, b':', m1, m2, b':', s1, s2]);
     let fraction = of_day % 1_000_000;
@@ -131,14 +168,32 @@ fn date(day: i64) -> [u8; 10] {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * of_year + 2) / 153;
     let of_month = of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let digit = |number: i64| b'0' + (number % 10) as u8;
-    [digit(year / 1_000), digit(year / 100), digit(year / 10), digit(year), b'-', digit(month / 10), digit(month), b'-', digit(of_month / 10), digit(of_month)]
+    [
+        digit(year / 1_000),
+        digit(year / 100),
+        digit(year / 10),
+        digit(year),
+        b'-',
+        digit(month / 10),
+        digit(month),
+        b'-',
+        digit(of_month / 10),
+        digit(of_month),
+    ]
 }
 
 /// Replaces the columns for which `change` returns one.
-pub(super) fn with_columns(batch: &RecordBatch, change: impl Fn(&ArrayRef) -> Option<ArrayRef>) -> Result<RecordBatch> {
+pub(super) fn with_columns(
+    batch: &RecordBatch,
+    change: impl Fn(&ArrayRef) -> Option<ArrayRef>,
+) -> Result<RecordBatch> {
     let mut fields = Vec::with_capacity(batch.num_columns());
     let mut arrays = Vec::with_capacity(batch.num_columns());
     for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
@@ -146,12 +201,18 @@ pub(super) fn with_columns(batch: &RecordBatch, change: impl Fn(&ArrayRef) -> Op
         fields.push(if field.data_type() == array.data_type() {
             field.clone()
         } else {
-            Arc::new(field.as_ref().clone().with_data_type(array.data_type().clone()))
+            Arc::new(
+                field
+                    .as_ref()
+                    .clone()
+                    .with_data_type(array.data_type().clone()),
+            )
         });
         arrays.push(array);
     }
     let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &rows).map_err(Error::internal)
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &rows)
+        .map_err(Error::internal)
 }
 
 #[cfg(test)]
@@ -166,20 +227,43 @@ mod tests {
 
     /// `moment` in microseconds.
     fn written(moment: i64, day: i32) -> [String; 2] {
-        let moments: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![None, Some(moment)]).with_timezone("UTC"));
-        let batch = printable(&batch(vec![("m", ColumnKind::Timestamp, moments), ("d", ColumnKind::Date, date(vec![None, Some(day)]))])).unwrap();
+        let moments: ArrayRef = Arc::new(
+            TimestampMicrosecondArray::from(vec![None, Some(moment)]).with_timezone("UTC"),
+        );
+        let batch = printable(&batch(vec![
+            ("m", ColumnKind::Timestamp, moments),
+            ("d", ColumnKind::Date, date(vec![None, Some(day)])),
+        ]))
+        .unwrap();
         let options = format_options();
-        [0, 1].map(|column| ArrayFormatter::try_new(batch.column(column), &options).unwrap().value(1).to_string())
+        [0, 1].map(|column| {
+            ArrayFormatter::try_new(batch.column(column), &options)
+                .unwrap()
+                .value(1)
+                .to_string()
+        })
     }
 
     #[test]
     fn the_ends_of_four_digits_and_beyond() {
         let first = FOUR_DIGITS.start;
         let last = FOUR_DIGITS.end - 1;
-        assert_eq!(written(first * DAY, first as i32), ["0000-01-01T00:00:00Z", "0000-01-01"]);
-        assert_eq!(written(last * DAY + DAY - 1, last as i32), ["9999-12-31T23:59:59.999999Z", "9999-12-31"]);
-        assert_eq!(written((last + 1) * DAY, last as i32 + 1)[0], "+10000-01-01T00:00:00Z");
-        assert_eq!(written(-1, -1), ["1969-12-31T23:59:59.999999Z", "1969-12-31"]);
+        assert_eq!(
+            written(first * DAY, first as i32),
+            ["0000-01-01T00:00:00Z", "0000-01-01"]
+        );
+        assert_eq!(
+            written(last * DAY + DAY - 1, last as i32),
+            ["9999-12-31T23:59:59.999999Z", "9999-12-31"]
+        );
+        assert_eq!(
+            written((last + 1) * DAY, last as i32 + 1)[0],
+            "+10000-01-01T00:00:00Z"
+        );
+        assert_eq!(
+            written(-1, -1),
+            ["1969-12-31T23:59:59.999999Z", "1969-12-31"]
+        );
     }
 
     proptest! {

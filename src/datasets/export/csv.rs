@@ -35,7 +35,19 @@ pub fn csv(segments: &Segments, version: Pin, options: CsvOptions) -> Result<Enc
     let columns = select_columns(&version.columns, options.columns.as_deref())?;
     let schema = columns::to_schema(&columns);
     let segments = segments.clone();
-    Ok(Encoder { segments, version, columns, schema, options, begun: false, segment: 0, row: 0, reader: None, batch: None, replaced_nul: Counter::default() })
+    Ok(Encoder {
+        segments,
+        version,
+        columns,
+        schema,
+        options,
+        begun: false,
+        segment: 0,
+        row: 0,
+        reader: None,
+        batch: None,
+        replaced_nul: Counter::default(),
+    })
 }
 
 /// Writes a version part by part. It remembers its position as a segment and row number, so that it can close its files and continue
@@ -72,12 +84,23 @@ impl Encode for Encoder {
         }
         let enough = part.len() + at_least;
         while part.len() < enough {
-            let Some(BufferedRows { batch, bytes, may_have_nul }) = self.next_rows()? else { return Ok(true) };
+            let Some(BufferedRows {
+                batch,
+                bytes,
+                may_have_nul,
+            }) = self.next_rows()?
+            else {
+                return Ok(true);
+            };
             // Encodes half a part at a time, so that no part becomes much larger than requested.
             let rows = (at_least / 2 / bytes).clamp(1, batch.num_rows());
             self.write(&batch.slice(0, rows), may_have_nul, part)?;
             self.row += rows as u64;
-            self.batch = (rows < batch.num_rows()).then(|| BufferedRows { batch: batch.slice(rows, batch.num_rows() - rows), bytes, may_have_nul });
+            self.batch = (rows < batch.num_rows()).then(|| BufferedRows {
+                batch: batch.slice(rows, batch.num_rows() - rows),
+                bytes,
+                may_have_nul,
+            });
         }
         Ok(false)
     }
@@ -95,10 +118,21 @@ impl Encoder {
         if !self.columns.is_empty() {
             let names = self.columns.iter().map(|column| {
                 let name = replace_nul(&column.name);
-                if self.options.guard { guard(&name).into_owned() } else { name.into_owned() }
+                if self.options.guard {
+                    guard(&name).into_owned()
+                } else {
+                    name.into_owned()
+                }
             });
-            let fields: Vec<_> = names.zip(self.schema.fields()).map(|(name, field)| field.as_ref().clone().with_name(name)).collect();
-            write_batch(&printable(&RecordBatch::new_empty(Arc::new(Schema::new(fields))))?, true, part)?;
+            let fields: Vec<_> = names
+                .zip(self.schema.fields())
+                .map(|(name, field)| field.as_ref().clone().with_name(name))
+                .collect();
+            write_batch(
+                &printable(&RecordBatch::new_empty(Arc::new(Schema::new(fields))))?,
+                true,
+                part,
+            )?;
         }
         Ok(())
     }
@@ -122,16 +156,30 @@ impl Encoder {
                 }
             };
             let Some(batch) = reader.next() else {
-                return Err(Error::internal(format!("segment {}: {} rows were read of {}", meta.id, self.row, meta.rows)));
+                return Err(Error::internal(format!(
+                    "segment {}: {} rows were read of {}",
+                    meta.id, self.row, meta.rows
+                )));
             };
             let batch = batch?;
             if batch.num_rows() > 0 {
                 let bytes = (batch.get_array_memory_size() / batch.num_rows()).max(1);
-                return Ok(Some(BufferedRows { may_have_nul: has_nul(&batch), batch, bytes }));
+                return Ok(Some(BufferedRows {
+                    may_have_nul: has_nul(&batch),
+                    batch,
+                    bytes,
+                }));
             }
         }
         let read: u64 = self.version.segments.iter().map(|meta| meta.rows).sum();
-        if read == self.version.rows { Ok(None) } else { Err(Error::internal(format!("{read} rows were read of {}", self.version.rows))) }
+        if read == self.version.rows {
+            Ok(None)
+        } else {
+            Err(Error::internal(format!(
+                "{read} rows were read of {}",
+                self.version.rows
+            )))
+        }
     }
 
     fn write(&self, batch: &RecordBatch, may_have_nul: bool, part: &mut Vec<u8>) -> Result<()> {
@@ -139,28 +187,53 @@ impl Encoder {
             self.replaced_nul.inc_by(count_nul(batch));
         }
         let batch = printable_of(batch, may_have_nul)?;
-        let batch = if self.options.guard { guard_batch(&batch)? } else { batch };
+        let batch = if self.options.guard {
+            guard_batch(&batch)?
+        } else {
+            batch
+        };
         write_batch(&batch, false, part)
     }
 }
 
 fn write_batch(batch: &RecordBatch, header: bool, part: &mut Vec<u8>) -> Result<()> {
-    let mut writer = WriterBuilder::new().with_header(header).with_line_terminator(Terminator::CRLF).build(part);
+    let mut writer = WriterBuilder::new()
+        .with_header(header)
+        .with_line_terminator(Terminator::CRLF)
+        .build(part);
     writer.write(batch).map_err(Error::internal)
 }
 
 /// The requested columns, in the requested order.
-pub(super) fn select_columns(all: &[ColumnInfo], wanted: Option<&[String]>) -> Result<Vec<ColumnInfo>> {
-    let Some(wanted) = wanted else { return Ok(all.to_vec()) };
+pub(super) fn select_columns(
+    all: &[ColumnInfo],
+    wanted: Option<&[String]>,
+) -> Result<Vec<ColumnInfo>> {
+    let Some(wanted) = wanted else {
+        return Ok(all.to_vec());
+    };
     let mut chosen: Vec<ColumnInfo> = Vec::with_capacity(wanted.len());
     for name in wanted {
-        let column = all.iter().find(|column| &column.name == name).ok_or_else(|| Error::field("columns", format!("Column {name:?} does not exist.")))?;
+        let column = all
+            .iter()
+            .find(|column| &column.name == name)
+            .ok_or_else(|| Error::field("columns", format!("Column {name:?} does not exist.")))?;
         if chosen.iter().any(|has| has.name == column.name) {
-            return Err(Error::field("columns", format!("Column {name:?} is listed twice.")));
+            return Err(Error::field(
+                "columns",
+                format!("Column {name:?} is listed twice."),
+            ));
         }
         chosen.push(column.clone());
     }
-    if chosen.is_empty() { Err(Error::field("columns", "List at least one column. Leave it out for all columns.")) } else { Ok(chosen) }
+    if chosen.is_empty() {
+        Err(Error::field(
+            "columns",
+            "List at least one column. Leave it out for all columns.",
+        ))
+    } else {
+        Ok(chosen)
+    }
 }
 
 fn guard_batch(batch: &RecordBatch) -> Result<RecordBatch> {
@@ -169,7 +242,8 @@ fn guard_batch(batch: &RecordBatch) -> Result<RecordBatch> {
         if !texts.iter().flatten().any(needs_guard) {
             return None;
         }
-        let mut marked = StringBuilder::with_capacity(texts.len(), texts.value_data().len() + texts.len());
+        let mut marked =
+            StringBuilder::with_capacity(texts.len(), texts.value_data().len() + texts.len());
         for text in texts {
             marked.append_option(text.map(guard));
         }
@@ -180,7 +254,11 @@ fn guard_batch(batch: &RecordBatch) -> Result<RecordBatch> {
 /// Puts a `'` before text that a spreadsheet could read as a formula, and before text that already begins with `'`, so that `unguard`
 /// can restore the original text. Plain numbers are unchanged.
 pub fn guard(text: &str) -> Cow<'_, str> {
-    if needs_guard(text) { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
+    if needs_guard(text) {
+        Cow::Owned(format!("'{text}"))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// Reverses `guard`.
@@ -190,7 +268,10 @@ pub fn unguard(text: &str) -> &str {
 
 pub(super) fn needs_guard(text: &str) -> bool {
     match text.chars().next() {
-        Some('=' | '+' | '@' | '\t' | '\r' | '\n' | '\0' | '\'' | '\u{ff1d}' | '\u{ff0b}' | '\u{ff0d}' | '\u{ff20}') => true,
+        Some(
+            '=' | '+' | '@' | '\t' | '\r' | '\n' | '\0' | '\'' | '\u{ff1d}' | '\u{ff0b}'
+            | '\u{ff0d}' | '\u{ff20}',
+        ) => true,
         Some('-') => !is_plain_number(&text[1..]),
         _ => false,
     }
@@ -207,7 +288,9 @@ fn is_plain_number(text: &str) -> bool {
         Some((whole, fraction)) => (whole, Some(fraction)),
         None => (mantissa, None),
     };
-    digits(whole) && fraction.is_none_or(digits) && exponent.is_none_or(|e| digits(e.strip_prefix(['-', '+']).unwrap_or(e)))
+    digits(whole)
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(|e| digits(e.strip_prefix(['-', '+']).unwrap_or(e)))
 }
 
 #[cfg(test)]
@@ -220,7 +303,11 @@ mod tests {
     use super::*;
     use crate::connectors::report::ColumnKind;
 
-    fn stream(world: &World, version: &Version, options: CsvOptions) -> impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> + use<> {
+    fn stream(
+        world: &World,
+        version: &Version,
+        options: CsvOptions,
+    ) -> impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> + use<> {
         let encoder = csv(&world.segments, world.versions.pin(version), options).unwrap();
         pipe(&world.clock, &EncoderPool::default(), encoder, |_| {})
     }
@@ -235,8 +322,14 @@ mod tests {
     }
 
     fn parse(body: &[u8]) -> Vec<Vec<String>> {
-        let mut reader = ::csv::ReaderBuilder::new().has_headers(false).terminator(::csv::Terminator::CRLF).from_reader(body);
-        reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
+        let mut reader = ::csv::ReaderBuilder::new()
+            .has_headers(false)
+            .terminator(::csv::Terminator::CRLF)
+            .from_reader(body);
+        reader
+            .records()
+            .map(|record| record.unwrap().iter().map(str::to_owned).collect())
+            .collect()
     }
 
     #[tokio::test]
@@ -257,10 +350,18 @@ mod tests {
             Some("\\"),
             Some("\""),
         ];
-        let version = world.pull(&[batch(vec![("a", ColumnKind::Text, text(words.to_vec())), ("b,\"\r\n", ColumnKind::Json, text(words.to_vec()))])]).await;
+        let version = world
+            .pull(&[batch(vec![
+                ("a", ColumnKind::Text, text(words.to_vec())),
+                ("b,\"\r\n", ColumnKind::Json, text(words.to_vec())),
+            ])])
+            .await;
         let rows = parse(&download(&world, &version, CsvOptions::default()).await);
         assert_eq!(rows[0], ["a", "b,\"\r\n"]);
-        let expected: Vec<_> = words.iter().map(|word| vec![word.unwrap_or_default().replace('\0', "\u{fffd}"); 2]).collect();
+        let expected: Vec<_> = words
+            .iter()
+            .map(|word| vec![word.unwrap_or_default().replace('\0', "\u{fffd}"); 2])
+            .collect();
         assert_eq!(rows[1..], expected);
     }
 
@@ -269,12 +370,26 @@ mod tests {
         let world = World::new().await;
         let words = vec![Some("before\0after"), Some("none"), None, Some("\0\0")];
         let clean = batch(vec![("a\0b", ColumnKind::Text, text(vec![Some("ok"); 3]))]);
-        let version = world.pull(&[batch(vec![("a\0b", ColumnKind::Text, text(words))]), clean]).await;
-        let mut encoder = csv(&world.segments, world.versions.pin(&version), CsvOptions::default()).unwrap();
+        let version = world
+            .pull(&[batch(vec![("a\0b", ColumnKind::Text, text(words))]), clean])
+            .await;
+        let mut encoder = csv(
+            &world.segments,
+            world.versions.pin(&version),
+            CsvOptions::default(),
+        )
+        .unwrap();
         let mut body = Vec::new();
         while !encoder.encode(&mut body, PART_BYTES).unwrap() {}
-        assert_eq!(String::from_utf8(body).unwrap(), "a\u{fffd}b\r\nbefore\u{fffd}after\r\nnone\r\n\"\"\r\n\u{fffd}\u{fffd}\r\nok\r\nok\r\nok\r\n");
-        assert_eq!(encoder.replaced_nul.get(), 3, "the name of a column does not count");
+        assert_eq!(
+            String::from_utf8(body).unwrap(),
+            "a\u{fffd}b\r\nbefore\u{fffd}after\r\nnone\r\n\"\"\r\n\u{fffd}\u{fffd}\r\nok\r\nok\r\nok\r\n"
+        );
+        assert_eq!(
+            encoder.replaced_nul.get(),
+            3,
+            "the name of a column does not count"
+        );
     }
 
     #[tokio::test]
@@ -282,23 +397,64 @@ mod tests {
         let world = World::new().await;
         let version = world
             .pull(&[batch(vec![
-                ("at", ColumnKind::Timestamp, timestamp(vec![Some(1_795_162_530_000), Some(1_795_162_530_120), Some(-1), None])),
-                ("rate", ColumnKind::Number, number(vec![Some(0.1), Some(-3.0), Some(1e21), None])),
-                ("text", ColumnKind::Text, text(vec![Some("lone\rCR"), Some(""), Some("é"), None])),
+                (
+                    "at",
+                    ColumnKind::Timestamp,
+                    timestamp(vec![
+                        Some(1_795_162_530_000),
+                        Some(1_795_162_530_120),
+                        Some(-1),
+                        None,
+                    ]),
+                ),
+                (
+                    "rate",
+                    ColumnKind::Number,
+                    number(vec![Some(0.1), Some(-3.0), Some(1e21), None]),
+                ),
+                (
+                    "text",
+                    ColumnKind::Text,
+                    text(vec![Some("lone\rCR"), Some(""), Some("é"), None]),
+                ),
             ])])
             .await;
-        let body = String::from_utf8(download(&world, &version, CsvOptions { bom: true, ..CsvOptions::default() }).await).unwrap();
-        let expected =
-            "\u{feff}at,rate,text\r\n2026-11-20T08:15:30Z,0.1,\"lone\rCR\"\r\n2026-11-20T08:15:30.120Z,-3.0,\r\n1969-12-31T23:59:59.999Z,1e21,é\r\n,,\r\n";
+        let body = String::from_utf8(
+            download(
+                &world,
+                &version,
+                CsvOptions {
+                    bom: true,
+                    ..CsvOptions::default()
+                },
+            )
+            .await,
+        )
+        .unwrap();
+        let expected = "\u{feff}at,rate,text\r\n2026-11-20T08:15:30Z,0.1,\"lone\rCR\"\r\n2026-11-20T08:15:30.120Z,-3.0,\r\n1969-12-31T23:59:59.999Z,1e21,é\r\n,,\r\n";
         assert_eq!(body, expected);
-        let body = download(&world, &version, CsvOptions { columns: Some(vec!["text".to_owned(), "at".to_owned()]), ..CsvOptions::default() }).await;
+        let body = download(
+            &world,
+            &version,
+            CsvOptions {
+                columns: Some(vec!["text".to_owned(), "at".to_owned()]),
+                ..CsvOptions::default()
+            },
+        )
+        .await;
         assert!(body.starts_with(b"text,at\r\n\"lone\rCR\",2026-11-20T08:15:30Z\r\n"));
     }
 
     #[tokio::test]
     async fn a_row_of_one_empty_cell_is_a_row() {
         let world = World::new().await;
-        let version = world.pull(&[batch(vec![("a", ColumnKind::Text, text(vec![None, Some("x"), Some("")]))])]).await;
+        let version = world
+            .pull(&[batch(vec![(
+                "a",
+                ColumnKind::Text,
+                text(vec![None, Some("x"), Some("")]),
+            )])])
+            .await;
         let body = download(&world, &version, CsvOptions::default()).await;
         assert_eq!(body, b"a\r\n\"\"\r\nx\r\n\"\"\r\n");
         assert_eq!(parse(&body).len(), 4);
@@ -308,22 +464,70 @@ mod tests {
     async fn no_rows_have_a_header_and_widening_rows_are_aligned() {
         let world = World::new().await;
         let narrow = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(1)]))]);
-        let wide = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(2)])), ("x_mood", ColumnKind::Json, text(vec![Some("glad")]))]);
+        let wide = batch(vec![
+            ("id", ColumnKind::Integer, integer(vec![Some(2)])),
+            ("x_mood", ColumnKind::Json, text(vec![Some("glad")])),
+        ]);
         let version = world.pull(&[narrow.clone(), wide, narrow]).await;
-        assert_eq!(download(&world, &version, CsvOptions::default()).await, b"id,x_mood\r\n1,\r\n2,glad\r\n1,\r\n");
+        assert_eq!(
+            download(&world, &version, CsvOptions::default()).await,
+            b"id,x_mood\r\n1,\r\n2,glad\r\n1,\r\n"
+        );
         let run = world.new_run().await;
         let empty = world.commit(&run, &[], &[]).await;
-        assert_eq!(download(&world, &empty, CsvOptions::default()).await, b"id,x_mood\r\n");
+        assert_eq!(
+            download(&world, &empty, CsvOptions::default()).await,
+            b"id,x_mood\r\n"
+        );
     }
 
     #[tokio::test]
     async fn formulas_are_marked_in_cells_and_names() {
         let world = World::new().await;
-        let words = vec![Some("=1+1"), Some("-5.2"), Some("-5-2"), Some("+47 123"), Some("@me"), Some("'quoted"), Some("\u{ff1d}x"), Some("plain"), None];
-        let version = world.pull(&[batch(vec![("=1+1", ColumnKind::Text, text(words.clone())), ("n", ColumnKind::Integer, integer(vec![Some(-1); 9]))])]).await;
-        let rows = parse(&download(&world, &version, CsvOptions { guard: true, ..CsvOptions::default() }).await);
+        let words = vec![
+            Some("=1+1"),
+            Some("-5.2"),
+            Some("-5-2"),
+            Some("+47 123"),
+            Some("@me"),
+            Some("'quoted"),
+            Some("\u{ff1d}x"),
+            Some("plain"),
+            None,
+        ];
+        let version = world
+            .pull(&[batch(vec![
+                ("=1+1", ColumnKind::Text, text(words.clone())),
+                ("n", ColumnKind::Integer, integer(vec![Some(-1); 9])),
+            ])])
+            .await;
+        let rows = parse(
+            &download(
+                &world,
+                &version,
+                CsvOptions {
+                    guard: true,
+                    ..CsvOptions::default()
+                },
+            )
+            .await,
+        );
         let first: Vec<_> = rows.iter().map(|row| row[0].as_str()).collect();
-        assert_eq!(first, ["'=1+1", "'=1+1", "-5.2", "'-5-2", "'+47 123", "'@me", "''quoted", "'\u{ff1d}x", "plain", ""]);
+        assert_eq!(
+            first,
+            [
+                "'=1+1",
+                "'=1+1",
+                "-5.2",
+                "'-5-2",
+                "'+47 123",
+                "'@me",
+                "''quoted",
+                "'\u{ff1d}x",
+                "plain",
+                ""
+            ]
+        );
         assert!(rows[1..].iter().all(|row| row[1] == "-1"));
         for (row, word) in rows[1..].iter().zip(words) {
             assert_eq!(unguard(&row[0]), word.unwrap_or_default());
@@ -335,7 +539,10 @@ mod tests {
         let world = World::new().await;
         let version = world.pull(&[mixed(0, 1)]).await;
         for columns in [vec!["nope"], vec!["id", "id"], vec![]] {
-            let options = CsvOptions { columns: Some(columns.into_iter().map(str::to_owned).collect()), ..CsvOptions::default() };
+            let options = CsvOptions {
+                columns: Some(columns.into_iter().map(str::to_owned).collect()),
+                ..CsvOptions::default()
+            };
             assert!(csv(&world.segments, world.versions.pin(&version), options).is_err());
         }
     }
@@ -343,9 +550,17 @@ mod tests {
     #[tokio::test]
     async fn a_download_that_breaks_ends_with_an_error() {
         let world = World::new().await;
-        let version = world.pull(&[mixed(0, 10), batch(vec![("x_new", ColumnKind::Text, text(vec![Some("y")]))])]).await;
+        let version = world
+            .pull(&[
+                mixed(0, 10),
+                batch(vec![("x_new", ColumnKind::Text, text(vec![Some("y")]))]),
+            ])
+            .await;
         world.segments.remove(&version.segments[1].id).unwrap();
-        let pieces: Vec<_> = stream(&world, &version, CsvOptions::default()).map(|piece| piece.is_ok()).collect().await;
+        let pieces: Vec<_> = stream(&world, &version, CsvOptions::default())
+            .map(|piece| piece.is_ok())
+            .collect()
+            .await;
         assert!(!pieces.last().unwrap());
     }
 
@@ -353,7 +568,13 @@ mod tests {
     async fn a_client_that_stops_reading_is_given_up_and_its_pin_with_it() {
         let world = World::new().await;
         let wide = "x".repeat(64 << 10);
-        let version = world.pull(&[batch(vec![("a", ColumnKind::Text, text(vec![Some(&wide); 200]))])]).await;
+        let version = world
+            .pull(&[batch(vec![(
+                "a",
+                ColumnKind::Text,
+                text(vec![Some(&wide); 200]),
+            )])])
+            .await;
         let mut stream = Box::pin(stream(&world, &version, CsvOptions::default()));
         assert!(stream.next().await.unwrap().is_ok());
         // Reads nothing until the encoder has released the version: the rest of the stream must then be an error.
@@ -362,7 +583,11 @@ mod tests {
         }
         while world.versions.get(&version.id).await.unwrap().is_some() {
             world.clock.advance(10_000);
-            world.versions.apply_retention(&world.dataset).await.unwrap();
+            world
+                .versions
+                .apply_retention(&world.dataset)
+                .await
+                .unwrap();
         }
         let pieces: Vec<_> = stream.map(|piece| piece.is_ok()).collect().await;
         assert!(!pieces.last().unwrap());
@@ -376,11 +601,25 @@ mod tests {
         let wide = "x".repeat(300);
         let rows = |from: i64, count: i64| {
             let ids = integer((from..from + count).map(Some).collect());
-            batch(vec![("id", ColumnKind::Integer, ids), ("text", ColumnKind::Text, text(vec![Some(wide.as_str()); usize::try_from(count).unwrap()]))])
+            batch(vec![
+                ("id", ColumnKind::Integer, ids),
+                (
+                    "text",
+                    ColumnKind::Text,
+                    text(vec![Some(wide.as_str()); usize::try_from(count).unwrap()]),
+                ),
+            ])
         };
-        let version = world.pull(&[rows(0, 6_000), rows(6_000, 1), rows(6_001, 4_000)]).await;
+        let version = world
+            .pull(&[rows(0, 6_000), rows(6_000, 1), rows(6_001, 4_000)])
+            .await;
         let whole = download(&world, &version, CsvOptions::default()).await;
-        let mut encoder = csv(&world.segments, world.versions.pin(&version), CsvOptions::default()).unwrap();
+        let mut encoder = csv(
+            &world.segments,
+            world.versions.pin(&version),
+            CsvOptions::default(),
+        )
+        .unwrap();
         let (mut parts, mut last) = (Vec::new(), false);
         while !last {
             let mut part = Vec::new();
@@ -389,9 +628,18 @@ mod tests {
             encoder.release();
             parts.push(part);
         }
-        assert!(parts.len() > 10 && parts.concat() == whole, "{} parts", parts.len());
+        assert!(
+            parts.len() > 10 && parts.concat() == whole,
+            "{} parts",
+            parts.len()
+        );
         // Writes as many bytes into a buffer that is not empty.
-        let mut encoder = csv(&world.segments, world.versions.pin(&version), CsvOptions::default()).unwrap();
+        let mut encoder = csv(
+            &world.segments,
+            world.versions.pin(&version),
+            CsvOptions::default(),
+        )
+        .unwrap();
         let mut all = Vec::new();
         while !encoder.encode(&mut all, PART).unwrap() {}
         assert!(all == whole);

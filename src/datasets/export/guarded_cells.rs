@@ -15,18 +15,32 @@ pub const MAX_ROWS: u64 = 200_000;
 
 /// Counts the cells, including column names, that `guard` marks in a version with these columns. `None` for a version of more than
 /// `MAX_ROWS` rows.
-pub async fn count(segments: &Segments, version: Pin, columns: Option<Vec<String>>) -> Result<Option<u64>> {
+pub async fn count(
+    segments: &Segments,
+    version: Pin,
+    columns: Option<Vec<String>>,
+) -> Result<Option<u64>> {
     if version.rows > MAX_ROWS {
         return Ok(None);
     }
     let segments = segments.clone();
-    tokio::task::spawn_blocking(move || count_blocking(&segments, &version, columns.as_deref()).map(Some)).await.map_err(Error::from)?
+    tokio::task::spawn_blocking(move || {
+        count_blocking(&segments, &version, columns.as_deref()).map(Some)
+    })
+    .await
+    .map_err(Error::from)?
 }
 
 fn count_blocking(segments: &Segments, version: &Pin, columns: Option<&[String]>) -> Result<u64> {
     let chosen = select_columns(&version.columns, columns)?;
-    let mut marked = chosen.iter().filter(|column| needs_guard(&column.name)).count();
-    let texts: Vec<ColumnInfo> = chosen.into_iter().filter(|column| matches!(column.kind, ColumnKind::Text | ColumnKind::Json)).collect();
+    let mut marked = chosen
+        .iter()
+        .filter(|column| needs_guard(&column.name))
+        .count();
+    let texts: Vec<ColumnInfo> = chosen
+        .into_iter()
+        .filter(|column| matches!(column.kind, ColumnKind::Text | ColumnKind::Json))
+        .collect();
     if texts.is_empty() {
         return Ok(marked as u64);
     }
@@ -34,8 +48,19 @@ fn count_blocking(segments: &Segments, version: &Pin, columns: Option<&[String]>
     for meta in &version.segments {
         for batch in segments.open(meta)?.read(&schema, None)? {
             let batch = printable(&batch?)?;
-            let texts = batch.columns().iter().filter_map(|array| array.as_string_opt::<i32>());
-            marked += texts.map(|texts| texts.iter().flatten().filter(|text| needs_guard(text)).count()).sum::<usize>();
+            let texts = batch
+                .columns()
+                .iter()
+                .filter_map(|array| array.as_string_opt::<i32>());
+            marked += texts
+                .map(|texts| {
+                    texts
+                        .iter()
+                        .flatten()
+                        .filter(|text| needs_guard(text))
+                        .count()
+                })
+                .sum::<usize>();
         }
     }
     Ok(marked as u64)

@@ -30,9 +30,22 @@ const MAX_NAME_BYTES: usize = 150;
 /// Makes a file name of `name`: no control character, quote, slash or direction mark, no leading or trailing dot or space, no name
 /// that a system reserves, at most 150 bytes. `extension` is trusted, and has no dot.
 pub fn file_name(name: &str, extension: &str) -> FileName {
-    let utf8 = tidy(name.chars().filter(|c| !is_hidden(*c)).map(|c| if is_risky(c) { '_' } else { c }));
-    let ascii = tidy(name.chars().filter(|c| !is_hidden(*c)).map(|c| if c.is_ascii_alphanumeric() || " -_.()".contains(c) { c } else { '_' }));
-    FileName { ascii: format!("{ascii}.{extension}"), utf8: format!("{utf8}.{extension}") }
+    let utf8 = tidy(
+        name.chars()
+            .filter(|c| !is_hidden(*c))
+            .map(|c| if is_risky(c) { '_' } else { c }),
+    );
+    let ascii = tidy(name.chars().filter(|c| !is_hidden(*c)).map(|c| {
+        if c.is_ascii_alphanumeric() || " -_.()".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    }));
+    FileName {
+        ascii: format!("{ascii}.{extension}"),
+        utf8: format!("{utf8}.{extension}"),
+    }
 }
 
 /// Whether a character is a control character, or is invisible and changes the direction or look of text.
@@ -48,7 +61,10 @@ fn is_risky(c: char) -> bool {
 fn tidy(chars: impl Iterator<Item = char>) -> String {
     let mut name: String = chars.collect();
     if name.len() > MAX_NAME_BYTES {
-        let end = (0..=MAX_NAME_BYTES).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+        let end = (0..=MAX_NAME_BYTES)
+            .rev()
+            .find(|at| name.is_char_boundary(*at))
+            .unwrap_or(0);
         name.truncate(end);
     }
     let name = name.trim_matches(|c: char| c == '.' || c.is_whitespace());
@@ -56,10 +72,23 @@ fn tidy(chars: impl Iterator<Item = char>) -> String {
         return "dataset".to_owned();
     }
     // Windows reserves these names with any extension, and compares only the part before the first dot.
-    let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
-    let numbered =
-        |prefix: &str| stem.strip_prefix(prefix).is_some_and(|n| n.chars().count() == 1 && n.chars().all(|c| c.is_ascii_digit() || "¹²³".contains(c)));
-    if matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$") || numbered("COM") || numbered("LPT") {
+    let stem = name
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .trim_end()
+        .to_ascii_uppercase();
+    let numbered = |prefix: &str| {
+        stem.strip_prefix(prefix).is_some_and(|n| {
+            n.chars().count() == 1 && n.chars().all(|c| c.is_ascii_digit() || "¹²³".contains(c))
+        })
+    };
+    if matches!(
+        stem.as_str(),
+        "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$"
+    ) || numbered("COM")
+        || numbered("LPT")
+    {
         return format!("_{name}");
     }
     name.to_owned()

@@ -62,7 +62,10 @@ struct Inner {
 
 impl Default for EncoderPool {
     fn default() -> Self {
-        Self::new(MAX_READERS, std::thread::available_parallelism().map_or(2, usize::from))
+        Self::new(
+            MAX_READERS,
+            std::thread::available_parallelism().map_or(2, usize::from),
+        )
     }
 }
 
@@ -86,9 +89,22 @@ impl Drop for TurnRequest<'_> {
 
 impl EncoderPool {
     fn new(turns: usize, cores: usize) -> Self {
-        let threads = Builder::new_current_thread().max_blocking_threads(cores.max(1)).thread_name("encoder").build().ok();
-        let (turns, large_parts) = (Arc::new(Semaphore::new(turns)), Arc::new(Semaphore::new(MAX_WAITING_PARTS_TOTAL)));
-        Self(Arc::new(Inner { turns, threads, large_parts, turns_requested: AtomicUsize::new(0), turn_wanted: Notify::new() }))
+        let threads = Builder::new_current_thread()
+            .max_blocking_threads(cores.max(1))
+            .thread_name("encoder")
+            .build()
+            .ok();
+        let (turns, large_parts) = (
+            Arc::new(Semaphore::new(turns)),
+            Arc::new(Semaphore::new(MAX_WAITING_PARTS_TOTAL)),
+        );
+        Self(Arc::new(Inner {
+            turns,
+            threads,
+            large_parts,
+            turns_requested: AtomicUsize::new(0),
+            turn_wanted: Notify::new(),
+        }))
     }
 
     async fn turn(&self) -> Result<OwnedSemaphorePermit> {
@@ -99,11 +115,19 @@ impl EncoderPool {
         let _turn_request = TurnRequest(&self.0.turns_requested);
         // A download whose client is slow gives up its turn.
         self.0.turn_wanted.notify_one();
-        self.0.turns.clone().acquire_owned().await.map_err(Error::internal)
+        self.0
+            .turns
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(Error::internal)
     }
 
     /// Runs `work` on an encoding thread when one is free.
-    fn spawn_blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    fn spawn_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
         match &self.0.threads {
             Some(threads) => threads.spawn_blocking(work),
             None => tokio::task::spawn_blocking(work),
@@ -149,17 +173,34 @@ impl Drop for PartDropped {
 
 impl PartQueue {
     fn new(pool: &EncoderPool) -> Self {
-        let (large, small) = (Arc::new(Semaphore::new(MAX_WAITING_PARTS)), Arc::new(Semaphore::new(MAX_SMALL_PARTS)));
-        Self { all_large: pool.0.large_parts.clone(), large, small, made: 0, dropped: watch::Sender::new(0) }
+        let (large, small) = (
+            Arc::new(Semaphore::new(MAX_WAITING_PARTS)),
+            Arc::new(Semaphore::new(MAX_SMALL_PARTS)),
+        );
+        Self {
+            all_large: pool.0.large_parts.clone(),
+            large,
+            small,
+            made: 0,
+            dropped: watch::Sender::new(0),
+        }
     }
 
     /// A permit and the size for one more part; `None` if enough parts wait.
     fn permit(&mut self) -> Option<(PartPermit, usize)> {
         let permits = |of: &Arc<Semaphore>| of.clone().try_acquire_owned().ok();
-        let large = permits(&self.large).and_then(|own| Some((own, Some(permits(&self.all_large)?), PART_BYTES)));
-        let (own, shared, bytes) = large.or_else(|| Some((permits(&self.small)?, None, SMALL_PART_BYTES)))?;
+        let large = permits(&self.large)
+            .and_then(|own| Some((own, Some(permits(&self.all_large)?), PART_BYTES)));
+        let (own, shared, bytes) =
+            large.or_else(|| Some((permits(&self.small)?, None, SMALL_PART_BYTES)))?;
         self.made += 1;
-        Some((PartPermit { _permits: (own, shared), _dropped: PartDropped(self.dropped.clone()) }, bytes))
+        Some((
+            PartPermit {
+                _permits: (own, shared),
+                _dropped: PartDropped(self.dropped.clone()),
+            },
+            bytes,
+        ))
     }
 
     /// The number of waiting parts.
@@ -208,7 +249,12 @@ type PartSender = mpsc::Sender<io::Result<StreamItem>>;
 /// Streams the output of `encoder`. `on_error` is called if the encoder fails while the client still reads. The encoder, and with it
 /// the pinned version, is dropped at most `CLIENT_TIMEOUT` after the client took its last part. A part counts as waiting until its
 /// bytes are dropped. Must be called within a runtime.
-pub fn pipe<E, B>(clock: &Clock, pool: &EncoderPool, encoder: E, on_error: B) -> impl Stream<Item = io::Result<Bytes>> + Send + use<E, B>
+pub fn pipe<E, B>(
+    clock: &Clock,
+    pool: &EncoderPool,
+    encoder: E,
+    on_error: B,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + use<E, B>
 where
     E: Encode,
     B: FnOnce(&Error) + Send + 'static,
@@ -253,7 +299,13 @@ enum PauseReason {
     Turn,
 }
 
-async fn send_all(clock: &Clock, pool: &EncoderPool, mut encoder: Box<dyn Encode>, to: &PartSender, span: &Span) -> Result<()> {
+async fn send_all(
+    clock: &Clock,
+    pool: &EncoderPool,
+    mut encoder: Box<dyn Encode>,
+    to: &PartSender,
+    span: &Span,
+) -> Result<()> {
     let mut waiting = PartQueue::new(pool);
     loop {
         let turn = pool.turn().await?;
@@ -262,12 +314,16 @@ async fn send_all(clock: &Clock, pool: &EncoderPool, mut encoder: Box<dyn Encode
             let (sender, pool_too, in_request) = (to.clone(), pool.clone(), span.clone());
             let encoded = pool.spawn_blocking(move || {
                 let _in_request = in_request.enter();
-                let paused = encode_some(encoder.as_mut(), &sender, &mut waiting, || pool_too.is_wanted() && Instant::now() >= until);
+                let paused = encode_some(encoder.as_mut(), &sender, &mut waiting, || {
+                    pool_too.is_wanted() && Instant::now() >= until
+                });
                 (encoder, waiting, paused)
             });
             let paused;
             // The panic message is not shown, because it may contain rows.
-            (encoder, waiting, paused) = encoded.await.map_err(|_| Error::internal("the encoder of a download panicked"))?;
+            (encoder, waiting, paused) = encoded
+                .await
+                .map_err(|_| Error::internal("the encoder of a download panicked"))?;
             match paused? {
                 PauseReason::Done => return Ok(()),
                 PauseReason::Turn => break,
@@ -287,18 +343,29 @@ async fn send_all(clock: &Clock, pool: &EncoderPool, mut encoder: Box<dyn Encode
 }
 
 /// Encodes and sends parts while there is room for them.
-fn encode_some(encoder: &mut dyn Encode, to: &PartSender, waiting: &mut PartQueue, is_over: impl Fn() -> bool) -> Result<PauseReason> {
+fn encode_some(
+    encoder: &mut dyn Encode,
+    to: &PartSender,
+    waiting: &mut PartQueue,
+    is_over: impl Fn() -> bool,
+) -> Result<PauseReason> {
     loop {
         if is_over() {
             return Ok(PauseReason::Turn);
         }
-        let Some((permit, at_least)) = waiting.permit() else { return Ok(PauseReason::Full) };
+        let Some((permit, at_least)) = waiting.permit() else {
+            return Ok(PauseReason::Full);
+        };
         let mut bytes = Vec::with_capacity(at_least + at_least / 2);
         let is_last = encoder.encode(&mut bytes, at_least)?;
         if !bytes.is_empty() {
             bytes.shrink_to_fit();
-            let part = FilePart { bytes, _permit: permit };
-            to.try_send(Ok(StreamItem::Part(Bytes::from_owner(part)))).map_err(|_| client_gone())?;
+            let part = FilePart {
+                bytes,
+                _permit: permit,
+            };
+            to.try_send(Ok(StreamItem::Part(Bytes::from_owner(part))))
+                .map_err(|_| client_gone())?;
         }
         if is_last {
             return Ok(PauseReason::Done);
@@ -307,7 +374,10 @@ fn encode_some(encoder: &mut dyn Encode, to: &PartSender, waiting: &mut PartQueu
 }
 
 fn client_gone() -> Error {
-    Error::from(io::Error::new(io::ErrorKind::BrokenPipe, "the client went away"))
+    Error::from(io::Error::new(
+        io::ErrorKind::BrokenPipe,
+        "the client went away",
+    ))
 }
 
 #[cfg(test)]
@@ -340,7 +410,14 @@ mod tests {
 
     fn parts(left: u8) -> (TestEncoder, Arc<AtomicUsize>) {
         let released = Arc::new(AtomicUsize::new(0));
-        (TestEncoder { left, released: released.clone(), fails: false }, released)
+        (
+            TestEncoder {
+                left,
+                released: released.clone(),
+                fails: false,
+            },
+            released,
+        )
     }
 
     /// Returns for each item whether it was a part. The parts are dropped, as after sending.
@@ -356,7 +433,9 @@ mod tests {
         assert!(slow.next().await.unwrap().is_ok());
         for _ in 0..3 {
             // Downloads whose clients read also take turns one after the other.
-            let others: Vec<_> = (0..5).map(|_| read(pipe(&clock, &pool, parts(50).0, |_| {})).boxed()).collect();
+            let others: Vec<_> = (0..5)
+                .map(|_| read(pipe(&clock, &pool, parts(50).0, |_| {})).boxed())
+                .collect();
             for other in futures_util::future::join_all(others).await {
                 assert_eq!(other, [true; 50]);
             }
@@ -369,7 +448,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_takes_nothing_is_given_up_and_one_that_takes_a_part_now_and_then_is_not() {
+    async fn a_client_that_takes_nothing_is_given_up_and_one_that_takes_a_part_now_and_then_is_not()
+    {
         let (clock, pool) = (Clock::stopped_at(0), EncoderPool::new(1, 1));
         let (encoder, released) = parts(20);
         let mut stream = Box::pin(pipe(&clock, &pool, encoder, |_| {}));
@@ -386,14 +466,20 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let rest = read(stream).await;
-        assert!(!rest.last().unwrap() && rest.len() <= MAX_WAITING_PARTS + MAX_SMALL_PARTS + 1, "{}", rest.len());
+        assert!(
+            !rest.last().unwrap() && rest.len() <= MAX_WAITING_PARTS + MAX_SMALL_PARTS + 1,
+            "{}",
+            rest.len()
+        );
     }
 
     #[tokio::test]
     async fn what_waits_for_many_clients_that_take_nothing_is_limited_and_others_go_on() {
         let (clock, pool) = (Clock::stopped_at(0), EncoderPool::new(2, 2));
         let downloads = 100;
-        let mut waiting: Vec<_> = (0..downloads).map(|_| Box::pin(pipe(&clock, &pool, parts(50).0, |_| {}))).collect();
+        let mut waiting: Vec<_> = (0..downloads)
+            .map(|_| Box::pin(pipe(&clock, &pool, parts(50).0, |_| {})))
+            .collect();
         for stream in &mut waiting {
             assert!(stream.next().await.unwrap().is_ok());
         }
@@ -401,7 +487,10 @@ mod tests {
         while pool.0.large_parts.available_permits() > 1 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(read(pipe(&clock, &pool, parts(50).0, |_| {})).await, [true; 50]);
+        assert_eq!(
+            read(pipe(&clock, &pool, parts(50).0, |_| {})).await,
+            [true; 50]
+        );
         // Reads the waiting parts until no stream has any.
         let mut bytes = 0;
         for stream in &mut waiting {
@@ -409,21 +498,41 @@ mod tests {
                 bytes += piece.unwrap().len();
             }
         }
-        assert!(bytes >= (MAX_WAITING_PARTS_TOTAL - 1) * PART_BYTES, "{bytes}");
-        assert!(bytes <= MAX_WAITING_PARTS_TOTAL * PART_BYTES + downloads * MAX_SMALL_PARTS * SMALL_PART_BYTES, "{bytes}");
+        assert!(
+            bytes >= (MAX_WAITING_PARTS_TOTAL - 1) * PART_BYTES,
+            "{bytes}"
+        );
+        assert!(
+            bytes
+                <= MAX_WAITING_PARTS_TOTAL * PART_BYTES
+                    + downloads * MAX_SMALL_PARTS * SMALL_PART_BYTES,
+            "{bytes}"
+        );
         for stream in waiting {
             assert!(read(stream).await.into_iter().all(|good| good));
         }
-        assert_eq!(pool.0.large_parts.available_permits(), MAX_WAITING_PARTS_TOTAL);
+        assert_eq!(
+            pool.0.large_parts.available_permits(),
+            MAX_WAITING_PARTS_TOTAL
+        );
     }
 
     #[tokio::test]
     async fn an_encoder_that_fails_breaks_the_stream_and_tells_why() {
-        let (clock, pool, told) = (Clock::stopped_at(0), EncoderPool::new(1, 1), Arc::new(AtomicUsize::new(0)));
+        let (clock, pool, told) = (
+            Clock::stopped_at(0),
+            EncoderPool::new(1, 1),
+            Arc::new(AtomicUsize::new(0)),
+        );
         let mut encoder = parts(3).0;
         encoder.fails = true;
         let heard = told.clone();
-        let stream = pipe(&clock, &pool, encoder, move |_| heard.store(1, Ordering::SeqCst));
-        assert_eq!((read(stream).await, told.load(Ordering::SeqCst)), (vec![true, true, true, false], 1));
+        let stream = pipe(&clock, &pool, encoder, move |_| {
+            heard.store(1, Ordering::SeqCst)
+        });
+        assert_eq!(
+            (read(stream).await, told.load(Ordering::SeqCst)),
+            (vec![true, true, true, false], 1)
+        );
     }
 }

@@ -4,7 +4,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, Scalar, StringArray, StringBuilder, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch,
+    Scalar, StringArray, StringBuilder, TimestampMicrosecondArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer};
 use arrow::compute::kernels::cmp;
@@ -44,7 +45,17 @@ pub enum Op {
 }
 
 impl Op {
-    pub const ALL: [Op; 9] = [Op::Eq, Op::Ne, Op::Contains, Op::Lt, Op::Le, Op::Gt, Op::Ge, Op::IsNull, Op::IsNotNull];
+    pub const ALL: [Op; 9] = [
+        Op::Eq,
+        Op::Ne,
+        Op::Contains,
+        Op::Lt,
+        Op::Le,
+        Op::Gt,
+        Op::Ge,
+        Op::IsNull,
+        Op::IsNotNull,
+    ];
 
     pub fn word(self) -> &'static str {
         match self {
@@ -92,16 +103,31 @@ impl Conditions {
         let mut tests = Vec::with_capacity(filters.len());
         for filter in filters {
             let column = all.iter().find(|column| column.name == filter.column);
-            let column = column.ok_or_else(|| Error::field("filter", format!("Column {:?} does not exist.", filter.column)))?;
+            let column = column.ok_or_else(|| {
+                Error::field(
+                    "filter",
+                    format!("Column {:?} does not exist.", filter.column),
+                )
+            })?;
             need(column);
             tests.push((column.name.clone(), test(column, filter)?));
         }
         let search = search.map(|text| {
-            let texts: Vec<_> = all.iter().filter(|column| matches!(column.kind, ColumnKind::Text | ColumnKind::Json)).collect();
+            let texts: Vec<_> = all
+                .iter()
+                .filter(|column| matches!(column.kind, ColumnKind::Text | ColumnKind::Json))
+                .collect();
             texts.iter().for_each(|column| need(column));
-            (Needle::new(text), texts.iter().map(|column| column.name.clone()).collect())
+            (
+                Needle::new(text),
+                texts.iter().map(|column| column.name.clone()).collect(),
+            )
         });
-        Ok(Self { columns, filters: tests, search })
+        Ok(Self {
+            columns,
+            filters: tests,
+            search,
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -121,12 +147,18 @@ impl Conditions {
             if holds.count_set_bits() == 0 {
                 return Ok(holds);
             }
-            holds = &holds & &test.matches(column(batch, name)?).map_err(Error::internal)?;
+            holds = &holds
+                & &test
+                    .matches(column(batch, name)?)
+                    .map_err(Error::internal)?;
         }
         if let Some((needle, names)) = &self.search {
             let mut found = BooleanBuffer::new_unset(batch.num_rows());
             for name in names {
-                found = &found | &needle.is_in(column(batch, name)?).map_err(Error::internal)?;
+                found = &found
+                    | &needle
+                        .is_in(column(batch, name)?)
+                        .map_err(Error::internal)?;
             }
             holds = &holds & &found;
         }
@@ -135,7 +167,9 @@ impl Conditions {
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
-    batch.column_by_name(name).ok_or_else(|| Error::internal(format!("the batch lacks {name:?}")))
+    batch
+        .column_by_name(name)
+        .ok_or_else(|| Error::internal(format!("the batch lacks {name:?}")))
 }
 
 fn test(column: &ColumnInfo, filter: &Filter) -> Result<FilterTest> {
@@ -149,22 +183,42 @@ fn test(column: &ColumnInfo, filter: &Filter) -> Result<FilterTest> {
 
 /// Parses `text` as a value of the column's type.
 fn scalar(column: &ColumnInfo, text: &str) -> Result<Scalar<ArrayRef>> {
-    let wrong = |what: &str| Error::field("filter", format!("Column {:?} requires {what}, not {:?}.", column.name, text));
+    let wrong = |what: &str| {
+        Error::field(
+            "filter",
+            format!("Column {:?} requires {what}, not {:?}.", column.name, text),
+        )
+    };
     let array: ArrayRef = match column.kind {
         ColumnKind::Text | ColumnKind::Json => Arc::new(StringArray::from(vec![text])),
-        ColumnKind::Integer => Arc::new(Int64Array::from(vec![i64::from_str(text).map_err(|_| wrong("a whole number"))?])),
-        ColumnKind::Number => Arc::new(Float64Array::from(vec![f64::from_str(text).map_err(|_| wrong("a number"))?])),
-        ColumnKind::Boolean => Arc::new(BooleanArray::from(vec![bool::from_str(text).map_err(|_| wrong("true or false"))?])),
+        ColumnKind::Integer => Arc::new(Int64Array::from(vec![
+            i64::from_str(text).map_err(|_| wrong("a whole number"))?,
+        ])),
+        ColumnKind::Number => Arc::new(Float64Array::from(vec![
+            f64::from_str(text).map_err(|_| wrong("a number"))?,
+        ])),
+        ColumnKind::Boolean => Arc::new(BooleanArray::from(vec![
+            bool::from_str(text).map_err(|_| wrong("true or false"))?,
+        ])),
         ColumnKind::Date => {
-            let date = jiff::civil::Date::from_str(text).map_err(|_| wrong("a date such as 2026-11-20"))?;
+            let date = jiff::civil::Date::from_str(text)
+                .map_err(|_| wrong("a date such as 2026-11-20"))?;
             let days = (date - jiff::civil::date(1970, 1, 1)).get_days();
             Arc::new(Date32Array::from(vec![days]))
         }
         ColumnKind::Timestamp => {
-            let midnight = || jiff::civil::Date::from_str(text).ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|moment| moment.timestamp());
+            let midnight = || {
+                jiff::civil::Date::from_str(text)
+                    .ok()?
+                    .to_zoned(jiff::tz::TimeZone::UTC)
+                    .ok()
+                    .map(|moment| moment.timestamp())
+            };
             let moment = jiff::Timestamp::from_str(text).ok().or_else(midnight);
             let moment = moment.ok_or_else(|| wrong("a time such as 2026-11-20T08:15:30Z"))?;
-            Arc::new(TimestampMicrosecondArray::from(vec![moment.as_microsecond()]).with_timezone("UTC"))
+            Arc::new(
+                TimestampMicrosecondArray::from(vec![moment.as_microsecond()]).with_timezone("UTC"),
+            )
         }
     };
     Ok(Scalar::new(array))
@@ -174,11 +228,16 @@ impl FilterTest {
     fn matches(&self, array: &ArrayRef) -> Result<BooleanBuffer, ArrowError> {
         let compared = match self {
             FilterTest::Null(wanted) => {
-                let nulls = array.logical_nulls().map_or_else(|| BooleanBuffer::new_set(array.len()), |nulls| nulls.into_inner());
+                let nulls = array.logical_nulls().map_or_else(
+                    || BooleanBuffer::new_set(array.len()),
+                    |nulls| nulls.into_inner(),
+                );
                 return Ok(if *wanted { !&nulls } else { nulls });
             }
             FilterTest::Contains(needle) => return needle.is_in(array),
-            FilterTest::Compare(Op::Ne, value) => return Ok(!&true_where_valid(cmp::eq(array, value)?)),
+            FilterTest::Compare(Op::Ne, value) => {
+                return Ok(!&true_where_valid(cmp::eq(array, value)?));
+            }
             FilterTest::Compare(Op::Lt, value) => cmp::lt(array, value)?,
             FilterTest::Compare(Op::Le, value) => cmp::lt_eq(array, value)?,
             FilterTest::Compare(Op::Gt, value) => cmp::gt(array, value)?,
@@ -208,7 +267,9 @@ impl Needle {
             Some(texts) => lowered(texts)?,
             None => lowered(&texts(array)?)?,
         };
-        Ok(true_where_valid(arrow::compute::kernels::comparison::contains(&lower, &self.0)?))
+        Ok(true_where_valid(
+            arrow::compute::kernels::comparison::contains(&lower, &self.0)?,
+        ))
     }
 }
 
@@ -232,14 +293,27 @@ fn texts(array: &ArrayRef) -> Result<StringArray, ArrowError> {
 
 /// Converts texts to lower case. ASCII text, the common case, is converted in one pass over the whole buffer.
 fn lowered(texts: &StringArray) -> Result<StringArray, ArrowError> {
-    let (Some(first), Some(last)) = (texts.value_offsets().first(), texts.value_offsets().last()) else { return Ok(texts.clone()) };
+    let (Some(first), Some(last)) = (texts.value_offsets().first(), texts.value_offsets().last())
+    else {
+        return Ok(texts.clone());
+    };
     let used = &texts.value_data()[*first as usize..*last as usize];
     if used.is_ascii() && *first == 0 {
-        return StringArray::try_new(texts.offsets().clone(), Buffer::from_vec(used.to_ascii_lowercase()), texts.nulls().cloned());
+        return StringArray::try_new(
+            texts.offsets().clone(),
+            Buffer::from_vec(used.to_ascii_lowercase()),
+            texts.nulls().cloned(),
+        );
     }
     let mut lower = StringBuilder::with_capacity(texts.len(), used.len() + 16);
     for text in texts {
-        lower.append_option(text.map(|text| if text.is_ascii() { text.to_ascii_lowercase() } else { text.to_lowercase() }));
+        lower.append_option(text.map(|text| {
+            if text.is_ascii() {
+                text.to_ascii_lowercase()
+            } else {
+                text.to_lowercase()
+            }
+        }));
     }
     Ok(lower.finish())
 }

@@ -71,38 +71,72 @@ pub async fn page(segments: &Segments, version: &Version, query: PreviewQuery) -
 
 /// The error for a sorted page beyond `MAX_SORTED_DEPTH`. `field`: the field that requested it.
 pub fn too_deep(field: &str) -> Error {
-    Error::field(field, format!("Sorted rows are available up to row {MAX_SORTED_DEPTH}. Sort in the other direction, filter, or download the rows."))
+    Error::field(
+        field,
+        format!(
+            "Sorted rows are available up to row {MAX_SORTED_DEPTH}. Sort in the other direction, filter, or download the rows."
+        ),
+    )
 }
 
-async fn page_within(segments: &Segments, version: &Version, mut query: PreviewQuery, time: Duration) -> Result<RowPage> {
+async fn page_within(
+    segments: &Segments,
+    version: &Version,
+    mut query: PreviewQuery,
+    time: Duration,
+) -> Result<RowPage> {
     // One extra row is allowed, so that the caller sees whether there is a next page.
     if query.limit == 0 || query.limit > MAX_PAGE_ROWS + 1 {
-        return Err(Error::field("limit", format!("A page must have from 1 to {MAX_PAGE_ROWS} rows.")));
+        return Err(Error::field(
+            "limit",
+            format!("A page must have from 1 to {MAX_PAGE_ROWS} rows."),
+        ));
     }
     let search = query.search.as_deref().filter(|text| !text.is_empty());
     let conditions = Conditions::new(&version.columns, &query.filters, search)?;
     let order = SortOrder::new(&version.columns, &query.sort)?;
     if order.is_some() {
-        let reach = MAX_SORTED_DEPTH.checked_sub(query.offset).filter(|rows| *rows > 0).ok_or_else(|| too_deep("offset"))?;
-        query.limit = query.limit.min(usize::try_from(reach).unwrap_or(usize::MAX));
+        let reach = MAX_SORTED_DEPTH
+            .checked_sub(query.offset)
+            .filter(|rows| *rows > 0)
+            .ok_or_else(|| too_deep("offset"))?;
+        query.limit = query
+            .limit
+            .min(usize::try_from(reach).unwrap_or(usize::MAX));
     }
     let scans = order.is_some() || !conditions.is_empty();
     // A scan occupies a core; pages without a scan do not wait for a permit.
-    let _turn = if scans { Some(segments.scan_permit().await?) } else { None };
+    let _turn = if scans {
+        Some(segments.scan_permit().await?)
+    } else {
+        None
+    };
     let cancelled = CancellationToken::new();
     let _cancel_guard = cancelled.clone().drop_guard();
     let (segments, version) = (segments.clone(), version.clone());
     let read_page = move || {
-        let reader = PageReader { segments: &segments, version: &version, until: Instant::now() + time, cancelled };
+        let reader = PageReader {
+            segments: &segments,
+            version: &version,
+            until: Instant::now() + time,
+            cancelled,
+        };
         let (places, total_matching) = match order {
             Some(order) => reader.sorted(&conditions, order, &query)?,
             None if scans => reader.matching(&conditions, &query)?,
             None => (reader.plain(&query), Some(version.rows)),
         };
         let rows = reader.rows(&places)?;
-        Ok(RowPage { columns: version.columns.clone(), rows, total_matching, offset: query.offset })
+        Ok(RowPage {
+            columns: version.columns.clone(),
+            rows,
+            total_matching,
+            offset: query.offset,
+        })
     };
-    tokio::task::spawn_blocking(read_page).await.map_err(Error::from)?
+    tokio::task::spawn_blocking(read_page)
+        .await
+        .map_err(Error::from)?
 }
 
 /// Reads one page on the blocking pool.
@@ -119,7 +153,12 @@ impl PageReader<'_> {
     }
 
     fn late() -> Error {
-        Error::new(ErrorKind::Unavailable, "too_slow", "Finding these rows took too long.").action("Narrow the filter, or download the rows.")
+        Error::new(
+            ErrorKind::Unavailable,
+            "too_slow",
+            "Finding these rows took too long.",
+        )
+        .action("Narrow the filter, or download the rows.")
     }
 
     /// The places of a page without conditions.
@@ -135,7 +174,11 @@ impl PageReader<'_> {
     }
 
     /// The places of a page of matching rows, in the order of the version, and the number of matching rows.
-    fn matching(&self, conditions: &Conditions, query: &PreviewQuery) -> Result<(Vec<RowPlace>, Option<u64>)> {
+    fn matching(
+        &self,
+        conditions: &Conditions,
+        query: &PreviewQuery,
+    ) -> Result<(Vec<RowPlace>, Option<u64>)> {
         let schema = columns::to_schema(conditions.columns());
         let (mut places, mut seen) = (Vec::new(), 0_u64);
         let mut counted = true;
@@ -156,9 +199,15 @@ impl PageReader<'_> {
                     let mask = conditions.matches(&batch)?;
                     let matched = mask.count_set_bits() as u64;
                     if seen + matched > query.offset && places.len() < query.limit {
-                        let pass = usize::try_from(query.offset.saturating_sub(seen)).unwrap_or(usize::MAX);
+                        let pass = usize::try_from(query.offset.saturating_sub(seen))
+                            .unwrap_or(usize::MAX);
                         let room = query.limit - places.len();
-                        places.extend(mask.set_indices().skip(pass).take(room).map(|index| (segment, at + index as u64)));
+                        places.extend(
+                            mask.set_indices()
+                                .skip(pass)
+                                .take(room)
+                                .map(|index| (segment, at + index as u64)),
+                        );
                     }
                     seen += matched;
                     at += batch.num_rows() as u64;
@@ -169,7 +218,12 @@ impl PageReader<'_> {
     }
 
     /// The places of a page of matching rows in sorted order, and the number of matching rows.
-    fn sorted(&self, conditions: &Conditions, mut order: SortOrder, query: &PreviewQuery) -> Result<(Vec<RowPlace>, Option<u64>)> {
+    fn sorted(
+        &self,
+        conditions: &Conditions,
+        mut order: SortOrder,
+        query: &PreviewQuery,
+    ) -> Result<(Vec<RowPlace>, Option<u64>)> {
         let schema = columns::to_schema(&columns::union([order.columns(), conditions.columns()]));
         let offset = usize::try_from(query.offset).unwrap_or(usize::MAX);
         order.set_limit(offset.saturating_add(query.limit));
@@ -187,14 +241,29 @@ impl PageReader<'_> {
                         return Err(Self::late());
                     }
                     let batch = batch?;
-                    let mask = if conditions.is_empty() { None } else { Some(conditions.matches(&batch)?) };
-                    seen += mask.as_ref().map_or(batch.num_rows(), |mask| mask.count_set_bits()) as u64;
+                    let mask = if conditions.is_empty() {
+                        None
+                    } else {
+                        Some(conditions.matches(&batch)?)
+                    };
+                    seen += mask
+                        .as_ref()
+                        .map_or(batch.num_rows(), |mask| mask.count_set_bits())
+                        as u64;
                     order.add(&batch, mask, (segment, at))?;
                     at += batch.num_rows() as u64;
                 }
             }
         }
-        Ok((order.into_places().into_iter().skip(offset).take(query.limit).collect(), Some(seen)))
+        Ok((
+            order
+                .into_places()
+                .into_iter()
+                .skip(offset)
+                .take(query.limit)
+                .collect(),
+            Some(seen),
+        ))
     }
 
     /// Reads the complete rows at these places, in this order.
@@ -213,12 +282,22 @@ impl PageReader<'_> {
                 if self.is_late() {
                     return Err(Self::late());
                 }
-                for (row, number) in cells(&self.version.columns, &batch?)?.into_iter().zip(&mut numbers) {
+                for (row, number) in cells(&self.version.columns, &batch?)?
+                    .into_iter()
+                    .zip(&mut numbers)
+                {
                     found.insert((segment, *number), row);
                 }
             }
         }
-        places.iter().map(|place| found.remove(place).ok_or_else(|| Error::internal("a segment ended before its rows"))).collect()
+        places
+            .iter()
+            .map(|place| {
+                found
+                    .remove(place)
+                    .ok_or_else(|| Error::internal("a segment ended before its rows"))
+            })
+            .collect()
     }
 }
 
@@ -230,8 +309,15 @@ pub fn cells(columns: &[ColumnInfo], batch: &RecordBatch) -> Result<Vec<Vec<Prev
     for (column, array) in columns.iter().zip(batch.columns()) {
         let text = ArrayFormatter::try_new(array, &options).map_err(Error::internal)?;
         for (index, row) in rows.iter_mut().enumerate() {
-            let csv = if array.is_null(index) { None } else { Some(text.value(index).try_to_string().map_err(Error::internal)?) };
-            row.push(PreviewCell { csv, kind: column.kind });
+            let csv = if array.is_null(index) {
+                None
+            } else {
+                Some(text.value(index).try_to_string().map_err(Error::internal)?)
+            };
+            row.push(PreviewCell {
+                csv,
+                kind: column.kind,
+            });
         }
     }
     Ok(rows)

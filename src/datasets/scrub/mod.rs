@@ -60,19 +60,34 @@ impl Scrub {
             }
             match self.byte_budget(CHECK_INTERVAL).await {
                 Ok(share) => allowance = (allowance + share).min(share.saturating_mul(6)),
-                Err(error) => tracing::error!(cause = ?error.log_cause(), "the integrity check could not read the catalogue: {error}"),
+                Err(error) => {
+                    tracing::error!(cause = ?error.log_cause(), "the integrity check could not read the catalogue: {error}")
+                }
             }
             match self.round(&mut allowance, &stop).await {
-                Ok(done) if done.damaged > 0 => tracing::error!(files = done.files, damaged = done.damaged, "the integrity check found damaged files"),
-                Ok(done) => tracing::debug!(files = done.files, bytes = done.bytes, "the integrity check found nothing wrong"),
-                Err(error) => tracing::error!(cause = ?error.log_cause(), "the integrity check stopped: {error}"),
+                Ok(done) if done.damaged > 0 => tracing::error!(
+                    files = done.files,
+                    damaged = done.damaged,
+                    "the integrity check found damaged files"
+                ),
+                Ok(done) => tracing::debug!(
+                    files = done.files,
+                    bytes = done.bytes,
+                    "the integrity check found nothing wrong"
+                ),
+                Err(error) => {
+                    tracing::error!(cause = ?error.log_cause(), "the integrity check stopped: {error}")
+                }
             }
         }
     }
 
     /// The number of bytes to check in this time; at least one, so that small installations are checked too.
     async fn byte_budget(&self, time: Duration) -> Result<i64> {
-        let all: i64 = sqlx::query_scalar("SELECT COALESCE(SUM(bytes), 0) FROM segments WHERE state = 'kept'").fetch_one(self.db.read()).await?;
+        let all: i64 =
+            sqlx::query_scalar("SELECT COALESCE(SUM(bytes), 0) FROM segments WHERE state = 'kept'")
+                .fetch_one(self.db.read())
+                .await?;
         Ok((all / 100 * i64::from(self.percent) / (DAY / millis(time))).max(1))
     }
 
@@ -80,7 +95,8 @@ impl Scrub {
     /// an hour, it checks files that are known to be damaged; these do not use the allowance, so that they cannot block the others.
     pub async fn round(&self, allowance: &mut i64, stop: &CancellationToken) -> Result<Scrubbed> {
         let mut done = Scrubbed::default();
-        let due_before = self.clock.conservative_now() - DAY * 100 / i64::from(self.percent.clamp(1, 100));
+        let due_before =
+            self.clock.conservative_now() - DAY * 100 / i64::from(self.percent.clamp(1, 100));
         let rows = sqlx::query(concat!(
             "SELECT ",
             segment_columns!(),
@@ -98,17 +114,27 @@ impl Scrub {
             if (*allowance <= 0 && !known) || stop.is_cancelled() {
                 break;
             }
-            let (meta, columns) = (SegmentMeta::read(&row)?, row.try_get::<String, _>("columns")?);
-            let columns: Vec<ColumnInfo> = serde_json::from_str(&columns).map_err(Error::damaged)?;
+            let (meta, columns) = (
+                SegmentMeta::read(&row)?,
+                row.try_get::<String, _>("columns")?,
+            );
+            let columns: Vec<ColumnInfo> =
+                serde_json::from_str(&columns).map_err(Error::damaged)?;
             done.files += 1;
             done.bytes += meta.bytes;
             let cost = i64::try_from(meta.bytes).unwrap_or(i64::MAX).max(1);
             *allowance = allowance.saturating_sub(if known { 0 } else { cost });
             let (segments, id) = (self.segments.clone(), meta.id.clone());
-            let checked = tokio::task::spawn_blocking(move || check(&segments, &meta, &columns)).await.map_err(Error::from)?;
+            let checked = tokio::task::spawn_blocking(move || check(&segments, &meta, &columns))
+                .await
+                .map_err(Error::from)?;
             done.damaged += u64::from(self.record_result(&id, checked).await?);
         }
-        let damaged: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM segments WHERE state = 'kept' AND damage IS NOT NULL").fetch_one(self.db.read()).await?;
+        let damaged: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM segments WHERE state = 'kept' AND damage IS NOT NULL",
+        )
+        .fetch_one(self.db.read())
+        .await?;
         self.metrics.damaged_segments.set(damaged);
         Ok(done)
     }
@@ -149,7 +175,10 @@ fn check(segments: &Segments, meta: &SegmentMeta, columns: &[ColumnInfo]) -> Che
     }
     let checksums = segments.checksums_of(meta)?;
     // Decodes with the new checksums, so that both are of the same bytes.
-    let open = segments.open(&SegmentMeta { checksums: Some(checksums.clone()), ..meta.clone() })?;
+    let open = segments.open(&SegmentMeta {
+        checksums: Some(checksums.clone()),
+        ..meta.clone()
+    })?;
     Ok(Some((checksums, digest_of(&open, columns)?)))
 }
 

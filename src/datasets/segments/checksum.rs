@@ -22,24 +22,40 @@ pub struct Checksums {
 impl Checksums {
     /// The stored text: the scheme, the checksum of the file in hex, and those of the blocks, little-endian, in base64.
     pub fn to_text(&self) -> String {
-        let bytes: Vec<u8> = self.blocks.iter().flat_map(|block| block.to_le_bytes()).collect();
-        format!("{SCHEME}:{:08x}:{}", self.file, STANDARD_NO_PAD.encode(bytes))
+        let bytes: Vec<u8> = self
+            .blocks
+            .iter()
+            .flat_map(|block| block.to_le_bytes())
+            .collect();
+        format!(
+            "{SCHEME}:{:08x}:{}",
+            self.file,
+            STANDARD_NO_PAD.encode(bytes)
+        )
     }
 
     /// Parses the result of `to_text`. `None` for another scheme or damaged text.
     pub fn parse(text: &str) -> Option<Self> {
-        let (file, blocks) = text.strip_prefix(SCHEME)?.strip_prefix(':')?.split_once(':')?;
+        let (file, blocks) = text
+            .strip_prefix(SCHEME)?
+            .strip_prefix(':')?
+            .split_once(':')?;
         let bytes = STANDARD_NO_PAD.decode(blocks).ok()?;
         let (words, rest) = bytes.as_chunks::<4>();
         if !rest.is_empty() {
             return None;
         }
-        Some(Self { file: u32::from_str_radix(file, 16).ok()?, blocks: words.iter().map(|word| u32::from_le_bytes(*word)).collect() })
+        Some(Self {
+            file: u32::from_str_radix(file, 16).ok()?,
+            blocks: words.iter().map(|word| u32::from_le_bytes(*word)).collect(),
+        })
     }
 
     /// Whether `bytes` are the content of block number `at`, from 0.
     pub fn matches(&self, at: usize, bytes: &[u8]) -> bool {
-        self.blocks.get(at).is_some_and(|expected| *expected == crc32c::crc32c(bytes))
+        self.blocks
+            .get(at)
+            .is_some_and(|expected| *expected == crc32c::crc32c(bytes))
     }
 
     /// Reads the rest of a file. Returns its checksums and the number of bytes read.
@@ -92,7 +108,10 @@ impl RunningChecksum {
         if self.filled > 0 {
             self.end_block();
         }
-        Checksums { file: self.file, blocks: self.blocks.into() }
+        Checksums {
+            file: self.file,
+            blocks: self.blocks.into(),
+        }
     }
 }
 
@@ -104,7 +123,10 @@ pub struct ChecksumWriter {
 
 impl ChecksumWriter {
     pub fn new(file: File) -> Self {
-        Self { file, sum: RunningChecksum::default() }
+        Self {
+            file,
+            sum: RunningChecksum::default(),
+        }
     }
 
     pub fn finish(self) -> (File, Checksums) {
@@ -136,19 +158,32 @@ mod tests {
 
     #[test]
     fn the_sums_do_not_depend_on_how_the_bytes_arrive() {
-        let bytes: Vec<u8> = (0..2 * BLOCK_BYTES + 777).map(|n| (n * 31 % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..2 * BLOCK_BYTES + 777)
+            .map(|n| (n * 31 % 251) as u8)
+            .collect();
         let sums = of(&bytes, bytes.len());
         for pieces in [1_000, BLOCK_BYTES, BLOCK_BYTES + 1] {
             assert_eq!(of(&bytes, pieces), sums);
         }
         assert_eq!((sums.blocks.len(), sums.file), (3, crc32c::crc32c(&bytes)));
-        assert!(sums.matches(2, &bytes[2 * BLOCK_BYTES..]) && !sums.matches(1, &bytes[..BLOCK_BYTES]) && !sums.matches(3, &[]));
+        assert!(
+            sums.matches(2, &bytes[2 * BLOCK_BYTES..])
+                && !sums.matches(1, &bytes[..BLOCK_BYTES])
+                && !sums.matches(3, &[])
+        );
         assert_eq!(Checksums::parse(&sums.to_text()), Some(sums));
     }
 
     #[test]
     fn a_text_of_another_scheme_is_no_checksum() {
-        for text in ["", "crc32c-256k", "crc32c-256k:xyz:", "crc32c-256k:00000000:AAA", "blake3:00000000:", "crc32c-256k:00000000:%"] {
+        for text in [
+            "",
+            "crc32c-256k",
+            "crc32c-256k:xyz:",
+            "crc32c-256k:00000000:AAA",
+            "blake3:00000000:",
+            "crc32c-256k:00000000:%",
+        ] {
             assert_eq!(Checksums::parse(text), None, "{text}");
         }
         assert!(Checksums::parse(&of(&[], 1).to_text()).is_some());

@@ -20,19 +20,46 @@ use crate::error::DATA_DAMAGED;
 /// Rows of several blocks, with the columns that the export of chats reads.
 fn rows() -> RecordBatch {
     let mut random = StdRng::seed_from_u64(7);
-    let words: Vec<String> = (0..500).map(|_| (0..1_800).map(|_| random.random_range(b'0'..=b'z') as char).collect()).collect();
+    let words: Vec<String> = (0..500)
+        .map(|_| {
+            (0..1_800)
+                .map(|_| random.random_range(b'0'..=b'z') as char)
+                .collect()
+        })
+        .collect();
     let ids: Vec<String> = (0..500).map(|n| format!("chat{n}")).collect();
     batch(vec![
-        ("id", ColumnKind::Text, text(ids.iter().map(|id| Some(id.as_str())).collect())),
-        ("start", ColumnKind::Timestamp, timestamp((0..500).map(|n| Some(n * 1_000)).collect())),
-        ("number", ColumnKind::Integer, integer((0..500).map(Some).collect())),
-        ("word", ColumnKind::Text, text(words.iter().map(|word| Some(word.as_str())).collect())),
+        (
+            "id",
+            ColumnKind::Text,
+            text(ids.iter().map(|id| Some(id.as_str())).collect()),
+        ),
+        (
+            "start",
+            ColumnKind::Timestamp,
+            timestamp((0..500).map(|n| Some(n * 1_000)).collect()),
+        ),
+        (
+            "number",
+            ColumnKind::Integer,
+            integer((0..500).map(Some).collect()),
+        ),
+        (
+            "word",
+            ColumnKind::Text,
+            text(words.iter().map(|word| Some(word.as_str())).collect()),
+        ),
     ])
 }
 
 /// Opens the segments with nothing in memory, as after a restart.
 fn fresh(world: &World) -> Segments {
-    Segments::new(world.segments.dir().to_owned(), world.db.clone(), world.clock.clone()).unwrap()
+    Segments::new(
+        world.segments.dir().to_owned(),
+        world.db.clone(),
+        world.clock.clone(),
+    )
+    .unwrap()
 }
 
 /// The result of reading a damaged version, in a form that can be compared.
@@ -41,16 +68,38 @@ type Read = Result<Vec<u8>>;
 async fn all_pages(segments: &Segments, version: &Version) -> Read {
     let mut all = Vec::new();
     for offset in (0..version.rows).step_by(1_000) {
-        let page = preview::page(segments, version, PreviewQuery { offset, limit: 1_000, ..PreviewQuery::default() }).await?;
-        page.rows.iter().flatten().for_each(|cell| all.extend(cell.csv.as_deref().unwrap_or("null").bytes()));
+        let page = preview::page(
+            segments,
+            version,
+            PreviewQuery {
+                offset,
+                limit: 1_000,
+                ..PreviewQuery::default()
+            },
+        )
+        .await?;
+        page.rows
+            .iter()
+            .flatten()
+            .for_each(|cell| all.extend(cell.csv.as_deref().unwrap_or("null").bytes()));
     }
     Ok(all)
 }
 
 async fn sorted_page(segments: &Segments, version: &Version) -> Read {
-    let ask = PreviewQuery { limit: 100, sort: vec![("word".to_owned(), true)], search: Some("a".to_owned()), ..PreviewQuery::default() };
+    let ask = PreviewQuery {
+        limit: 100,
+        sort: vec![("word".to_owned(), true)],
+        search: Some("a".to_owned()),
+        ..PreviewQuery::default()
+    };
     let page = preview::page(segments, version, ask).await?;
-    Ok(page.rows.iter().flatten().flat_map(|cell| cell.csv.clone().unwrap_or_default().into_bytes()).collect())
+    Ok(page
+        .rows
+        .iter()
+        .flatten()
+        .flat_map(|cell| cell.csv.clone().unwrap_or_default().into_bytes())
+        .collect())
 }
 
 async fn whole_csv(world: &World, segments: &Segments, version: &Version) -> Read {
@@ -67,7 +116,10 @@ async fn whole_csv(world: &World, segments: &Segments, version: &Version) -> Rea
 }
 
 async fn export(world: &World, segments: &Segments, version: &Version) -> Read {
-    let source = VersionSource { version: world.versions.pin(version), columns: version.columns.clone() };
+    let source = VersionSource {
+        version: world.versions.pin(version),
+        columns: version.columns.clone(),
+    };
     let mut rows = ByStart::new(segments, vec![source], 0..10_000_000);
     let reading = move || {
         let mut all = Digest::default();
@@ -84,10 +136,23 @@ async fn join(world: &World, segments: &Segments, version: &Version, mode: Updat
     let run = world.new_run().await;
     let new = world.write(&run, &[rows().slice(10, 5)]).await;
     let drops = match mode {
-        UpdateMode::Merge => Drops::Keys { columns: vec![column("id", ColumnKind::Text)], fallback: Vec::new(), empty_parents: Vec::new(), within: None },
+        UpdateMode::Merge => Drops::Keys {
+            columns: vec![column("id", ColumnKind::Text)],
+            fallback: Vec::new(),
+            empty_parents: Vec::new(),
+            within: None,
+        },
         _ => Drops::Nothing,
     };
-    let built = build(segments, (&world.dataset, &run), mode, &version.segments, new, drops).await;
+    let built = build(
+        segments,
+        (&world.dataset, &run),
+        mode,
+        &version.segments,
+        new,
+        drops,
+    )
+    .await;
     world.end_run(&run, "failed").await;
     read_all(segments, &version.columns, &built?.order)
 }
@@ -96,7 +161,15 @@ async fn join(world: &World, segments: &Segments, version: &Version, mode: Updat
 async fn compact(world: &World, segments: &Segments, version: &Version) -> Read {
     let run = world.new_run().await;
     let mut writer = segments.writer(&world.dataset, &run);
-    let copied = writer.copy(version.segments.iter().map(|meta| (meta.clone(), None)).collect()).await;
+    let copied = writer
+        .copy(
+            version
+                .segments
+                .iter()
+                .map(|meta| (meta.clone(), None))
+                .collect(),
+        )
+        .await;
     let written: Vec<SegmentMeta> = writer.written().iter().map(WrittenSegment::meta).collect();
     world.end_run(&run, "failed").await;
     copied?;
@@ -114,14 +187,24 @@ fn read_all(segments: &Segments, columns: &[ColumnInfo], metas: &[SegmentMeta]) 
     Ok(all.to_text().into_bytes())
 }
 
-async fn read_in_every_way(world: &World, segments: &Segments, version: &Version) -> [(&'static str, Read); 7] {
+async fn read_in_every_way(
+    world: &World,
+    segments: &Segments,
+    version: &Version,
+) -> [(&'static str, Read); 7] {
     [
         ("pages", all_pages(segments, version).await),
         ("a sorted page", sorted_page(segments, version).await),
         ("CSV", whole_csv(world, segments, version).await),
         ("export", export(world, segments, version).await),
-        ("append", join(world, segments, version, UpdateMode::Append).await),
-        ("merge", join(world, segments, version, UpdateMode::Merge).await),
+        (
+            "append",
+            join(world, segments, version, UpdateMode::Append).await,
+        ),
+        (
+            "merge",
+            join(world, segments, version, UpdateMode::Merge).await,
+        ),
         ("compaction", compact(world, segments, version).await),
     ]
 }
@@ -132,26 +215,51 @@ async fn a_flipped_bit_is_never_served_wherever_it_is() {
     let version = world.pull(&[rows()]).await;
     let path = world.segments.path(&version.segments[0].id);
     let whole = std::fs::read(&path).unwrap();
-    assert!(whole.len() > 2 * checksum::BLOCK_BYTES, "{} bytes", whole.len());
-    let right = read_in_every_way(&world, &fresh(&world), &version).await.map(|(way, read)| (way, read.unwrap()));
+    assert!(
+        whole.len() > 2 * checksum::BLOCK_BYTES,
+        "{} bytes",
+        whole.len()
+    );
+    let right = read_in_every_way(&world, &fresh(&world), &version)
+        .await
+        .map(|(way, read)| (way, read.unwrap()));
     let mut random = StdRng::seed_from_u64(20_261_130);
     let mut detected: BTreeSet<&str> = BTreeSet::new();
     for position in 0..60 {
         let (byte, bit) = match position {
             0 => (0, 0),
             1 => (whole.len() - 1, 7),
-            _ => (random.random_range(0..whole.len()), random.random_range(0..8)),
+            _ => (
+                random.random_range(0..whole.len()),
+                random.random_range(0..8),
+            ),
         };
         let mut damaged = whole.clone();
         damaged[byte] ^= 1 << bit;
         std::fs::write(&path, &damaged).unwrap();
         let segments = fresh(&world);
-        assert_eq!(segments.check(&version.segments).await.unwrap_err().code(), DATA_DAMAGED, "byte {byte}");
-        for ((way, read), (_, right)) in read_in_every_way(&world, &segments, &version).await.into_iter().zip(&right) {
+        assert_eq!(
+            segments.check(&version.segments).await.unwrap_err().code(),
+            DATA_DAMAGED,
+            "byte {byte}"
+        );
+        for ((way, read), (_, right)) in read_in_every_way(&world, &segments, &version)
+            .await
+            .into_iter()
+            .zip(&right)
+        {
             match read {
-                Ok(read) => assert!(read == *right, "{way} with bit {bit} of byte {byte} flipped served other rows"),
+                Ok(read) => assert!(
+                    read == *right,
+                    "{way} with bit {bit} of byte {byte} flipped served other rows"
+                ),
                 Err(error) => {
-                    assert_eq!(error.code(), DATA_DAMAGED, "{way}, byte {byte}: {error} {:?}", error.log_cause());
+                    assert_eq!(
+                        error.code(),
+                        DATA_DAMAGED,
+                        "{way}, byte {byte}: {error} {:?}",
+                        error.log_cause()
+                    );
                     detected.insert(way);
                 }
             }
@@ -159,13 +267,23 @@ async fn a_flipped_bit_is_never_served_wherever_it_is() {
     }
     assert_eq!(detected.len(), right.len(), "{detected:?}");
     // Damage is saved in the catalogue without a further request.
-    let noted = async || -> Option<String> { sqlx::query_scalar("SELECT damage FROM segments WHERE state = 'kept'").fetch_one(world.db.read()).await.unwrap() };
+    let noted = async || -> Option<String> {
+        sqlx::query_scalar("SELECT damage FROM segments WHERE state = 'kept'")
+            .fetch_one(world.db.read())
+            .await
+            .unwrap()
+    };
     while noted().await.is_none() {
         tokio::task::yield_now().await;
     }
     std::fs::write(&path, &whole).unwrap();
     let healed = read_in_every_way(&world, &fresh(&world), &version).await;
-    assert!(healed.into_iter().zip(right).all(|((_, read), (_, right))| read.unwrap() == right));
+    assert!(
+        healed
+            .into_iter()
+            .zip(right)
+            .all(|((_, read), (_, right))| read.unwrap() == right)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +293,12 @@ async fn a_file_that_is_gone_cut_or_longer_is_the_same_error() {
     let path = world.segments.path(&version.segments[0].id);
     let whole = std::fs::read(&path).unwrap();
     let longer = [whole.as_slice(), b"more"].concat();
-    for damaged in [Some(&whole[..whole.len() / 2]), Some(&longer[..]), Some(&[][..]), None] {
+    for damaged in [
+        Some(&whole[..whole.len() / 2]),
+        Some(&longer[..]),
+        Some(&[][..]),
+        None,
+    ] {
         match damaged {
             Some(bytes) => std::fs::write(&path, bytes).unwrap(),
             None => std::fs::remove_file(&path).unwrap(),
@@ -192,15 +315,25 @@ async fn a_page_reads_the_blocks_of_its_rows_and_no_others() {
     let version = world.pull(&[rows()]).await;
     let path = world.segments.path(&version.segments[0].id);
     let segments = fresh(&world);
-    let first = PreviewQuery { limit: 10, ..PreviewQuery::default() };
-    let right = preview::page(&segments, &version, first.clone()).await.unwrap();
+    let first = PreviewQuery {
+        limit: 10,
+        ..PreviewQuery::default()
+    };
+    let right = preview::page(&segments, &version, first.clone())
+        .await
+        .unwrap();
     // The middle of the file: after the first rows and before the footer.
     let mut damaged = std::fs::read(&path).unwrap();
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
     std::fs::write(&path, damaged).unwrap();
     assert!(middle / checksum::BLOCK_BYTES > 0);
-    assert_eq!(preview::page(&fresh(&world), &version, first).await.unwrap(), right);
+    assert_eq!(
+        preview::page(&fresh(&world), &version, first)
+            .await
+            .unwrap(),
+        right
+    );
 }
 
 #[tokio::test]
@@ -208,21 +341,42 @@ async fn columns_keep_their_field_ids_and_timestamps_are_in_microseconds() {
     let world = World::new().await;
     let ids = |segment: &SegmentMeta| -> Vec<(String, Option<i32>)> {
         let open = world.segments.open(segment).unwrap();
-        let schema = open.footer().file_metadata().schema_descr().root_schema().clone();
+        let schema = open
+            .footer()
+            .file_metadata()
+            .schema_descr()
+            .root_schema()
+            .clone();
         let of = |field: &parquet::schema::types::TypePtr| {
             let info = field.get_basic_info();
             (info.name().to_owned(), info.has_id().then(|| info.id()))
         };
         schema.get_fields().iter().map(of).collect()
     };
-    let narrow = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(1)])), ("at", ColumnKind::Timestamp, timestamp(vec![Some(5)]))]);
-    let wide = batch(vec![("x_new", ColumnKind::Text, text(vec![Some("a")])), ("id", ColumnKind::Integer, integer(vec![Some(2)]))]);
+    let narrow = batch(vec![
+        ("id", ColumnKind::Integer, integer(vec![Some(1)])),
+        ("at", ColumnKind::Timestamp, timestamp(vec![Some(5)])),
+    ]);
+    let wide = batch(vec![
+        ("x_new", ColumnKind::Text, text(vec![Some("a")])),
+        ("id", ColumnKind::Integer, integer(vec![Some(2)])),
+    ]);
     let first = world.pull(&[narrow]).await;
-    assert_eq!(ids(&first.segments[0]), [("id".to_owned(), Some(1)), ("at".to_owned(), Some(2))]);
+    assert_eq!(
+        ids(&first.segments[0]),
+        [("id".to_owned(), Some(1)), ("at".to_owned(), Some(2))]
+    );
     let second = world.pull(&[wide]).await;
-    assert_eq!(ids(&second.segments[0]), [("id".to_owned(), Some(1)), ("x_new".to_owned(), Some(3))], "an id is never given to another column");
+    assert_eq!(
+        ids(&second.segments[0]),
+        [("id".to_owned(), Some(1)), ("x_new".to_owned(), Some(3))],
+        "an id is never given to another column"
+    );
     let open = world.segments.open(&first.segments[0]).unwrap();
-    assert_eq!(open.schema().field_with_name("at").unwrap().data_type(), &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())));
+    assert_eq!(
+        open.schema().field_with_name("at").unwrap().data_type(),
+        &DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+    );
 }
 
 #[tokio::test]
@@ -230,33 +384,102 @@ async fn older_files_with_milliseconds_are_read_sorted_and_pruned_with_newer_one
     use arrow::array::{AsArray, TimestampMillisecondArray};
     use arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
     let world = World::new().await;
-    let newer = world.pull(&[batch(vec![("start", ColumnKind::Timestamp, timestamp(vec![Some(3_000), Some(9_000)]))])]).await;
+    let newer = world
+        .pull(&[batch(vec![(
+            "start",
+            ColumnKind::Timestamp,
+            timestamp(vec![Some(3_000), Some(9_000)]),
+        )])])
+        .await;
     // A file in the format of older versions: timestamps in milliseconds, and no field ids.
-    let millis = TimestampMillisecondArray::from(vec![Some(1_000), None, Some(-500)]).with_timezone("UTC");
-    let metadata = HashMap::from([("kind".to_owned(), "timestamp".to_owned()), ("declared".to_owned(), "true".to_owned())]);
-    let field = Field::new("start", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), true).with_metadata(metadata);
+    let millis =
+        TimestampMillisecondArray::from(vec![Some(1_000), None, Some(-500)]).with_timezone("UTC");
+    let metadata = HashMap::from([
+        ("kind".to_owned(), "timestamp".to_owned()),
+        ("declared".to_owned(), "true".to_owned()),
+    ]);
+    let field = Field::new(
+        "start",
+        DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+        true,
+    )
+    .with_metadata(metadata);
     let schema = Arc::new(Schema::new(vec![field]));
     let old = RecordBatch::try_new(schema.clone(), vec![Arc::new(millis)]).unwrap();
     let id = SegmentId::new();
-    let mut writer = parquet::arrow::arrow_writer::ArrowWriter::try_new(File::create(world.segments.path(&id)).unwrap(), schema, None).unwrap();
+    let mut writer = parquet::arrow::arrow_writer::ArrowWriter::try_new(
+        File::create(world.segments.path(&id)).unwrap(),
+        schema,
+        None,
+    )
+    .unwrap();
     writer.write(&old).unwrap();
     writer.close().unwrap();
     let bytes = std::fs::metadata(world.segments.path(&id)).unwrap().len();
-    let meta = SegmentMeta { id, rows: 3, bytes, checksums: None, digest: None };
+    let meta = SegmentMeta {
+        id,
+        rows: 3,
+        bytes,
+        checksums: None,
+        digest: None,
+    };
     let open = world.segments.open(&meta).unwrap();
     let schema = columns::to_schema(&newer.columns);
-    let read: Vec<_> = open.read(&schema, None).unwrap().map(|batch| batch.unwrap()).collect();
-    let values: Vec<_> = read[0].column(0).as_primitive::<TimestampMicrosecondType>().iter().collect();
+    let read: Vec<_> = open
+        .read(&schema, None)
+        .unwrap()
+        .map(|batch| batch.unwrap())
+        .collect();
+    let values: Vec<_> = read[0]
+        .column(0)
+        .as_primitive::<TimestampMicrosecondType>()
+        .iter()
+        .collect();
     assert_eq!(values, [Some(1_000_000), None, Some(-500_000)]);
-    assert_eq!(open.groups_of("start")[0].bounds, Some((-500, 1_000)), "bounds are in milliseconds");
-    assert_eq!(world.segments.open(&newer.segments[0]).unwrap().groups_of("start")[0].bounds, Some((3_000, 9_000)));
+    assert_eq!(
+        open.groups_of("start")[0].bounds,
+        Some((-500, 1_000)),
+        "bounds are in milliseconds"
+    );
+    assert_eq!(
+        world
+            .segments
+            .open(&newer.segments[0])
+            .unwrap()
+            .groups_of("start")[0]
+            .bounds,
+        Some((3_000, 9_000))
+    );
     for (period, rows) in [(0..900, 1), (1_001..5_000, 0), (1_000..1_001, 1)] {
-        assert_eq!(open.groups_within("start", &period).groups.len(), rows, "{period:?}");
+        assert_eq!(
+            open.groups_within("start", &period).groups.len(),
+            rows,
+            "{period:?}"
+        );
     }
-    let mixed_version = Version { rows: 5, segments: vec![newer.segments[0].clone(), meta], ..newer.clone() };
-    let ask = PreviewQuery { limit: 10, sort: vec![("start".to_owned(), false)], ..PreviewQuery::default() };
-    let page = preview::page(&world.segments, &mixed_version, ask).await.unwrap();
+    let mixed_version = Version {
+        rows: 5,
+        segments: vec![newer.segments[0].clone(), meta],
+        ..newer.clone()
+    };
+    let ask = PreviewQuery {
+        limit: 10,
+        sort: vec![("start".to_owned(), false)],
+        ..PreviewQuery::default()
+    };
+    let page = preview::page(&world.segments, &mixed_version, ask)
+        .await
+        .unwrap();
     let sorted: Vec<_> = page.rows.iter().map(|row| row[0].csv.clone()).collect();
     let at = |text: &str| Some(text.to_owned());
-    assert_eq!(sorted, [at("1969-12-31T23:59:59.500Z"), at("1970-01-01T00:00:01Z"), at("1970-01-01T00:00:03Z"), at("1970-01-01T00:00:09Z"), None]);
+    assert_eq!(
+        sorted,
+        [
+            at("1969-12-31T23:59:59.500Z"),
+            at("1970-01-01T00:00:01Z"),
+            at("1970-01-01T00:00:03Z"),
+            at("1970-01-01T00:00:09Z"),
+            None
+        ]
+    );
 }

@@ -5,7 +5,9 @@
 use std::ops::Add;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Date32Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 use crate::datasets::update_mode::{BATCH_ID, BATCH_LAST_RUN};
@@ -35,7 +37,11 @@ impl Digest {
     /// Parses the result of `to_text` for this number of rows. `None` for invalid text.
     pub fn parse(text: &str, rows: u64) -> Option<Self> {
         let (ordered, unordered) = text.split_once(':')?;
-        Some(Self { rows, ordered: u128::from_str_radix(ordered, 16).ok()?, unordered: u128::from_str_radix(unordered, 16).ok()? })
+        Some(Self {
+            rows,
+            ordered: u128::from_str_radix(ordered, 16).ok()?,
+            unordered: u128::from_str_radix(unordered, 16).ok()?,
+        })
     }
 
     /// The digest of the rows of a batch.
@@ -76,7 +82,15 @@ fn row_values(batch: &RecordBatch) -> Result<(Vec<u128>, Vec<u128>)> {
         let kind = field.metadata().get("kind").map_or("", String::as_str);
         let seed = xxh3_64(format!("{}\0{kind}", field.name()).as_bytes());
         let of_batch = matches!(field.name().as_str(), BATCH_ID | BATCH_LAST_RUN);
-        add_column(column, seed, if of_batch { &mut batch_columns } else { &mut values })?;
+        add_column(
+            column,
+            seed,
+            if of_batch {
+                &mut batch_columns
+            } else {
+                &mut values
+            },
+        )?;
     }
     Ok((values, batch_columns))
 }
@@ -95,26 +109,58 @@ impl Add for Digest {
 
 /// The digest of consecutive segments; `None` if the digest of one of them is unknown.
 pub fn sum(all: impl IntoIterator<Item = Option<Digest>>) -> Option<Digest> {
-    all.into_iter().try_fold(Digest::default(), |sum, next| Some(sum + next?))
+    all.into_iter()
+        .try_fold(Digest::default(), |sum, next| Some(sum + next?))
 }
 
 /// Adds the hash of each value of a column to its row. Null adds nothing.
 fn add_column(column: &dyn Array, seed: u64, rows: &mut [u128]) -> Result<()> {
     match column.data_type() {
         DataType::Utf8 => add_values(column.as_string::<i32>().iter(), seed, rows, |text| text),
-        DataType::Int64 => add_values(column.as_primitive::<Int64Type>().iter(), seed, rows, i64::to_le_bytes),
-        DataType::Float64 => add_values(column.as_primitive::<Float64Type>().iter(), seed, rows, |number| number.to_bits().to_le_bytes()),
-        DataType::Boolean => add_values(column.as_boolean().iter(), seed, rows, |truth| [u8::from(truth)]),
-        DataType::Date32 => add_values(column.as_primitive::<Date32Type>().iter(), seed, rows, i32::to_le_bytes),
+        DataType::Int64 => add_values(
+            column.as_primitive::<Int64Type>().iter(),
+            seed,
+            rows,
+            i64::to_le_bytes,
+        ),
+        DataType::Float64 => add_values(
+            column.as_primitive::<Float64Type>().iter(),
+            seed,
+            rows,
+            |number| number.to_bits().to_le_bytes(),
+        ),
+        DataType::Boolean => add_values(column.as_boolean().iter(), seed, rows, |truth| {
+            [u8::from(truth)]
+        }),
+        DataType::Date32 => add_values(
+            column.as_primitive::<Date32Type>().iter(),
+            seed,
+            rows,
+            i32::to_le_bytes,
+        ),
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            add_values(column.as_primitive::<TimestampMicrosecondType>().iter(), seed, rows, i64::to_le_bytes);
+            add_values(
+                column.as_primitive::<TimestampMicrosecondType>().iter(),
+                seed,
+                rows,
+                i64::to_le_bytes,
+            );
         }
-        other => return Err(Error::internal(format!("no digest of a column of type {other}"))),
+        other => {
+            return Err(Error::internal(format!(
+                "no digest of a column of type {other}"
+            )));
+        }
     }
     Ok(())
 }
 
-fn add_values<T, B: AsRef<[u8]>>(values: impl Iterator<Item = Option<T>>, seed: u64, rows: &mut [u128], bytes: impl Fn(T) -> B) {
+fn add_values<T, B: AsRef<[u8]>>(
+    values: impl Iterator<Item = Option<T>>,
+    seed: u64,
+    rows: &mut [u128],
+    bytes: impl Fn(T) -> B,
+) {
     for (row, value) in rows.iter_mut().zip(values) {
         if let Some(value) = value {
             *row = row.wrapping_add(xxh3_128_with_seed(bytes(value).as_ref(), seed));
@@ -125,7 +171,11 @@ fn add_values<T, B: AsRef<[u8]>>(values: impl Iterator<Item = Option<T>>, seed: 
 /// The number modulo the prime.
 fn reduce(number: u128) -> u128 {
     let folded = (number & PRIME) + (number >> 127);
-    if folded >= PRIME { folded - PRIME } else { folded }
+    if folded >= PRIME {
+        folded - PRIME
+    } else {
+        folded
+    }
 }
 
 /// The product of two numbers below the prime, modulo the prime.
@@ -161,7 +211,9 @@ mod tests {
 
     fn of(batches: &[RecordBatch]) -> Digest {
         let mut digest = Digest::default();
-        batches.iter().for_each(|batch| digest.add_batch(batch).unwrap());
+        batches
+            .iter()
+            .for_each(|batch| digest.add_batch(batch).unwrap());
         digest
     }
 
@@ -169,7 +221,11 @@ mod tests {
     fn slow_multiply(a: u128, b: u128) -> u128 {
         (0..127).rev().fold(0, |sum, bit| {
             let doubled = reduce(sum << 1);
-            if b >> bit & 1 == 1 { reduce(doubled + a) } else { doubled }
+            if b >> bit & 1 == 1 {
+                reduce(doubled + a)
+            } else {
+                doubled
+            }
         })
     }
 
@@ -195,29 +251,52 @@ mod tests {
         let other = of(&[rows(vec![Some(2), Some(1), None])]);
         assert_ne!(one.ordered, other.ordered);
         assert_eq!(one.unordered, other.unordered);
-        for changed in [vec![Some(1), Some(3), None], vec![Some(1), Some(2), Some(0)], vec![Some(1), Some(2)], vec![Some(1), Some(2), None, None]] {
+        for changed in [
+            vec![Some(1), Some(3), None],
+            vec![Some(1), Some(2), Some(0)],
+            vec![Some(1), Some(2)],
+            vec![Some(1), Some(2), None, None],
+        ] {
             let changed = of(&[rows(changed)]);
             assert!(changed.ordered != one.ordered && changed.unordered != one.unordered);
         }
         // Exchanges the same numbers of two rows between columns.
-        let two = |a: Vec<Option<i64>>, b: Vec<Option<i64>>| of(&[batch(vec![("a", ColumnKind::Integer, integer(a)), ("b", ColumnKind::Integer, integer(b))])]);
-        assert_ne!(two(vec![Some(1), Some(2)], vec![Some(3), Some(4)]).unordered, two(vec![Some(1), Some(2)], vec![Some(4), Some(3)]).unordered);
+        let two = |a: Vec<Option<i64>>, b: Vec<Option<i64>>| {
+            of(&[batch(vec![
+                ("a", ColumnKind::Integer, integer(a)),
+                ("b", ColumnKind::Integer, integer(b)),
+            ])])
+        };
+        assert_ne!(
+            two(vec![Some(1), Some(2)], vec![Some(3), Some(4)]).unordered,
+            two(vec![Some(1), Some(2)], vec![Some(4), Some(3)]).unordered
+        );
     }
 
     #[test]
     fn a_column_that_is_null_throughout_and_the_batch_columns_are_no_change() {
         let plain = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(1)]))]);
-        let wide = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(1)])), ("x_new", ColumnKind::Text, text(vec![None]))]);
+        let wide = batch(vec![
+            ("id", ColumnKind::Integer, integer(vec![Some(1)])),
+            ("x_new", ColumnKind::Text, text(vec![None])),
+        ]);
         assert_eq!(of(std::slice::from_ref(&plain)), of(&[wide]));
         let stamped = |run: i64| {
             batch(vec![
                 ("id", ColumnKind::Integer, integer(vec![Some(1)])),
                 (BATCH_ID, ColumnKind::Integer, integer(vec![Some(run)])),
-                (BATCH_LAST_RUN, ColumnKind::Timestamp, timestamp(vec![Some(run)])),
+                (
+                    BATCH_LAST_RUN,
+                    ColumnKind::Timestamp,
+                    timestamp(vec![Some(run)]),
+                ),
             ])
         };
         let (first, second) = (of(&[stamped(1)]), of(&[stamped(2)]));
-        assert_eq!((first.unordered, second.unordered), (of(std::slice::from_ref(&plain)).unordered, first.unordered));
+        assert_eq!(
+            (first.unordered, second.unordered),
+            (of(std::slice::from_ref(&plain)).unordered, first.unordered)
+        );
         assert_ne!(first.ordered, second.ordered);
     }
 

@@ -54,7 +54,10 @@ impl SegmentFile {
         })?;
         let length = file.metadata().map_err(|why| system_failure(&why))?.len();
         if length != meta.bytes {
-            return Err(ReadFailure::Damaged(format!("its file has {length} bytes and the catalogue says {}", meta.bytes)));
+            return Err(ReadFailure::Damaged(format!(
+                "its file has {length} bytes and the catalogue says {}",
+                meta.bytes
+            )));
         }
         Ok(Self(Arc::new(Inner {
             file,
@@ -68,7 +71,9 @@ impl SegmentFile {
 
     /// Keeps enough blocks in memory to read all rows once without reading a block twice.
     pub fn expect_all_rows(&self) {
-        self.0.max_blocks.store(MAX_BLOCKS_OF_ALL_ROWS, Ordering::Relaxed);
+        self.0
+            .max_blocks
+            .store(MAX_BLOCKS_OF_ALL_ROWS, Ordering::Relaxed);
     }
 
     /// The first failure while this file was read, if any.
@@ -84,9 +89,14 @@ impl SegmentFile {
         let mut buffer = BytesMut::zeroed(BLOCK_BYTES);
         for block in 0..self.0.length.div_ceil(BLOCK_BYTES as u64) {
             let at = block * BLOCK_BYTES as u64;
-            let length = usize::try_from(self.0.length - at).unwrap_or(BLOCK_BYTES).min(BLOCK_BYTES);
+            let length = usize::try_from(self.0.length - at)
+                .unwrap_or(BLOCK_BYTES)
+                .min(BLOCK_BYTES);
             self.read_exact(&mut buffer[..length], at)?;
-            self.verify(usize::try_from(block).unwrap_or(usize::MAX), &buffer[..length])?;
+            self.verify(
+                usize::try_from(block).unwrap_or(usize::MAX),
+                &buffer[..length],
+            )?;
         }
         Ok(())
     }
@@ -94,7 +104,10 @@ impl SegmentFile {
     /// Reads a range of bytes from blocks that match their checksums.
     fn bytes(&self, range: Range<u64>) -> io::Result<Bytes> {
         if range.end > self.0.length {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} is beyond the end of the file", range.end)));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("{} is beyond the end of the file", range.end),
+            ));
         }
         let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
         if self.0.checksums.is_none() {
@@ -103,9 +116,16 @@ impl SegmentFile {
             return Ok(buffer.freeze());
         }
         let block_bytes = BLOCK_BYTES as u64;
-        let (first, last) = (range.start / block_bytes, range.end.saturating_sub(1).max(range.start) / block_bytes);
+        let (first, last) = (
+            range.start / block_bytes,
+            range.end.saturating_sub(1).max(range.start) / block_bytes,
+        );
         let from = usize::try_from(range.start - first * block_bytes).map_err(io::Error::other)?;
-        let whole = if first == last { self.block(first)? } else { self.blocks(first, last)? };
+        let whole = if first == last {
+            self.block(first)?
+        } else {
+            self.blocks(first, last)?
+        };
         Ok(whole.slice(from..from + length))
     }
 
@@ -121,21 +141,35 @@ impl SegmentFile {
     /// Reads consecutive blocks in one call. The last one stays in memory.
     fn blocks(&self, first: u64, last: u64) -> io::Result<Bytes> {
         let block_bytes = BLOCK_BYTES as u64;
-        let (start, end) = (first * block_bytes, ((last + 1) * block_bytes).min(self.0.length));
-        let mut buffer = BytesMut::zeroed(usize::try_from(end.saturating_sub(start)).map_err(io::Error::other)?);
+        let (start, end) = (
+            first * block_bytes,
+            ((last + 1) * block_bytes).min(self.0.length),
+        );
+        let mut buffer =
+            BytesMut::zeroed(usize::try_from(end.saturating_sub(start)).map_err(io::Error::other)?);
         self.read_exact(&mut buffer, start)?;
         let whole = buffer.freeze();
-        for (number, block) in (usize::try_from(first).map_err(io::Error::other)?..).zip(whole.chunks(BLOCK_BYTES)) {
+        for (number, block) in
+            (usize::try_from(first).map_err(io::Error::other)?..).zip(whole.chunks(BLOCK_BYTES))
+        {
             self.verify(number, block)?;
         }
         if first == last {
-            self.cache_block(usize::try_from(last).map_err(io::Error::other)?, whole.clone());
+            self.cache_block(
+                usize::try_from(last).map_err(io::Error::other)?,
+                whole.clone(),
+            );
         }
         Ok(whole)
     }
 
     fn verify(&self, number: usize, block: &[u8]) -> io::Result<()> {
-        if self.0.checksums.as_ref().is_none_or(|sums| sums.matches(number, block)) {
+        if self
+            .0
+            .checksums
+            .as_ref()
+            .is_none_or(|sums| sums.matches(number, block))
+        {
             return Ok(());
         }
         let why = format!("block {number} does not match its checksum");
@@ -151,7 +185,10 @@ impl SegmentFile {
 
     fn cached_block(&self, number: usize) -> Option<Bytes> {
         let recent = self.0.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.iter().find(|(block, _)| *block == number).map(|(_, bytes)| bytes.clone())
+        recent
+            .iter()
+            .find(|(block, _)| *block == number)
+            .map(|(_, bytes)| bytes.clone())
     }
 
     fn cache_block(&self, number: usize, bytes: Bytes) {
@@ -166,8 +203,12 @@ impl SegmentFile {
 /// Classifies an I/O error: an error of the device means that the data is lost; other errors may be temporary.
 fn system_failure(why: &io::Error) -> ReadFailure {
     match why.kind() {
-        io::ErrorKind::UnexpectedEof => ReadFailure::Damaged("its file is shorter than it was".to_owned()),
-        _ if why.raw_os_error() == Some(EIO) => ReadFailure::Damaged(format!("the disk cannot read its file: {why}")),
+        io::ErrorKind::UnexpectedEof => {
+            ReadFailure::Damaged("its file is shorter than it was".to_owned())
+        }
+        _ if why.raw_os_error() == Some(EIO) => {
+            ReadFailure::Damaged(format!("the disk cannot read its file: {why}"))
+        }
         kind => ReadFailure::System(kind, why.to_string()),
     }
 }
@@ -204,10 +245,14 @@ impl ChunkReader for SegmentFile {
     type T = BufReader<Cursor>;
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
-        Ok(BufReader::new(Cursor { file: self.clone(), at: start }))
+        Ok(BufReader::new(Cursor {
+            file: self.clone(),
+            at: start,
+        }))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        self.bytes(start..start.saturating_add(length as u64)).map_err(ParquetError::from)
+        self.bytes(start..start.saturating_add(length as u64))
+            .map_err(ParquetError::from)
     }
 }

@@ -39,8 +39,18 @@ pub(super) struct FileWriter {
 
 impl FileWriter {
     /// Creates the file, which must not exist. `bytes` is updated to the length of the file.
-    pub fn create(path: PathBuf, id: SegmentId, columns: Vec<ColumnInfo>, field_ids: &[i64], bytes: Arc<AtomicU64>) -> Result<Self> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    pub fn create(
+        path: PathBuf,
+        id: SegmentId,
+        columns: Vec<ColumnInfo>,
+        field_ids: &[i64],
+        bytes: Arc<AtomicU64>,
+    ) -> Result<Self> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(parquet)?))
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
@@ -53,8 +63,17 @@ impl FileWriter {
             .set_created_by(concat!("chatlake ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
         let schema = file_schema(&columns, field_ids);
-        let writer = ArrowWriter::try_new(ChecksumWriter::new(file), schema.clone(), Some(properties)).map_err(parquet)?;
-        Ok(Self { id, columns, schema, writer, digest: Digest::default(), bytes })
+        let writer =
+            ArrowWriter::try_new(ChecksumWriter::new(file), schema.clone(), Some(properties))
+                .map_err(parquet)?;
+        Ok(Self {
+            id,
+            columns,
+            schema,
+            writer,
+            digest: Digest::default(),
+            bytes,
+        })
     }
 
     /// Appends rows. `digest`: the digest of these rows, if known.
@@ -70,7 +89,10 @@ impl FileWriter {
             Some(digest) => self.digest = self.digest + digest,
             None => self.digest.add_batch(&batch)?,
         }
-        self.bytes.store((self.writer.bytes_written() + self.writer.in_progress_size()) as u64, Ordering::Relaxed);
+        self.bytes.store(
+            (self.writer.bytes_written() + self.writer.in_progress_size()) as u64,
+            Ordering::Relaxed,
+        );
         Ok(())
     }
 
@@ -80,7 +102,14 @@ impl FileWriter {
         file.sync_all()?;
         let bytes = file.metadata()?.len();
         let (rows, digest) = (self.digest.rows, Some(self.digest));
-        Ok(WrittenSegment { id: self.id, rows, bytes, columns: self.columns, checksums: Some(checksums), digest })
+        Ok(WrittenSegment {
+            id: self.id,
+            rows,
+            bytes,
+            columns: self.columns,
+            checksums: Some(checksums),
+            digest,
+        })
     }
 }
 
@@ -92,5 +121,11 @@ fn file_schema(columns: &[ColumnInfo], field_ids: &[i64]) -> SchemaRef {
         metadata.insert(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string());
         field.with_metadata(metadata)
     };
-    Arc::new(Schema::new(columns.iter().zip(field_ids).map(with_id).collect::<Vec<Field>>()))
+    Arc::new(Schema::new(
+        columns
+            .iter()
+            .zip(field_ids)
+            .map(with_id)
+            .collect::<Vec<Field>>(),
+    ))
 }

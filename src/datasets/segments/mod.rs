@@ -22,7 +22,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
@@ -90,13 +91,27 @@ pub(super) use segment_columns;
 impl SegmentMeta {
     /// Reads a row of `segment_columns!`.
     pub(super) fn read(row: &SqliteRow) -> Result<Self> {
-        let number = |at: &str| Ok::<_, Error>(u64::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0));
-        let (rows, checksums, digest): (u64, Option<&str>, Option<&str>) = (number("rows")?, row.try_get("checksums")?, row.try_get("digest")?);
+        let number =
+            |at: &str| Ok::<_, Error>(u64::try_from(row.try_get::<i64, _>(at)?).unwrap_or(0));
+        let (rows, checksums, digest): (u64, Option<&str>, Option<&str>) = (
+            number("rows")?,
+            row.try_get("checksums")?,
+            row.try_get("digest")?,
+        );
         let checksums = match checksums {
-            Some(text) => Some(Checksums::parse(text).ok_or_else(|| Error::damaged("the checksums of a segment cannot be read"))?),
+            Some(text) => Some(
+                Checksums::parse(text)
+                    .ok_or_else(|| Error::damaged("the checksums of a segment cannot be read"))?,
+            ),
             None => None,
         };
-        Ok(Self { id: row.try_get("id")?, rows, bytes: number("bytes")?, checksums, digest: digest.and_then(|text| Digest::parse(text, rows)) })
+        Ok(Self {
+            id: row.try_get("id")?,
+            rows,
+            bytes: number("bytes")?,
+            checksums,
+            digest: digest.and_then(|text| Digest::parse(text, rows)),
+        })
     }
 }
 
@@ -104,13 +119,23 @@ impl Segments {
     /// Opens the directory of segments. Creates it if it does not exist, readable only by this user.
     pub fn new(dir: PathBuf, db: Db, clock: Clock) -> Result<Self> {
         if !dir.is_dir() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&dir)?;
             if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
                 File::open(parent)?.sync_all()?;
             }
         }
         let scans = tokio::sync::Semaphore::new(MAX_SCANS);
-        let inner = Inner { dir, db, clock, footers: std::sync::Mutex::default(), scans, damaged: std::sync::Mutex::default() };
+        let inner = Inner {
+            dir,
+            db,
+            clock,
+            footers: std::sync::Mutex::default(),
+            scans,
+            damaged: std::sync::Mutex::default(),
+        };
         Ok(Self(Arc::new(inner), Arc::default()))
     }
 
@@ -170,22 +195,37 @@ impl Segments {
     /// Opens a segment to read. Each block is compared with its checksum when it is read. A missing or damaged file gives
     /// `data_damaged`, here and while reading. Blocks.
     pub fn open(&self, meta: &SegmentMeta) -> Result<OpenSegment> {
-        let file = SegmentFile::open(&self.path(&meta.id), meta).map_err(|failure| self.read_error(&meta.id, &failure))?;
+        let file = SegmentFile::open(&self.path(&meta.id), meta)
+            .map_err(|failure| self.read_error(&meta.id, &failure))?;
         let cached = lock(&self.0.footers).get(&meta.id);
         let footer = match cached {
             Some(footer) => footer,
             None => {
-                let options = ArrowReaderOptions::new().with_column_index_policy(PageIndexPolicy::Skip).with_offset_index_policy(PageIndexPolicy::Optional);
-                let footer = ArrowReaderMetadata::load(&file, options).map_err(|why| self.decode_error(&meta.id, &file, &why))?;
+                let options = ArrowReaderOptions::new()
+                    .with_column_index_policy(PageIndexPolicy::Skip)
+                    .with_offset_index_policy(PageIndexPolicy::Optional);
+                let footer = ArrowReaderMetadata::load(&file, options)
+                    .map_err(|why| self.decode_error(&meta.id, &file, &why))?;
                 lock(&self.0.footers).put(meta.id.clone(), footer.clone());
                 footer
             }
         };
         let rows = u64::try_from(footer.metadata().file_metadata().num_rows()).unwrap_or(0);
         if rows != meta.rows {
-            return Err(self.damage_error(&meta.id, &format!("the file has {rows} rows and the catalogue says {}", meta.rows)));
+            return Err(self.damage_error(
+                &meta.id,
+                &format!(
+                    "the file has {rows} rows and the catalogue says {}",
+                    meta.rows
+                ),
+            ));
         }
-        Ok(OpenSegment { id: meta.id.clone(), segments: self.clone(), file, footer })
+        Ok(OpenSegment {
+            id: meta.id.clone(),
+            segments: self.clone(),
+            file,
+            footer,
+        })
     }
 
     /// Whether the file of a segment exists. Blocks.
@@ -208,9 +248,21 @@ impl Segments {
         for entry in std::fs::read_dir(&self.0.dir)? {
             let entry = entry?;
             let name = entry.file_name();
-            let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".parquet")).and_then(SegmentId::parse) else { continue };
-            let Ok(metadata) = entry.metadata() else { continue };
-            let written = metadata.modified()?.duration_since(std::time::UNIX_EPOCH).map(|since| since.as_millis()).unwrap_or(0);
+            let Some(id) = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(".parquet"))
+                .and_then(SegmentId::parse)
+            else {
+                continue;
+            };
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            let written = metadata
+                .modified()?
+                .duration_since(std::time::UNIX_EPOCH)
+                .map(|since| since.as_millis())
+                .unwrap_or(0);
             if metadata.is_file() && i64::try_from(written).unwrap_or(i64::MAX) < before {
                 old.push(id);
             }
@@ -220,7 +272,9 @@ impl Segments {
 }
 
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Maps a Parquet error; an I/O error inside, such as a full disk, keeps its own kind.
@@ -278,20 +332,43 @@ impl OpenSegment {
     /// The row groups, with the statistics of a column of integers, timestamps or dates.
     pub(super) fn groups_of(&self, column: &str) -> Vec<RowGroup> {
         let mut first = 0;
-        let is_micros = |kind: &DataType| matches!(kind, DataType::Timestamp(TimeUnit::Microsecond, _));
-        let per_milli = if self.schema().field_with_name(column).is_ok_and(|field| is_micros(field.data_type())) { 1_000 } else { 1 };
+        let is_micros =
+            |kind: &DataType| matches!(kind, DataType::Timestamp(TimeUnit::Microsecond, _));
+        let per_milli = if self
+            .schema()
+            .field_with_name(column)
+            .is_ok_and(|field| is_micros(field.data_type()))
+        {
+            1_000
+        } else {
+            1
+        };
         let groups = self.footer().row_groups().iter().map(|group| {
             let rows = first..first + u64::try_from(group.num_rows()).unwrap_or(0);
             first = rows.end;
-            let chunk = group.columns().iter().find(|chunk| matches!(chunk.column_path().parts(), [name] if name == column));
+            let chunk = group
+                .columns()
+                .iter()
+                .find(|chunk| matches!(chunk.column_path().parts(), [name] if name == column));
             let statistics = chunk.and_then(|chunk| chunk.statistics());
             let bounds = match statistics {
-                Some(Statistics::Int64(values)) => values.min_opt().copied().zip(values.max_opt().copied()),
-                Some(Statistics::Int32(values)) => values.min_opt().zip(values.max_opt()).map(|(least, most)| (i64::from(*least), i64::from(*most))),
+                Some(Statistics::Int64(values)) => {
+                    values.min_opt().copied().zip(values.max_opt().copied())
+                }
+                Some(Statistics::Int32(values)) => values
+                    .min_opt()
+                    .zip(values.max_opt())
+                    .map(|(least, most)| (i64::from(*least), i64::from(*most))),
                 _ => None,
             };
-            let bounds = bounds.map(|(least, most): (i64, i64)| (least.div_euclid(per_milli), most.div_euclid(per_milli)));
-            RowGroup { rows, bounds, has_nulls: statistics.and_then(Statistics::null_count_opt) != Some(0) }
+            let bounds = bounds.map(|(least, most): (i64, i64)| {
+                (least.div_euclid(per_milli), most.div_euclid(per_milli))
+            });
+            RowGroup {
+                rows,
+                bounds,
+                has_nulls: statistics.and_then(Statistics::null_count_opt) != Some(0),
+            }
         });
         groups.collect()
     }
@@ -303,18 +380,38 @@ impl OpenSegment {
     }
 
     /// Like `read`, with a given number of rows per batch.
-    fn read_in(&self, schema: &SchemaRef, ranges: Option<&[Range<u64>]>, batch_rows: usize) -> Result<BatchReader> {
+    fn read_in(
+        &self,
+        schema: &SchemaRef,
+        ranges: Option<&[Range<u64>]>,
+        batch_rows: usize,
+    ) -> Result<BatchReader> {
         let has = self.footer.schema();
-        let wanted = schema.fields().iter().filter_map(|field| has.index_of(field.name()).ok());
+        let wanted = schema
+            .fields()
+            .iter()
+            .filter_map(|field| has.index_of(field.name()).ok());
         let mask = ProjectionMask::roots(self.footer.parquet_schema(), wanted);
-        let mut builder =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.footer.clone()).with_projection(mask).with_batch_size(batch_rows);
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
+            self.file.clone(),
+            self.footer.clone(),
+        )
+        .with_projection(mask)
+        .with_batch_size(batch_rows);
         if let Some(ranges) = ranges {
             let (groups, selection) = self.select(ranges);
-            builder = builder.with_row_groups(groups).with_row_selection(selection);
+            builder = builder
+                .with_row_groups(groups)
+                .with_row_selection(selection);
         }
-        let reader = builder.build().map_err(|why| self.segments.decode_error(&self.id, &self.file, &why))?;
-        Ok(BatchReader { reader, schema: schema.clone(), of: self.clone() })
+        let reader = builder
+            .build()
+            .map_err(|why| self.segments.decode_error(&self.id, &self.file, &why))?;
+        Ok(BatchReader {
+            reader,
+            schema: schema.clone(),
+            of: self.clone(),
+        })
     }
 
     /// The row groups that overlap `ranges`, and their selected rows.
@@ -324,7 +421,8 @@ impl OpenSegment {
         let mut first = 0_u64;
         for (index, group) in self.footer().row_groups().iter().enumerate() {
             let end = first + u64::try_from(group.num_rows()).unwrap_or(0);
-            let touched = ranges.partition_point(|range| range.end <= first)..ranges.partition_point(|range| range.start < end);
+            let touched = ranges.partition_point(|range| range.end <= first)
+                ..ranges.partition_point(|range| range.start < end);
             if !touched.is_empty() {
                 groups.push(index);
                 let mut at = first;
@@ -352,9 +450,15 @@ impl Iterator for BatchReader {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.next()?;
-        let OpenSegment { id, segments, file, .. } = &self.of;
+        let OpenSegment {
+            id, segments, file, ..
+        } = &self.of;
         segments.count_io();
-        Some(batch.map_err(|why| segments.decode_error(id, file, &why)).and_then(|batch| columns::conform(&batch, &self.schema)))
+        Some(
+            batch
+                .map_err(|why| segments.decode_error(id, file, &why))
+                .and_then(|batch| columns::conform(&batch, &self.schema)),
+        )
     }
 }
 
@@ -378,7 +482,14 @@ impl Footers {
         self.forget(&id);
         let bytes = footer.metadata().memory_size();
         while self.bytes + bytes > CACHE_BYTES {
-            let Some(oldest) = self.of.iter().min_by_key(|(_, (_, _, used))| *used).map(|(id, _)| id.clone()) else { break };
+            let Some(oldest) = self
+                .of
+                .iter()
+                .min_by_key(|(_, (_, _, used))| *used)
+                .map(|(id, _)| id.clone())
+            else {
+                break;
+            };
             self.forget(&oldest);
         }
         self.uses += 1;

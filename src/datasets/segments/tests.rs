@@ -10,13 +10,28 @@ use crate::connectors::report::ColumnKind;
 
 async fn states(world: &World) -> Vec<(String, i64)> {
     use sqlx::Row;
-    let rows = sqlx::query("SELECT state, rows FROM segments ORDER BY id").fetch_all(world.db.read()).await.unwrap();
+    let rows = sqlx::query("SELECT state, rows FROM segments ORDER BY id")
+        .fetch_all(world.db.read())
+        .await
+        .unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
-fn read(world: &World, written: &WrittenSegment, schema: &SchemaRef, ranges: Option<&[Range<u64>]>) -> RecordBatch {
+fn read(
+    world: &World,
+    written: &WrittenSegment,
+    schema: &SchemaRef,
+    ranges: Option<&[Range<u64>]>,
+) -> RecordBatch {
     let meta = written.meta();
-    let batches: Vec<_> = world.segments.open(&meta).unwrap().read(schema, ranges).unwrap().map(|batch| batch.unwrap()).collect();
+    let batches: Vec<_> = world
+        .segments
+        .open(&meta)
+        .unwrap()
+        .read(schema, ranges)
+        .unwrap()
+        .map(|batch| batch.unwrap())
+        .collect();
     arrow::compute::concat_batches(schema, &batches).unwrap()
 }
 
@@ -25,17 +40,45 @@ async fn rows_come_back_as_they_were_written() {
     let world = World::new().await;
     let run = world.new_run().await;
     let rows = mixed(0, 20_000);
-    let written = world.write(&run, &[rows.slice(0, 7_000), rows.slice(7_000, 13_000)]).await;
+    let written = world
+        .write(&run, &[rows.slice(0, 7_000), rows.slice(7_000, 13_000)])
+        .await;
     assert_eq!(written.len(), 1);
     let path = world.segments.path(&written[0].id);
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(std::fs::metadata(world.segments.dir()).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    assert_eq!(
+        std::fs::metadata(world.segments.dir())
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777,
+        0o700
+    );
     assert_eq!(std::fs::metadata(&path).unwrap().len(), written[0].bytes);
     assert_eq!(read(&world, &written[0], rows.schema_ref(), None), rows);
-    assert_eq!(states(&world).await, [("staged".to_owned(), 0)], "only who records them counts them");
-    let some = read(&world, &written[0], rows.schema_ref(), Some(&[5..6, 4_000..4_100, 19_999..20_000]));
-    let expected = [rows.slice(5, 1), rows.slice(4_000, 100), rows.slice(19_999, 1)];
-    assert_eq!(some, arrow::compute::concat_batches(rows.schema_ref(), &expected).unwrap());
+    assert_eq!(
+        states(&world).await,
+        [("staged".to_owned(), 0)],
+        "only who records them counts them"
+    );
+    let some = read(
+        &world,
+        &written[0],
+        rows.schema_ref(),
+        Some(&[5..6, 4_000..4_100, 19_999..20_000]),
+    );
+    let expected = [
+        rows.slice(5, 1),
+        rows.slice(4_000, 100),
+        rows.slice(19_999, 1),
+    ];
+    assert_eq!(
+        some,
+        arrow::compute::concat_batches(rows.schema_ref(), &expected).unwrap()
+    );
 }
 
 #[tokio::test]
@@ -45,12 +88,36 @@ async fn ranges_may_reach_over_row_groups() {
     let rows = mixed(0, 150_000);
     let written = world.write(&run, std::slice::from_ref(&rows)).await;
     let meta = written[0].meta();
-    assert!(world.segments.open(&meta).unwrap().footer().num_row_groups() >= 3);
-    assert!(world.segments.open(&meta).unwrap().footer().page_index().is_some());
+    assert!(
+        world
+            .segments
+            .open(&meta)
+            .unwrap()
+            .footer()
+            .num_row_groups()
+            >= 3
+    );
+    assert!(
+        world
+            .segments
+            .open(&meta)
+            .unwrap()
+            .footer()
+            .page_index()
+            .is_some()
+    );
     let at = ROW_GROUP_ROWS as u64;
-    let some = read(&world, &written[0], rows.schema_ref(), Some(&[at - 3..at + 3, 149_990..150_000]));
+    let some = read(
+        &world,
+        &written[0],
+        rows.schema_ref(),
+        Some(&[at - 3..at + 3, 149_990..150_000]),
+    );
     let expected = [rows.slice(ROW_GROUP_ROWS - 3, 6), rows.slice(149_990, 10)];
-    assert_eq!(some, arrow::compute::concat_batches(rows.schema_ref(), &expected).unwrap());
+    assert_eq!(
+        some,
+        arrow::compute::concat_batches(rows.schema_ref(), &expected).unwrap()
+    );
 }
 
 #[tokio::test]
@@ -58,12 +125,32 @@ async fn a_new_column_begins_a_wider_segment_and_is_null_before() {
     let world = World::new().await;
     let run = world.new_run().await;
     let narrow = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(1)]))]);
-    let misfit = batch(vec![("id", ColumnKind::Integer, integer(vec![None])), ("_misfit", ColumnKind::Json, text(vec![Some("{}")]))]);
-    let wide = batch(vec![("id", ColumnKind::Integer, integer(vec![Some(2)])), ("x_mood", ColumnKind::Json, text(vec![Some("glad")]))]);
-    let written = world.write(&run, &[narrow.clone(), misfit, wide, narrow]).await;
-    let names = |w: &WrittenSegment| w.columns.iter().map(|c| c.name.clone()).collect::<Vec<_>>().join(" ");
-    assert_eq!(written.iter().map(names).collect::<Vec<_>>(), ["id", "id _misfit", "id x_mood _misfit"]);
-    assert_eq!(written.iter().map(|w| w.rows).collect::<Vec<_>>(), [1, 1, 2]);
+    let misfit = batch(vec![
+        ("id", ColumnKind::Integer, integer(vec![None])),
+        ("_misfit", ColumnKind::Json, text(vec![Some("{}")])),
+    ]);
+    let wide = batch(vec![
+        ("id", ColumnKind::Integer, integer(vec![Some(2)])),
+        ("x_mood", ColumnKind::Json, text(vec![Some("glad")])),
+    ]);
+    let written = world
+        .write(&run, &[narrow.clone(), misfit, wide, narrow])
+        .await;
+    let names = |w: &WrittenSegment| {
+        w.columns
+            .iter()
+            .map(|c| c.name.clone())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(
+        written.iter().map(names).collect::<Vec<_>>(),
+        ["id", "id _misfit", "id x_mood _misfit"]
+    );
+    assert_eq!(
+        written.iter().map(|w| w.rows).collect::<Vec<_>>(),
+        [1, 1, 2]
+    );
     let wide = columns::to_schema(&written[2].columns);
     let first = read(&world, &written[0], &wide, None);
     assert_eq!(first.column_by_name("x_mood").unwrap().null_count(), 1);
@@ -104,7 +191,10 @@ async fn a_cut_or_missing_file_is_an_error() {
     let world = World::new().await;
     let run = world.new_run().await;
     let written = world.write(&run, &[mixed(0, 1_000)]).await;
-    let meta = SegmentMeta { rows: 1_000, ..written[0].meta() };
+    let meta = SegmentMeta {
+        rows: 1_000,
+        ..written[0].meta()
+    };
     let path = world.segments.path(&meta.id);
     let bytes = std::fs::read(&path).unwrap();
     std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
@@ -153,9 +243,19 @@ async fn what_was_recorded_is_gone_on_after_and_the_rest_of_an_attempt_is_not() 
     let version = world.commit(&run, &[], &written).await;
     assert_eq!((version.rows, version.segments.len()), (200, 3));
     let schema = columns::to_schema(&version.columns);
-    let all: Vec<RecordBatch> = written.iter().map(|one| read(&world, one, &schema, None)).collect();
-    assert_eq!(arrow::compute::concat_batches(&schema, &all).unwrap(), columns::conform(&mixed(0, 200), &schema).unwrap());
-    let kept = states(&world).await.into_iter().filter(|(state, _)| state == "kept").count();
+    let all: Vec<RecordBatch> = written
+        .iter()
+        .map(|one| read(&world, one, &schema, None))
+        .collect();
+    assert_eq!(
+        arrow::compute::concat_batches(&schema, &all).unwrap(),
+        columns::conform(&mixed(0, 200), &schema).unwrap()
+    );
+    let kept = states(&world)
+        .await
+        .into_iter()
+        .filter(|(state, _)| state == "kept")
+        .count();
     assert_eq!(kept, 3);
     // A damaged file is found before new rows are added to it.
     let other = world.new_run().await;
@@ -174,17 +274,27 @@ async fn many_small_segments_at_the_end_become_one_and_no_row_moves() {
     let mut writer = world.segments.writer(&world.dataset, &run);
     writer.max_small = 4;
     for part in 0..6 {
-        writer.write(&mixed(part * 50, (part + 1) * 50)).await.unwrap();
+        writer
+            .write(&mixed(part * 50, (part + 1) * 50))
+            .await
+            .unwrap();
         writer.close().await.unwrap();
     }
     assert_eq!(writer.written().len(), 6);
     let written = writer.finish().await.unwrap();
     assert_eq!((written.len(), written[0].rows), (1, 300));
     let schema = columns::to_schema(&written[0].columns);
-    assert_eq!(read(&world, &written[0], &schema, None), columns::conform(&mixed(0, 300), &schema).unwrap());
+    assert_eq!(
+        read(&world, &written[0], &schema, None),
+        columns::conform(&mixed(0, 300), &schema).unwrap()
+    );
     let version = world.commit(&run, &[], &written).await;
     assert_eq!(version.rows, 300);
-    let dropped = states(&world).await.into_iter().filter(|(state, _)| state == "dropped").count();
+    let dropped = states(&world)
+        .await
+        .into_iter()
+        .filter(|(state, _)| state == "dropped")
+        .count();
     assert_eq!(dropped, 6, "the small ones go with the sweep");
 }
 
@@ -196,5 +306,9 @@ fn only_small_segments_after_the_last_large_one_are_merged() {
     bytes[6] = writer::SMALL_SEGMENT_BYTES;
     assert_eq!(small_tail(&bytes, MAX_SMALL_SEGMENTS), Some(7));
     bytes[10] = writer::SMALL_SEGMENT_BYTES;
-    assert_eq!(small_tail(&bytes, MAX_SMALL_SEGMENTS), None, "29 at the end are not many");
+    assert_eq!(
+        small_tail(&bytes, MAX_SMALL_SEGMENTS),
+        None,
+        "29 at the end are not many"
+    );
 }

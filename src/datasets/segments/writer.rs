@@ -41,13 +41,22 @@ pub struct WrittenSegment {
 
 impl WrittenSegment {
     pub fn meta(&self) -> SegmentMeta {
-        SegmentMeta { id: self.id.clone(), rows: self.rows, bytes: self.bytes, checksums: self.checksums.clone(), digest: self.digest }
+        SegmentMeta {
+            id: self.id.clone(),
+            rows: self.rows,
+            bytes: self.bytes,
+            checksums: self.checksums.clone(),
+            digest: self.digest,
+        }
     }
 }
 
 /// Records complete segments, so that an interrupted run can continue after them. The next attempt ignores segments that are not
 /// recorded.
-pub async fn record(tx: &mut Transaction<'static, Sqlite>, written: &[WrittenSegment]) -> Result<()> {
+pub async fn record(
+    tx: &mut Transaction<'static, Sqlite>,
+    written: &[WrittenSegment],
+) -> Result<()> {
     for segment in written {
         sqlx::query("UPDATE segments SET rows = $1, bytes = $2, columns = $3, checksums = $4, digest = $5 WHERE id = $6 AND state = 'staged'")
             .bind(to_i64(segment.rows))
@@ -64,7 +73,10 @@ pub async fn record(tx: &mut Transaction<'static, Sqlite>, written: &[WrittenSeg
 
 /// Reverses `record` for a run: the next attempt ignores its segments, and they are deleted when the run ends.
 pub async fn discard_recorded(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<()> {
-    sqlx::query("UPDATE segments SET rows = 0 WHERE run_id = $1 AND state = 'staged'").bind(run).execute(&mut **tx).await?;
+    sqlx::query("UPDATE segments SET rows = 0 WHERE run_id = $1 AND state = 'staged'")
+        .bind(run)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
@@ -134,14 +146,42 @@ impl SegmentWriter {
         .bind(&self.run)
         .fetch_all(db.read())
         .await?;
-        self.next = sqlx::query_scalar("SELECT COALESCE(MAX(position) + 1, 0) FROM segments WHERE run_id = $1").bind(&self.run).fetch_one(db.read()).await?;
+        self.next = sqlx::query_scalar(
+            "SELECT COALESCE(MAX(position) + 1, 0) FROM segments WHERE run_id = $1",
+        )
+        .bind(&self.run)
+        .fetch_one(db.read())
+        .await?;
         for row in rows {
-            let SegmentMeta { id, rows, bytes, checksums, digest } = SegmentMeta::read(&row)?;
+            let SegmentMeta {
+                id,
+                rows,
+                bytes,
+                checksums,
+                digest,
+            } = SegmentMeta::read(&row)?;
             let columns = serde_json::from_str(row.try_get("columns")?).map_err(Error::internal)?;
-            self.written.push(WrittenSegment { id, rows, bytes, columns, checksums, digest });
+            self.written.push(WrittenSegment {
+                id,
+                rows,
+                bytes,
+                columns,
+                checksums,
+                digest,
+            });
         }
-        let (segments, metas) = (self.segments.clone(), self.written.iter().map(WrittenSegment::meta).collect::<Vec<_>>());
-        tokio::task::spawn_blocking(move || metas.iter().try_for_each(|meta| segments.check_file(meta))).await.map_err(Error::from)??;
+        let (segments, metas) = (
+            self.segments.clone(),
+            self.written
+                .iter()
+                .map(WrittenSegment::meta)
+                .collect::<Vec<_>>(),
+        );
+        tokio::task::spawn_blocking(move || {
+            metas.iter().try_for_each(|meta| segments.check_file(meta))
+        })
+        .await
+        .map_err(Error::from)??;
         Ok(self)
     }
 
@@ -158,8 +198,15 @@ impl SegmentWriter {
 
     /// Columns of the complete segments that the report does not declare and the vendor sent.
     pub fn extras(&self) -> Vec<String> {
-        let all = columns::union(self.written.iter().map(|segment| segment.columns.as_slice()));
-        all.into_iter().filter(|column| !column.declared && !column.name.starts_with('_')).map(|column| column.name).collect()
+        let all = columns::union(
+            self.written
+                .iter()
+                .map(|segment| segment.columns.as_slice()),
+        );
+        all.into_iter()
+            .filter(|column| !column.declared && !column.name.starts_with('_'))
+            .map(|column| column.name)
+            .collect()
     }
 
     /// The handle used for writing.
@@ -190,17 +237,29 @@ impl SegmentWriter {
 
     /// Fails after an error, and after a call that was dropped before it completed: its rows may or may not have been written.
     fn check_not_failed(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.failed, true) { Err(Error::internal("a segment was written to after an error")) } else { Ok(()) }
+        if std::mem::replace(&mut self.failed, true) {
+            Err(Error::internal("a segment was written to after an error"))
+        } else {
+            Ok(())
+        }
     }
 
     async fn write_rows(&mut self, batch: &RecordBatch, digest: Option<Digest>) -> Result<()> {
         let pulled = columns::from_schema(batch.schema_ref())?;
         let fits = self.open.as_ref().is_some_and(|open| {
-            open.bytes.load(Ordering::Relaxed) < self.segment_bytes && pulled.iter().all(|column| open.columns.iter().any(|has| has.name == column.name))
+            open.bytes.load(Ordering::Relaxed) < self.segment_bytes
+                && pulled
+                    .iter()
+                    .all(|column| open.columns.iter().any(|has| has.name == column.name))
         });
         if !fits {
-            let had = self.open.take().map(|open| open.columns).unwrap_or_default();
-            self.begin(columns::union([had.as_slice(), pulled.as_slice()])).await?;
+            let had = self
+                .open
+                .take()
+                .map(|open| open.columns)
+                .unwrap_or_default();
+            self.begin(columns::union([had.as_slice(), pulled.as_slice()]))
+                .await?;
         }
         self.send(WriterCommand::Write(batch.clone(), digest)).await
     }
@@ -225,19 +284,33 @@ impl SegmentWriter {
     /// Closes the last segment and returns all segments. Many small segments at the end are first merged into one.
     pub async fn finish(mut self) -> Result<Vec<WrittenSegment>> {
         self.close().await?;
-        if let Some(begin) = small_tail(&self.written.iter().map(|segment| segment.bytes).collect::<Vec<_>>(), self.max_small) {
+        if let Some(begin) = small_tail(
+            &self
+                .written
+                .iter()
+                .map(|segment| segment.bytes)
+                .collect::<Vec<_>>(),
+            self.max_small,
+        ) {
             let small = self.written.split_off(begin);
-            self.copy(small.iter().map(|segment| (segment.meta(), None)).collect()).await?;
+            self.copy(small.iter().map(|segment| (segment.meta(), None)).collect())
+                .await?;
         }
         Ok(self.written)
     }
 
     /// Writes rows of other segments (these ranges; `None` for all rows) as complete, synced segments of this run.
-    pub(in crate::datasets) async fn copy(&mut self, parts: Vec<(SegmentMeta, Option<Vec<Range<u64>>>)>) -> Result<()> {
+    pub(in crate::datasets) async fn copy(
+        &mut self,
+        parts: Vec<(SegmentMeta, Option<Vec<Range<u64>>>)>,
+    ) -> Result<()> {
         let segments = self.segments.clone();
         let (to, mut batches) = mpsc::channel(2);
         let reading = tokio::task::spawn_blocking(move || {
-            let lists = parts.iter().map(|(meta, _)| columns::from_schema(segments.open(meta)?.schema())).collect::<Result<Vec<_>>>()?;
+            let lists = parts
+                .iter()
+                .map(|(meta, _)| columns::from_schema(segments.open(meta)?.schema()))
+                .collect::<Result<Vec<_>>>()?;
             let schema = columns::to_schema(&columns::union(lists.iter().map(Vec::as_slice)));
             for (meta, ranges) in &parts {
                 let open = segments.open(meta)?;
@@ -290,10 +363,19 @@ impl SegmentWriter {
             // Two batches may wait while one is encoded: enough to keep both sides busy with little memory.
             let (to, from) = mpsc::channel(2);
             let segments = self.segments.clone();
-            self.task = Some((to, tokio::task::spawn_blocking(move || write_all(&segments, from))));
+            self.task = Some((
+                to,
+                tokio::task::spawn_blocking(move || write_all(&segments, from)),
+            ));
         }
         let bytes = Arc::new(AtomicU64::new(0));
-        self.send(WriterCommand::Begin { id, columns: columns.clone(), field_ids, bytes: bytes.clone() }).await?;
+        self.send(WriterCommand::Begin {
+            id,
+            columns: columns.clone(),
+            field_ids,
+            bytes: bytes.clone(),
+        })
+        .await?;
         self.open = Some(OpenState { columns, bytes });
         Ok(())
     }
@@ -323,9 +405,16 @@ impl SegmentWriter {
 }
 
 /// The field ids of these columns: the ids that the DataSet already uses, or the next free ones.
-async fn field_ids(tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetId, columns: &[ColumnInfo]) -> Result<Vec<i64>> {
+async fn field_ids(
+    tx: &mut Transaction<'static, Sqlite>,
+    dataset: &DatasetId,
+    columns: &[ColumnInfo],
+) -> Result<Vec<i64>> {
     let rows: Vec<(String, i64)> =
-        sqlx::query_as("SELECT name, field_id FROM dataset_columns WHERE dataset_id = $1").bind(dataset).fetch_all(&mut **tx).await?;
+        sqlx::query_as("SELECT name, field_id FROM dataset_columns WHERE dataset_id = $1")
+            .bind(dataset)
+            .fetch_all(&mut **tx)
+            .await?;
     let mut next = rows.iter().map(|(_, id)| *id).max().unwrap_or(0) + 1;
     let mut known: HashMap<String, i64> = rows.into_iter().collect();
     let mut ids = Vec::with_capacity(columns.len());
@@ -350,7 +439,10 @@ async fn field_ids(tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetId, c
 /// Returns the index at which the small segments at the end begin, if there are more than `max_small` of them. `bytes`: the sizes of
 /// all segments, in order.
 pub(in crate::datasets) fn small_tail(bytes: &[u64], max_small: usize) -> Option<usize> {
-    let begin = bytes.iter().rposition(|bytes| *bytes >= SMALL_SEGMENT_BYTES).map_or(0, |at| at + 1);
+    let begin = bytes
+        .iter()
+        .rposition(|bytes| *bytes >= SMALL_SEGMENT_BYTES)
+        .map_or(0, |at| at + 1);
     (bytes.len() - begin > max_small).then_some(begin)
 }
 
@@ -366,11 +458,22 @@ fn write_all(segments: &Segments, mut from: mpsc::Receiver<WriterCommand>) -> Re
     let mut open: Option<FileWriter> = None;
     while let Some(command) = from.blocking_recv() {
         match command {
-            WriterCommand::Begin { id, columns, field_ids, bytes } => {
+            WriterCommand::Begin {
+                id,
+                columns,
+                field_ids,
+                bytes,
+            } => {
                 if let Some(done) = open.take() {
                     closed.push(done.close()?);
                 }
-                open = Some(FileWriter::create(segments.path(&id), id, columns, &field_ids, bytes)?);
+                open = Some(FileWriter::create(
+                    segments.path(&id),
+                    id,
+                    columns,
+                    &field_ids,
+                    bytes,
+                )?);
             }
             WriterCommand::Write(batch, digest) => match &mut open {
                 Some(open) => open.write(&batch, digest)?,

@@ -10,7 +10,9 @@ use super::{Marks, VersionPiece, pieces};
 use crate::connectors::report::UpdateMode;
 use crate::datasets::columns;
 use crate::datasets::segments::digest::{self, Digest};
-use crate::datasets::segments::{MAX_SMALL_SEGMENTS, SegmentMeta, Segments, WrittenSegment, small_tail};
+use crate::datasets::segments::{
+    MAX_SMALL_SEGMENTS, SegmentMeta, Segments, WrittenSegment, small_tail,
+};
 use crate::db::failpoints::kill_point;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId};
@@ -34,9 +36,15 @@ pub struct BuiltSegments {
 }
 
 /// Counts the rows of `old` that a run without rows would drop.
-pub async fn count_lost_rows(segments: &Segments, old: &[SegmentMeta], drops: Drops) -> Result<u64> {
+pub async fn count_lost_rows(
+    segments: &Segments,
+    old: &[SegmentMeta],
+    drops: Drops,
+) -> Result<u64> {
     let (segments, old) = (segments.clone(), old.to_vec());
-    let marks = tokio::task::spawn_blocking(move || mark(&segments, &old, &[], &drops)).await.map_err(Error::from)??;
+    let marks = tokio::task::spawn_blocking(move || mark(&segments, &old, &[], &drops))
+        .await
+        .map_err(Error::from)??;
     Ok(marks.iter().map(Marks::marked).sum())
 }
 
@@ -68,14 +76,21 @@ pub async fn build_with(
     let metas: Vec<SegmentMeta> = new.iter().map(WrittenSegment::meta).collect();
     let marks = {
         let (segments, old, metas) = (segments.clone(), old.to_vec(), metas.clone());
-        tokio::task::spawn_blocking(move || mark(&segments, &old, &metas, &drops)).await.map_err(Error::from)??
+        tokio::task::spawn_blocking(move || mark(&segments, &old, &metas, &drops))
+            .await
+            .map_err(Error::from)??
     };
     let dropped: u64 = marks.iter().map(Marks::marked).sum();
     let marked: Vec<_> = old.iter().cloned().zip(marks).collect();
     // Appended rows are always new.
     let appends = mode == UpdateMode::Append && new.iter().any(|segment| segment.rows > 0);
     if compare && !appends && replaces_the_same(segments, &marked, &new).await? {
-        return Ok(BuiltSegments { order: old.to_vec(), written: Vec::new(), dropped: 0, unchanged: true });
+        return Ok(BuiltSegments {
+            order: old.to_vec(),
+            written: Vec::new(),
+            dropped: 0,
+            unchanged: true,
+        });
     }
     let mut written = new;
     let mut order = Vec::new();
@@ -101,23 +116,49 @@ pub async fn build_with(
             }
         }
     }
-    if let Some(begin) = small_tail(&order.iter().map(|segment| segment.bytes).collect::<Vec<_>>(), MAX_SMALL_SEGMENTS) {
+    if let Some(begin) = small_tail(
+        &order
+            .iter()
+            .map(|segment| segment.bytes)
+            .collect::<Vec<_>>(),
+        MAX_SMALL_SEGMENTS,
+    ) {
         let before = writer.written().len();
         let small = order.split_off(begin);
-        writer.copy(small.iter().map(|segment| (segment.clone(), None)).collect()).await?;
+        writer
+            .copy(
+                small
+                    .iter()
+                    .map(|segment| (segment.clone(), None))
+                    .collect(),
+            )
+            .await?;
         kill_point("build.compacted");
         let copied = &writer.written()[before..];
         written.retain(|segment| !small.iter().any(|small| small.id == segment.id));
         order.extend(copied.iter().map(WrittenSegment::meta));
         written.extend_from_slice(copied);
     }
-    Ok(BuiltSegments { order, written, dropped, unchanged: false })
+    Ok(BuiltSegments {
+        order,
+        written,
+        dropped,
+        unchanged: false,
+    })
 }
 
 /// Whether the new rows equal the old rows to drop, in any order and whichever run pulled them.
-async fn replaces_the_same(segments: &Segments, marked: &[(SegmentMeta, Marks)], new: &[WrittenSegment]) -> Result<bool> {
+async fn replaces_the_same(
+    segments: &Segments,
+    marked: &[(SegmentMeta, Marks)],
+    new: &[WrittenSegment],
+) -> Result<bool> {
     let dropped: u64 = marked.iter().map(|(_, marks)| marks.marked()).sum();
-    let Some(sum) = digest::sum(new.iter().map(|segment| segment.digest)).filter(|sum| sum.rows == dropped) else { return Ok(false) };
+    let Some(sum) =
+        digest::sum(new.iter().map(|segment| segment.digest)).filter(|sum| sum.rows == dropped)
+    else {
+        return Ok(false);
+    };
     let (segments, marked) = (segments.clone(), marked.to_vec());
     let new: Vec<SegmentMeta> = new.iter().map(WrittenSegment::meta).collect();
     let reading = move || {
@@ -131,13 +172,21 @@ async fn replaces_the_same(segments: &Segments, marked: &[(SegmentMeta, Marks)],
         }
         Ok(old.unordered == sum.unordered)
     };
-    tokio::task::spawn_blocking(reading).await.map_err(Error::from)?
+    tokio::task::spawn_blocking(reading)
+        .await
+        .map_err(Error::from)?
 }
 
 /// Whether the first old rows to drop are among the new rows. A quick check, because reading all old rows is slow if they are
 /// scattered. Blocks.
-fn sample_is_among(segments: &Segments, marked: &[(SegmentMeta, Marks)], new: &[SegmentMeta]) -> Result<bool> {
-    let Some((meta, marks)) = marked.iter().find(|(_, marks)| marks.marked() > 0) else { return Ok(true) };
+fn sample_is_among(
+    segments: &Segments,
+    marked: &[(SegmentMeta, Marks)],
+    new: &[SegmentMeta],
+) -> Result<bool> {
+    let Some((meta, marks)) = marked.iter().find(|(_, marks)| marks.marked() > 0) else {
+        return Ok(true);
+    };
     let mut left = SAMPLE_ROWS;
     let mut sample = Vec::new();
     for range in marks.dropped() {
@@ -171,7 +220,12 @@ fn digest_of(segments: &Segments, meta: &SegmentMeta, rows: &[Range<u64>]) -> Re
 }
 
 /// Reads rows of a segment with all its columns; without ranges, all rows.
-fn each_batch(segments: &Segments, meta: &SegmentMeta, rows: Option<&[Range<u64>]>, mut take: impl FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
+fn each_batch(
+    segments: &Segments,
+    meta: &SegmentMeta,
+    rows: Option<&[Range<u64>]>,
+    mut take: impl FnMut(&RecordBatch) -> Result<()>,
+) -> Result<()> {
     let open = segments.open(meta)?;
     let schema = columns::to_schema(&columns::from_schema(open.schema())?);
     for batch in open.read(&schema, rows)? {

@@ -60,17 +60,30 @@ impl KeyPart {
     fn new(schema: &Schema, columns: &[ColumnInfo]) -> Result<Self> {
         let place = |column: &ColumnInfo| schema.index_of(&column.name).map_err(Error::internal);
         let places: Vec<usize> = columns.iter().map(place).collect::<Result<_>>()?;
-        let fields = places.iter().map(|at| SortField::new(schema.field(*at).data_type().clone())).collect();
-        Ok(Self { places, converter: RowConverter::new(fields).map_err(Error::internal)? })
+        let fields = places
+            .iter()
+            .map(|at| SortField::new(schema.field(*at).data_type().clone()))
+            .collect();
+        Ok(Self {
+            places,
+            converter: RowConverter::new(fields).map_err(Error::internal)?,
+        })
     }
 
     fn of(&self, columns: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
-        let column = |at: &usize| columns.get(*at).map(with_nulls).ok_or_else(|| Error::internal("a key lacks a column"));
+        let column = |at: &usize| {
+            columns
+                .get(*at)
+                .map(with_nulls)
+                .ok_or_else(|| Error::internal("a key lacks a column"))
+        };
         self.places.iter().map(column).collect()
     }
 
     fn encoded(&self, columns: &[ArrayRef]) -> Result<Rows> {
-        self.converter.convert_columns(columns).map_err(Error::internal)
+        self.converter
+            .convert_columns(columns)
+            .map_err(Error::internal)
     }
 }
 
@@ -78,8 +91,15 @@ impl Keys {
     /// Prepares for batches of this schema, which has the columns of `key` and of `fallback`; `fallback` is empty for the report's
     /// own key.
     pub fn new(schema: &Schema, key: &[ColumnInfo], fallback: &[ColumnInfo]) -> Result<Self> {
-        let fallback = if fallback.is_empty() { None } else { Some(KeyPart::new(schema, fallback)?) };
-        Ok(Self { key: KeyPart::new(schema, key)?, fallback })
+        let fallback = if fallback.is_empty() {
+            None
+        } else {
+            Some(KeyPart::new(schema, fallback)?)
+        };
+        Ok(Self {
+            key: KeyPart::new(schema, key)?,
+            fallback,
+        })
     }
 
     /// The key of each row. `None` if nothing identifies the row: it then matches no other row.
@@ -92,16 +112,25 @@ impl Keys {
         const BY_FALLBACK: u8 = 1;
         let key = self.key.of(columns)?;
         let encoded = self.key.encoded(&key)?;
-        let is_empty = |columns: &[ArrayRef], row: usize| columns.iter().all(|column| column.is_null(row));
+        let is_empty =
+            |columns: &[ArrayRef], row: usize| columns.iter().all(|column| column.is_null(row));
         let lacks_value = |row: usize| key.iter().any(|column| column.is_null(row));
-        let Some(part) = self.fallback.as_ref().filter(|_| key.iter().any(|column| column.null_count() > 0)) else {
-            return Ok((0..rows).map(|row| (!is_empty(&key, row)).then(|| hash(BY_KEY, encoded.row(row).data()))).collect());
+        let Some(part) = self
+            .fallback
+            .as_ref()
+            .filter(|_| key.iter().any(|column| column.null_count() > 0))
+        else {
+            return Ok((0..rows)
+                .map(|row| (!is_empty(&key, row)).then(|| hash(BY_KEY, encoded.row(row).data())))
+                .collect());
         };
         let other = part.of(columns)?;
         let encoded_other = part.encoded(&other)?;
         let of_row = |row: usize| match lacks_value(row) {
             false => Some(hash(BY_KEY, encoded.row(row).data())),
-            true => (!is_empty(&other, row)).then(|| hash(BY_FALLBACK, encoded_other.row(row).data())),
+            true => {
+                (!is_empty(&other, row)).then(|| hash(BY_FALLBACK, encoded_other.row(row).data()))
+            }
         };
         Ok((0..rows).map(of_row).collect())
     }
@@ -120,7 +149,10 @@ fn with_nulls(column: &ArrayRef) -> ArrayRef {
 }
 
 fn hash(kind: u8, bytes: &[u8]) -> u128 {
-    let digest = Sha256::new().chain_update([kind]).chain_update(bytes).finalize();
+    let digest = Sha256::new()
+        .chain_update([kind])
+        .chain_update(bytes)
+        .finalize();
     let mut half = [0; 16];
     half.copy_from_slice(&digest[..16]);
     u128::from_le_bytes(half)

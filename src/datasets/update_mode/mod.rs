@@ -26,7 +26,11 @@ pub struct Marks {
 
 impl Marks {
     pub fn new(rows: u64) -> Self {
-        Self { rows, bits: Vec::new(), marked: 0 }
+        Self {
+            rows,
+            bits: Vec::new(),
+            marked: 0,
+        }
     }
 
     pub fn mark(&mut self, row: u64) {
@@ -34,7 +38,9 @@ impl Marks {
             self.bits = vec![0; usize::try_from(self.rows.div_ceil(64)).unwrap_or(usize::MAX)];
         }
         let bit = 1 << (row % 64);
-        if let Some(word) = self.bits.get_mut(usize::try_from(row / 64).unwrap_or(usize::MAX))
+        if let Some(word) = self
+            .bits
+            .get_mut(usize::try_from(row / 64).unwrap_or(usize::MAX))
             && *word & bit == 0
         {
             *word |= bit;
@@ -47,7 +53,10 @@ impl Marks {
     }
 
     fn is_marked(&self, row: u64) -> bool {
-        usize::try_from(row / 64).ok().and_then(|at| self.bits.get(at)).is_some_and(|word| word & (1 << (row % 64)) != 0)
+        usize::try_from(row / 64)
+            .ok()
+            .and_then(|at| self.bits.get(at))
+            .is_some_and(|word| word & (1 << (row % 64)) != 0)
     }
 
     /// The rows that stay, as disjoint ranges.

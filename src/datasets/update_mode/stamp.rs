@@ -27,10 +27,17 @@ impl Stamp {
         let rows = batch.num_rows();
         let mut fields: Vec<_> = batch.schema_ref().fields().iter().cloned().collect();
         fields.push(Arc::new(arrow_field(BATCH_ID, ColumnKind::Integer, false)));
-        fields.push(Arc::new(arrow_field(BATCH_LAST_RUN, ColumnKind::Timestamp, false)));
+        fields.push(Arc::new(arrow_field(
+            BATCH_LAST_RUN,
+            ColumnKind::Timestamp,
+            false,
+        )));
         let mut columns = batch.columns().to_vec();
         columns.push(Arc::new(Int64Array::from(vec![self.batch_id; rows])) as ArrayRef);
-        columns.push(Arc::new(TimestampMicrosecondArray::from(vec![self.last_run.saturating_mul(1_000); rows]).with_timezone("UTC")));
+        columns.push(Arc::new(
+            TimestampMicrosecondArray::from(vec![self.last_run.saturating_mul(1_000); rows])
+                .with_timezone("UTC"),
+        ));
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(Error::internal)
     }
 }

@@ -28,8 +28,16 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub fn new(check: &'static str, object: impl std::fmt::Display, message: impl Into<String>) -> Self {
-        Self { check, object: object.to_string(), message: message.into() }
+    pub fn new(
+        check: &'static str,
+        object: impl std::fmt::Display,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            check,
+            object: object.to_string(),
+            message: message.into(),
+        }
     }
 }
 
@@ -93,10 +101,18 @@ const STATEMENTS: [(&str, &str); 10] = [
 
 /// Returns all violated rules of versions, segments and files. `deep`: also reads every value of every file.
 pub async fn verify(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Finding>> {
-    let mut found: Vec<Finding> = db.find_damage().await?.into_iter().map(|line| Finding::new("catalogue", "chatlake.db", line)).collect();
+    let mut found: Vec<Finding> = db
+        .find_damage()
+        .await?
+        .into_iter()
+        .map(|line| Finding::new("catalogue", "chatlake.db", line))
+        .collect();
     for (check, statement) in STATEMENTS {
         let rows: Vec<(String, String)> = sqlx::query_as(statement).fetch_all(db.read()).await?;
-        found.extend(rows.into_iter().map(|(object, message)| Finding::new(check, object, message)));
+        found.extend(
+            rows.into_iter()
+                .map(|(object, message)| Finding::new(check, object, message)),
+        );
     }
     found.extend(unreadable_records(db).await?);
     // A catalogue row is created before its file, so the files are listed first.
@@ -115,17 +131,29 @@ pub async fn verify(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Find
         let meta = match SegmentMeta::read(&row) {
             Ok(meta) => meta,
             Err(error) => {
-                found.push(Finding::new("segment_record", id, error.log_cause().0.clone().unwrap_or_default()));
+                found.push(Finding::new(
+                    "segment_record",
+                    id,
+                    error.log_cause().0.clone().unwrap_or_default(),
+                ));
                 continue;
             }
         };
         let segments = segments.clone();
-        let wrong = tokio::task::spawn_blocking(move || file(&segments, &meta, &columns, deep)).await.map_err(Error::from)?;
-        let (Some((check, message)), still) = (wrong, is_named(db, &id).await?) else { continue };
+        let wrong = tokio::task::spawn_blocking(move || file(&segments, &meta, &columns, deep))
+            .await
+            .map_err(Error::from)?;
+        let (Some((check, message)), still) = (wrong, is_named(db, &id).await?) else {
+            continue;
+        };
         // The segment may have been deleted by the sweep in the meantime.
         if still {
             let versions_of_segment = versions_of_segment(db, &id).await?;
-            found.push(Finding::new(check, id, format!("{message}{versions_of_segment}")));
+            found.push(Finding::new(
+                check,
+                id,
+                format!("{message}{versions_of_segment}"),
+            ));
         }
     }
     found.extend(orphans(db, segments, listed).await?);
@@ -134,7 +162,11 @@ pub async fn verify(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Find
 
 /// The number of segment files without checksums.
 pub async fn without_checksums(db: &Db) -> Result<i64> {
-    Ok(sqlx::query_scalar("SELECT COUNT(*) FROM segments WHERE state = 'kept' AND checksums IS NULL").fetch_one(db.read()).await?)
+    Ok(sqlx::query_scalar(
+        "SELECT COUNT(*) FROM segments WHERE state = 'kept' AND checksums IS NULL",
+    )
+    .fetch_one(db.read())
+    .await?)
 }
 
 /// The versions that use a segment, in words: " (rows of “Agents”, ds_1, version 5)".
@@ -149,39 +181,79 @@ async fn versions_of_segment(db: &Db, id: &SegmentId) -> Result<String> {
     .bind(id)
     .fetch_all(db.read())
     .await?;
-    let Some((name, dataset, _)) = rows.first() else { return Ok(String::new()) };
+    let Some((name, dataset, _)) = rows.first() else {
+        return Ok(String::new());
+    };
     let numbers: Vec<String> = rows.iter().map(|(.., number)| number.to_string()).collect();
-    let versions = if numbers.len() == 1 { "version" } else { "versions" };
-    Ok(format!(" (rows of “{name}”, {dataset}, {versions} {})", numbers.join(", ")))
+    let versions = if numbers.len() == 1 {
+        "version"
+    } else {
+        "versions"
+    };
+    Ok(format!(
+        " (rows of “{name}”, {dataset}, {versions} {})",
+        numbers.join(", ")
+    ))
 }
 
 /// Records of DataSets that cannot be read.
 async fn unreadable_records(db: &Db) -> Result<Vec<Finding>> {
-    let rows = sqlx::query(select_dataset!("ORDER BY d.id")).fetch_all(db.read()).await?;
-    let wrong =
-        |(id, error): (String, Error)| Finding::new("record", id, format!("its record cannot be read: {}", error.log_cause().0.as_deref().unwrap_or_default()));
-    Ok(rows.iter().filter_map(|row| row::decode(row).err()).map(wrong).collect())
+    let rows = sqlx::query(select_dataset!("ORDER BY d.id"))
+        .fetch_all(db.read())
+        .await?;
+    let wrong = |(id, error): (String, Error)| {
+        Finding::new(
+            "record",
+            id,
+            format!(
+                "its record cannot be read: {}",
+                error.log_cause().0.as_deref().unwrap_or_default()
+            ),
+        )
+    };
+    Ok(rows
+        .iter()
+        .filter_map(|row| row::decode(row).err())
+        .map(wrong)
+        .collect())
 }
 
 async fn on_disk(segments: &Segments) -> Result<Vec<SegmentId>> {
     let segments = segments.clone();
-    tokio::task::spawn_blocking(move || segments.files_before(i64::MAX)).await.map_err(Error::from)?
+    tokio::task::spawn_blocking(move || segments.files_before(i64::MAX))
+        .await
+        .map_err(Error::from)?
 }
 
 /// Files that are not in the catalogue.
 async fn orphans(db: &Db, segments: &Segments, listed: Vec<SegmentId>) -> Result<Vec<Finding>> {
-    let rows: Vec<(SegmentId,)> = sqlx::query_as("SELECT id FROM segments").fetch_all(db.read()).await?;
+    let rows: Vec<(SegmentId,)> = sqlx::query_as("SELECT id FROM segments")
+        .fetch_all(db.read())
+        .await?;
     let named: HashSet<SegmentId> = rows.into_iter().map(|(id,)| id).collect();
-    let nameless: Vec<SegmentId> = listed.into_iter().filter(|id| !named.contains(id)).collect();
+    let nameless: Vec<SegmentId> = listed
+        .into_iter()
+        .filter(|id| !named.contains(id))
+        .collect();
     if nameless.is_empty() {
         return Ok(Vec::new());
     }
     let there: HashSet<SegmentId> = on_disk(segments).await?.into_iter().collect();
-    Ok(nameless.into_iter().filter(|id| there.contains(id)).map(|id| Finding::new("orphan", id, "is a file that is not in the catalogue")).collect())
+    Ok(nameless
+        .into_iter()
+        .filter(|id| there.contains(id))
+        .map(|id| Finding::new("orphan", id, "is a file that is not in the catalogue"))
+        .collect())
 }
 
 async fn is_named(db: &Db, id: &SegmentId) -> Result<bool> {
-    Ok(sqlx::query("SELECT 1 FROM segments WHERE id = $1 AND state <> 'dropped'").bind(id).fetch_optional(db.read()).await?.is_some())
+    Ok(
+        sqlx::query("SELECT 1 FROM segments WHERE id = $1 AND state <> 'dropped'")
+            .bind(id)
+            .fetch_optional(db.read())
+            .await?
+            .is_some(),
+    )
 }
 
 /// A version must have every column of its segments.
@@ -196,26 +268,54 @@ async fn columns_of_versions(db: &Db) -> Result<Vec<Finding>> {
     for (version, all, segment, some) in rows {
         match (read(&all), read(&some)) {
             (Some(all), Some(some)) => {
-                if let Some(column) = some.iter().find(|column| !all.iter().any(|of_version| of_version.name == column.name && of_version.kind == column.kind))
-                {
-                    found.push(Finding::new("version_columns", &version, format!("does not have the column {} of segment {segment}", column.name)));
+                if let Some(column) = some.iter().find(|column| {
+                    !all.iter().any(|of_version| {
+                        of_version.name == column.name && of_version.kind == column.kind
+                    })
+                }) {
+                    found.push(Finding::new(
+                        "version_columns",
+                        &version,
+                        format!(
+                            "does not have the column {} of segment {segment}",
+                            column.name
+                        ),
+                    ));
                 }
             }
-            _ => found.push(Finding::new("version_columns", &version, "its columns, or those of a segment, cannot be read")),
+            _ => found.push(Finding::new(
+                "version_columns",
+                &version,
+                "its columns, or those of a segment, cannot be read",
+            )),
         }
     }
     Ok(found)
 }
 
 /// Checks a segment's file; returns the violated rule and the message, or `None`. Blocks.
-fn file(segments: &Segments, meta: &SegmentMeta, columns: &str, deep: bool) -> Option<(&'static str, String)> {
+fn file(
+    segments: &Segments,
+    meta: &SegmentMeta,
+    columns: &str,
+    deep: bool,
+) -> Option<(&'static str, String)> {
     if !segments.is_there(&meta.id) && trash::holds(segments.dir(), &meta.id) {
-        return Some(("segment_file", "its file is in trash/; the server moves it back when it starts".to_owned()));
+        return Some((
+            "segment_file",
+            "its file is in trash/; the server moves it back when it starts".to_owned(),
+        ));
     }
     // The cause begins with the id of the segment, which the finding already contains, so the prefix is removed.
     let because = |error: Error| {
-        let cause = error.log_cause().0.clone().unwrap_or_else(|| error.message().to_owned());
-        cause.strip_prefix(&format!("segment {}: ", meta.id)).map_or(cause.clone(), str::to_owned)
+        let cause = error
+            .log_cause()
+            .0
+            .clone()
+            .unwrap_or_else(|| error.message().to_owned());
+        cause
+            .strip_prefix(&format!("segment {}: ", meta.id))
+            .map_or(cause.clone(), str::to_owned)
     };
     if deep && let Err(error) = segments.check_file(meta) {
         return Some(("segment_file", because(error)));
@@ -230,8 +330,17 @@ fn file(segments: &Segments, meta: &SegmentMeta, columns: &str, deep: bool) -> O
     };
     let schema: SchemaRef = open.schema().clone();
     match columns::from_schema(&schema) {
-        Ok(has) if has.iter().map(|column| &column.name).eq(stored_columns.iter().map(|column| &column.name)) => {}
-        _ => return Some(("segment_columns", "the columns of its file do not match the catalogue".to_owned())),
+        Ok(has)
+            if has
+                .iter()
+                .map(|column| &column.name)
+                .eq(stored_columns.iter().map(|column| &column.name)) => {}
+        _ => {
+            return Some((
+                "segment_columns",
+                "the columns of its file do not match the catalogue".to_owned(),
+            ));
+        }
     }
     if !deep {
         return None;
@@ -241,10 +350,21 @@ fn file(segments: &Segments, meta: &SegmentMeta, columns: &str, deep: bool) -> O
         Err(error) => return Some(("segment_rows", because(error))),
     };
     if digest.rows != meta.rows {
-        return Some(("segment_rows", format!("its file has {} rows, but the catalogue has {}", digest.rows, meta.rows)));
+        return Some((
+            "segment_rows",
+            format!(
+                "its file has {} rows, but the catalogue has {}",
+                digest.rows, meta.rows
+            ),
+        ));
     }
     let other = meta.digest.is_some_and(|expected| expected != digest);
-    other.then(|| ("segment_rows", "its rows do not match their digest in the catalogue".to_owned()))
+    other.then(|| {
+        (
+            "segment_rows",
+            "its rows do not match their digest in the catalogue".to_owned(),
+        )
+    })
 }
 
 /// The digest of all rows of a segment. Blocks.

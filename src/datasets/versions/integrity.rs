@@ -66,7 +66,14 @@ impl Versions {
         .bind(dataset)
         .fetch_all(self.db.read())
         .await?;
-        let read = |(version, number, segments, damaged, damaged_rows, unchecked): (VersionId, i64, i64, i64, i64, i64)| VersionIntegrity {
+        let read = |(version, number, segments, damaged, damaged_rows, unchecked): (
+            VersionId,
+            i64,
+            i64,
+            i64,
+            i64,
+            i64,
+        )| VersionIntegrity {
             version,
             number: to_u64(number),
             // A version without rows has no segment; the join then returns one row of nulls.

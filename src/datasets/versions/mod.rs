@@ -23,7 +23,9 @@ use crate::db::{Db, commits};
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, SegmentId, VersionId};
 pub use integrity::{Integrity, VersionIntegrity};
-pub use retention::{MAX_RETENTION_DAYS, MAX_RETENTION_VERSIONS, Retention, RetentionOverride, Sizes};
+pub use retention::{
+    MAX_RETENTION_DAYS, MAX_RETENTION_VERSIONS, Retention, RetentionOverride, Sizes,
+};
 
 /// The error code for a version that retention dropped while it was read from the catalogue.
 const VERSION_GONE: &str = "version_gone";
@@ -71,8 +73,22 @@ pub struct Commit<'a> {
 
 impl<'a> Commit<'a> {
     /// A commit that makes the segments of a run the current version, whichever version is current now.
-    pub fn new(dataset: &'a DatasetId, run: &'a RunId, declared: &'a [ColumnInfo], written: &'a [WrittenSegment]) -> Self {
-        Self { dataset, run, declared, written, order: None, base: None, provenance: None, pending_approval: false }
+    pub fn new(
+        dataset: &'a DatasetId,
+        run: &'a RunId,
+        declared: &'a [ColumnInfo],
+        written: &'a [WrittenSegment],
+    ) -> Self {
+        Self {
+            dataset,
+            run,
+            declared,
+            written,
+            order: None,
+            base: None,
+            provenance: None,
+            pending_approval: false,
+        }
     }
 }
 
@@ -125,7 +141,9 @@ impl Deref for Pin {
 impl Drop for Pin {
     fn drop(&mut self) {
         let mut pins = lock(&self.pins);
-        let Some((count, _)) = pins.versions.get_mut(&self.version.id) else { return };
+        let Some((count, _)) = pins.versions.get_mut(&self.version.id) else {
+            return;
+        };
         *count -= 1;
         if *count > 0 {
             return;
@@ -149,7 +167,14 @@ fn lock(pins: &Mutex<Pins>) -> MutexGuard<'_, Pins> {
 impl Versions {
     pub fn new(db: Db, segments: Segments, clock: Clock, retention: Retention) -> Self {
         let started_at = clock.monotonic();
-        Self { db, segments, clock, retention, pins: Arc::default(), started_at }
+        Self {
+            db,
+            segments,
+            clock,
+            retention,
+            pins: Arc::default(),
+            started_at,
+        }
     }
 
     pub fn segments(&self) -> &Segments {
@@ -167,7 +192,11 @@ impl Versions {
 
     /// The version with this id, if it still exists.
     pub async fn get(&self, id: &VersionId) -> Result<Option<Version>> {
-        match sqlx::query("SELECT * FROM versions WHERE id = $1").bind(id).fetch_optional(self.db.read()).await? {
+        match sqlx::query("SELECT * FROM versions WHERE id = $1")
+            .bind(id)
+            .fetch_optional(self.db.read())
+            .await?
+        {
             Some(row) => Ok(Some(self.with_segments(version(&row)?).await?)),
             None => Ok(None),
         }
@@ -175,7 +204,9 @@ impl Versions {
 
     /// The version of a DataSet with this number, if it still exists.
     pub async fn by_number(&self, dataset: &DatasetId, number: u64) -> Result<Option<Version>> {
-        let row = sqlx::query("SELECT * FROM versions WHERE dataset_id = $1 AND number = $2").bind(dataset).bind(to_i64(number));
+        let row = sqlx::query("SELECT * FROM versions WHERE dataset_id = $1 AND number = $2")
+            .bind(dataset)
+            .bind(to_i64(number));
         match row.fetch_optional(self.db.read()).await? {
             Some(row) => Ok(Some(self.with_segments(version(&row)?).await?)),
             None => Ok(None),
@@ -184,7 +215,10 @@ impl Versions {
 
     /// The existing versions, newest first.
     pub async fn list(&self, dataset: &DatasetId) -> Result<Vec<Version>> {
-        let rows = sqlx::query("SELECT * FROM versions WHERE dataset_id = $1 ORDER BY number DESC").bind(dataset).fetch_all(self.db.read()).await?;
+        let rows = sqlx::query("SELECT * FROM versions WHERE dataset_id = $1 ORDER BY number DESC")
+            .bind(dataset)
+            .fetch_all(self.db.read())
+            .await?;
         let mut list = Vec::with_capacity(rows.len());
         for row in rows {
             match self.with_segments(version(&row)?).await {
@@ -210,8 +244,18 @@ impl Versions {
             version.segments.push(SegmentMeta::read(&row)?);
         }
         // The version is read in two statements: if retention dropped it between them, it has no segments.
-        if version.segments.iter().map(|segment| segment.rows).sum::<u64>() != version.rows {
-            return Err(Error::conflict(VERSION_GONE, "This version was just deleted, because there are newer versions.").action("Open the current version."));
+        if version
+            .segments
+            .iter()
+            .map(|segment| segment.rows)
+            .sum::<u64>()
+            != version.rows
+        {
+            return Err(Error::conflict(
+                VERSION_GONE,
+                "This version was just deleted, because there are newer versions.",
+            )
+            .action("Open the current version."));
         }
         Ok(version)
     }
@@ -221,19 +265,30 @@ impl Versions {
         let mut pins = lock(&self.pins);
         if let Some((count, version)) = pins.versions.get_mut(&version.id) {
             *count += 1;
-            return Pin { version: version.clone(), pins: self.pins.clone() };
+            return Pin {
+                version: version.clone(),
+                pins: self.pins.clone(),
+            };
         }
         for segment in &version.segments {
             *pins.segments.entry(segment.id.clone()).or_default() += 1;
         }
         let version = Arc::new(version.clone());
-        pins.versions.insert(version.id.clone(), (1, version.clone()));
-        Pin { version, pins: self.pins.clone() }
+        pins.versions
+            .insert(version.id.clone(), (1, version.clone()));
+        Pin {
+            version,
+            pins: self.pins.clone(),
+        }
     }
 
     /// Makes the segments of a run the current version, inside the caller's transaction, which has checked the run's fence. Other
     /// segments that the run staged in an earlier attempt are dropped.
-    pub async fn commit(&self, tx: &mut Transaction<'static, Sqlite>, commit: &Commit<'_>) -> Result<Version> {
+    pub async fn commit(
+        &self,
+        tx: &mut Transaction<'static, Sqlite>,
+        commit: &Commit<'_>,
+    ) -> Result<Version> {
         let now = self.clock.now();
         commits::increment(tx).await?;
         segments::record(tx, commit.written).await?;
@@ -249,8 +304,12 @@ impl Versions {
             Some(text) => serde_json::from_str(&text).map_err(Error::internal)?,
             None => Vec::new(),
         };
-        if commit.base.is_some() && row.try_get::<Option<VersionId>, _>(2)?.as_ref() != commit.base {
-            return Err(Error::conflict("version_changed", "Another version became current while this run merged its rows. The new rows were not saved."));
+        if commit.base.is_some() && row.try_get::<Option<VersionId>, _>(2)?.as_ref() != commit.base
+        {
+            return Err(Error::conflict(
+                "version_changed",
+                "Another version became current while this run merged its rows. The new rows were not saved.",
+            ));
         }
         let mut parts: Vec<Vec<ColumnInfo>> = Vec::new();
         let mut list: Vec<SegmentMeta> = commit.written.iter().map(WrittenSegment::meta).collect();
@@ -293,7 +352,10 @@ impl Versions {
                 .execute(&mut **tx)
                 .await?;
             if kept.rows_affected() != 1 {
-                return Err(Error::internal(format!("segment {} of {} is not staged any more", segment.id, commit.run)));
+                return Err(Error::internal(format!(
+                    "segment {} of {} is not staged any more",
+                    segment.id, commit.run
+                )));
             }
         }
         for (position, segment) in (0_i64..).zip(&version.segments) {
@@ -323,7 +385,11 @@ impl Versions {
     }
 
     /// The columns of the reused segments. They must belong to the version that the commit is based on.
-    async fn old_columns(&self, tx: &mut Transaction<'static, Sqlite>, commit: &Commit<'_>) -> Result<Vec<Vec<ColumnInfo>>> {
+    async fn old_columns(
+        &self,
+        tx: &mut Transaction<'static, Sqlite>,
+        commit: &Commit<'_>,
+    ) -> Result<Vec<Vec<ColumnInfo>>> {
         let rows =
             sqlx::query("SELECT s.id, s.columns FROM version_segments v JOIN segments s ON s.id = v.segment_id WHERE v.version_id = $1 AND s.state = 'kept'")
                 .bind(commit.base)
@@ -334,10 +400,19 @@ impl Versions {
             of.insert(row.try_get(0)?, row.try_get(1)?);
         }
         let is_new = |id: &SegmentId| commit.written.iter().any(|segment| segment.id == *id);
-        let old = commit.order.unwrap_or_default().iter().filter(|segment| !is_new(&segment.id));
+        let old = commit
+            .order
+            .unwrap_or_default()
+            .iter()
+            .filter(|segment| !is_new(&segment.id));
         old.map(|segment| {
             let columns = of.remove(&segment.id);
-            let columns = columns.ok_or_else(|| Error::internal(format!("segment {} is not one of the version before", segment.id)))?;
+            let columns = columns.ok_or_else(|| {
+                Error::internal(format!(
+                    "segment {} is not one of the version before",
+                    segment.id
+                ))
+            })?;
             serde_json::from_str(&columns).map_err(Error::internal)
         })
         .collect()
@@ -353,14 +428,29 @@ impl Versions {
         .bind(id)
         .execute(&mut **tx)
         .await?;
-        sqlx::query("DELETE FROM versions WHERE id = $1").bind(id).execute(&mut **tx).await?;
+        sqlx::query("DELETE FROM versions WHERE id = $1")
+            .bind(id)
+            .execute(&mut **tx)
+            .await?;
         commits::increment(tx).await
     }
 
     /// Drops all versions and segments of a DataSet. The sweep deletes the files later.
-    pub async fn drop_all(&self, tx: &mut Transaction<'_, Sqlite>, dataset: &DatasetId) -> Result<()> {
-        sqlx::query("UPDATE datasets SET current_version = NULL, pending_version = NULL WHERE id = $1").bind(dataset).execute(&mut **tx).await?;
-        sqlx::query("DELETE FROM versions WHERE dataset_id = $1").bind(dataset).execute(&mut **tx).await?;
+    pub async fn drop_all(
+        &self,
+        tx: &mut Transaction<'_, Sqlite>,
+        dataset: &DatasetId,
+    ) -> Result<()> {
+        sqlx::query(
+            "UPDATE datasets SET current_version = NULL, pending_version = NULL WHERE id = $1",
+        )
+        .bind(dataset)
+        .execute(&mut **tx)
+        .await?;
+        sqlx::query("DELETE FROM versions WHERE dataset_id = $1")
+            .bind(dataset)
+            .execute(&mut **tx)
+            .await?;
         sqlx::query("UPDATE segments SET state = 'dropped', dropped_at = $1 WHERE dataset_id = $2 AND state <> 'dropped'")
             .bind(self.clock.now())
             .bind(dataset)

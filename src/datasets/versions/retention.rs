@@ -34,17 +34,36 @@ pub const MAX_RETENTION_DAYS: u32 = 3_660;
 impl RetentionOverride {
     pub fn check(self) -> Result<Self> {
         let mut wrong = Vec::new();
-        if self.versions.is_some_and(|versions| !(1..=MAX_RETENTION_VERSIONS).contains(&versions)) {
-            wrong.push(("versions".to_owned(), format!("Versions must be from 1 to {MAX_RETENTION_VERSIONS}, or empty.")));
+        if self
+            .versions
+            .is_some_and(|versions| !(1..=MAX_RETENTION_VERSIONS).contains(&versions))
+        {
+            wrong.push((
+                "versions".to_owned(),
+                format!("Versions must be from 1 to {MAX_RETENTION_VERSIONS}, or empty."),
+            ));
         }
-        if self.days.is_some_and(|days| !(1..=MAX_RETENTION_DAYS).contains(&days)) {
-            wrong.push(("days".to_owned(), format!("Days must be from 1 to {MAX_RETENTION_DAYS}, or empty.")));
+        if self
+            .days
+            .is_some_and(|days| !(1..=MAX_RETENTION_DAYS).contains(&days))
+        {
+            wrong.push((
+                "days".to_owned(),
+                format!("Days must be from 1 to {MAX_RETENTION_DAYS}, or empty."),
+            ));
         }
-        if wrong.is_empty() { Ok(self) } else { Err(Error::fields(wrong)) }
+        if wrong.is_empty() {
+            Ok(self)
+        } else {
+            Err(Error::fields(wrong))
+        }
     }
 
     pub fn or(self, server: Retention) -> Retention {
-        Retention { versions: self.versions.unwrap_or(server.versions), days: self.days.unwrap_or(server.days) }
+        Retention {
+            versions: self.versions.unwrap_or(server.versions),
+            days: self.days.unwrap_or(server.days),
+        }
     }
 }
 
@@ -68,9 +87,19 @@ impl Versions {
     /// The retention that is set for a DataSet.
     pub async fn retention_override(&self, dataset: &DatasetId) -> Result<RetentionOverride> {
         let row: Option<(Option<i64>, Option<i64>)> =
-            sqlx::query_as("SELECT retention_versions, retention_days FROM datasets WHERE id = $1").bind(dataset).fetch_optional(self.db.read()).await?;
+            sqlx::query_as("SELECT retention_versions, retention_days FROM datasets WHERE id = $1")
+                .bind(dataset)
+                .fetch_optional(self.db.read())
+                .await?;
         let small = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
-        Ok(row.map_or_else(RetentionOverride::default, |(versions, days)| RetentionOverride { versions: small(versions), days: small(days) }))
+        Ok(
+            row.map_or_else(RetentionOverride::default, |(versions, days)| {
+                RetentionOverride {
+                    versions: small(versions),
+                    days: small(days),
+                }
+            }),
+        )
     }
 
     pub async fn sizes(&self, dataset: &DatasetId) -> Result<Sizes> {
@@ -89,8 +118,15 @@ impl Versions {
         .bind(dataset)
         .fetch_one(self.db.read())
         .await?;
-        let alone = rows.into_iter().map(|(version, bytes)| (version, to_u64(bytes))).collect();
-        Ok(Sizes { alone, stored: to_u64(kept), pending_deletion: to_u64(going) })
+        let alone = rows
+            .into_iter()
+            .map(|(version, bytes)| (version, to_u64(bytes)))
+            .collect();
+        Ok(Sizes {
+            alone,
+            stored: to_u64(kept),
+            pending_deletion: to_u64(going),
+        })
     }
 
     /// Drops versions beyond the retention: all but the newest ones, those that were replaced too long ago, and intermediate versions
@@ -111,7 +147,12 @@ impl Versions {
         .await?;
         let (mut dropped, mut place) = (0, 0);
         for row in &rows {
-            let (id, replaced_at, current, stage): (VersionId, Millis, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+            let (id, replaced_at, current, stage): (VersionId, Millis, i64, i64) = (
+                row.try_get(0)?,
+                row.try_get(1)?,
+                row.try_get(2)?,
+                row.try_get(3)?,
+            );
             let kept = stage == 0 && place < retention.versions && replaced_at >= oldest;
             place += u32::from(stage == 0);
             if current == 1 || kept || lock(&self.pins).versions.contains_key(&id) {
@@ -119,7 +160,12 @@ impl Versions {
             }
             let mut tx = self.db.write().await?;
             // A revert may have made it current in the meantime.
-            let still = sqlx::query("SELECT 1 FROM datasets WHERE current_version = $1 OR pending_version = $1").bind(&id).fetch_optional(&mut *tx).await?;
+            let still = sqlx::query(
+                "SELECT 1 FROM datasets WHERE current_version = $1 OR pending_version = $1",
+            )
+            .bind(&id)
+            .fetch_optional(&mut *tx)
+            .await?;
             if still.is_some() {
                 continue;
             }
@@ -135,7 +181,12 @@ impl Versions {
 
 impl Datasets {
     /// Sets the retention of a DataSet. Versions beyond it are dropped at once; their files are deleted a day later.
-    pub async fn set_retention(&self, actor: &crate::actor::Actor, dataset: &DatasetId, retention: RetentionOverride) -> Result<u64> {
+    pub async fn set_retention(
+        &self,
+        actor: &crate::actor::Actor,
+        dataset: &DatasetId,
+        retention: RetentionOverride,
+    ) -> Result<u64> {
         self.get_to_change(actor, dataset).await?;
         let retention = retention.check()?;
         let mut tx = self.db.write().await?;

@@ -13,7 +13,12 @@ impl Versions {
     pub async fn sweep(&self) -> Result<SweepReport> {
         let emptied = self.tidy_trash().await?;
         let dropped = self.drop_abandoned().await?;
-        Ok(SweepReport { dropped, deleted: self.delete_dropped().await?, orphans: self.trash_orphans().await?, emptied })
+        Ok(SweepReport {
+            dropped,
+            deleted: self.delete_dropped().await?,
+            orphans: self.trash_orphans().await?,
+            emptied,
+        })
     }
 
     /// Drops staged segments whose run has ended or was deleted. They were in no version, so no reader uses them and `dropped_at` is
@@ -53,7 +58,9 @@ impl Versions {
             .bind(MAX_SEGMENTS_PER_TX)
             .fetch_all(self.db.read())
             .await?;
-            let Some(last) = ids.last() else { return Ok(deleted) };
+            let Some(last) = ids.last() else {
+                return Ok(deleted);
+            };
             after = last.as_str().to_owned();
             deleted += self.delete(ids).await?;
         }
@@ -77,12 +84,19 @@ impl Versions {
     /// whose commit has not begun. The catalogue rows are deleted when the run ends.
     pub async fn delete_unrecorded(&self, run: &RunId) {
         let deleted = async {
-            let ids: Vec<SegmentId> =
-                sqlx::query_scalar("SELECT id FROM segments WHERE run_id = $1 AND state = 'staged' AND rows = 0").bind(run).fetch_all(self.db.read()).await?;
+            let ids: Vec<SegmentId> = sqlx::query_scalar(
+                "SELECT id FROM segments WHERE run_id = $1 AND state = 'staged' AND rows = 0",
+            )
+            .bind(run)
+            .fetch_all(self.db.read())
+            .await?;
             self.delete_files(ids).await
         };
         match deleted.await {
-            Ok(deleted) => tracing::info!("{} files of a failed run were deleted to free space", deleted.len()),
+            Ok(deleted) => tracing::info!(
+                "{} files of a failed run were deleted to free space",
+                deleted.len()
+            ),
             Err(error) => {
                 tracing::error!(cause = ?error.log_cause(), "the files of a failed run could not be deleted; the cleanup deletes them later: {error}")
             }
@@ -95,7 +109,10 @@ impl Versions {
         kill_point("sweep.file_gone");
         let mut tx = self.db.write().await?;
         for id in &deleted {
-            sqlx::query("DELETE FROM segments WHERE id = $1 AND state = 'dropped'").bind(id).execute(&mut *tx).await?;
+            sqlx::query("DELETE FROM segments WHERE id = $1 AND state = 'dropped'")
+                .bind(id)
+                .execute(&mut *tx)
+                .await?;
         }
         tx.commit().await?;
         kill_point("sweep.done");

@@ -39,10 +39,22 @@ fn list(dir: &Path) -> Result<Vec<(SegmentId, Millis)>> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".parquet")).and_then(SegmentId::parse) else { continue };
+        let Some(id) = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".parquet"))
+            .and_then(SegmentId::parse)
+        else {
+            continue;
+        };
         // The file was deleted in the meantime.
-        let Ok(about) = entry.metadata() else { continue };
-        let changed = about.modified()?.duration_since(UNIX_EPOCH).map(|since| since.as_millis()).unwrap_or(0);
+        let Ok(about) = entry.metadata() else {
+            continue;
+        };
+        let changed = about
+            .modified()?
+            .duration_since(UNIX_EPOCH)
+            .map(|since| since.as_millis())
+            .unwrap_or(0);
         if about.is_file() {
             found.push((id, Millis::try_from(changed).unwrap_or(Millis::MAX)));
         }
@@ -74,19 +86,30 @@ impl Versions {
         let dir = self.segments.dir().to_owned();
         let mut unknown = in_background(move || list(&dir)).await?;
         let known = self.known(unknown.iter().map(|(id, _)| id)).await?;
-        unknown.retain(|(id, _)| !known.contains(id) && !lock(&self.pins).segments.contains_key(id));
+        unknown
+            .retain(|(id, _)| !known.contains(id) && !lock(&self.pins).segments.contains_key(id));
         if unknown.is_empty() {
             return Ok(0);
         }
-        let (from, to, now) = (self.segments.dir().to_owned(), self.trash(), self.clock.now());
+        let (from, to, now) = (
+            self.segments.dir().to_owned(),
+            self.trash(),
+            self.clock.now(),
+        );
         let moved = in_background(move || {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&to)?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&to)?;
             let mut moved = 0_u64;
             for (id, _) in &unknown {
                 // The 24 hours begin at the modification time, so it is set to now.
                 let at = UNIX_EPOCH + Duration::from_millis(now.unsigned_abs());
                 let discard = || {
-                    std::fs::File::options().write(true).open(file(&from, id))?.set_modified(at)?;
+                    std::fs::File::options()
+                        .write(true)
+                        .open(file(&from, id))?
+                        .set_modified(at)?;
                     std::fs::rename(file(&from, id), file(&to, id))
                 };
                 moved += u64::from(ignore_missing(discard())?);
@@ -105,7 +128,8 @@ impl Versions {
     /// Returns the number of deleted files.
     pub(super) async fn tidy_trash(&self) -> Result<u64> {
         let before = self.clock.conservative_now() - DAY;
-        self.delete_from_trash(move |moved_at| moved_at <= before).await
+        self.delete_from_trash(move |moved_at| moved_at <= before)
+            .await
     }
 
     /// Empties the trash because the disk is nearly full, except for files that the catalogue contains. Returns the number of deleted
@@ -113,12 +137,17 @@ impl Versions {
     pub async fn empty_trash(&self) -> Result<u64> {
         let deleted = self.delete_from_trash(|_| true).await?;
         if deleted > 0 {
-            tracing::warn!("{deleted} files in trash/ were deleted before their 24 hours ended, because the disk is nearly full");
+            tracing::warn!(
+                "{deleted} files in trash/ were deleted before their 24 hours ended, because the disk is nearly full"
+            );
         }
         Ok(deleted)
     }
 
-    async fn delete_from_trash(&self, is_old: impl Fn(Millis) -> bool + Send + 'static) -> Result<u64> {
+    async fn delete_from_trash(
+        &self,
+        is_old: impl Fn(Millis) -> bool + Send + 'static,
+    ) -> Result<u64> {
         let trash = self.trash();
         let all = in_background(move || list(&trash)).await?;
         if all.is_empty() {
@@ -130,8 +159,12 @@ impl Versions {
             let mut deleted = 0_u64;
             for (id, moved_at) in &all {
                 if known.contains(id) {
-                    if !file(&segments, id).exists() && ignore_missing(std::fs::rename(file(&trash, id), file(&segments, id)))? {
-                        tracing::info!("{id} was moved back from trash/, because the catalogue lists it");
+                    if !file(&segments, id).exists()
+                        && ignore_missing(std::fs::rename(file(&trash, id), file(&segments, id)))?
+                    {
+                        tracing::info!(
+                            "{id} was moved back from trash/, because the catalogue lists it"
+                        );
                     }
                 } else if is_old(*moved_at) {
                     deleted += u64::from(ignore_missing(std::fs::remove_file(file(&trash, id)))?);
@@ -146,7 +179,12 @@ impl Versions {
     async fn known(&self, ids: impl Iterator<Item = &SegmentId>) -> Result<HashSet<SegmentId>> {
         let mut known = HashSet::new();
         for id in ids {
-            if sqlx::query("SELECT 1 FROM segments WHERE id = $1").bind(id).fetch_optional(self.db.read()).await?.is_some() {
+            if sqlx::query("SELECT 1 FROM segments WHERE id = $1")
+                .bind(id)
+                .fetch_optional(self.db.read())
+                .await?
+                .is_some()
+            {
                 known.insert(id.clone());
             }
         }
@@ -158,6 +196,10 @@ fn file(dir: &Path, id: &SegmentId) -> PathBuf {
     dir.join(format!("{id}.parquet"))
 }
 
-async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(Error::from)?
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Error::from)?
 }

@@ -42,7 +42,10 @@ async fn enqueue_next_chunk(puller: &Puller, row: BackfillRow) -> Result<()> {
     let dataset = puller.datasets.for_run(&backfill.dataset_id).await?;
     let refused = unsupported_reason(&dataset).map(|error| error.message().to_owned());
     let failure = match refused {
-        Some(why) => Some(ChunkFailure { why, by_person: false }),
+        Some(why) => Some(ChunkFailure {
+            why,
+            by_person: false,
+        }),
         None if backfill.retry_at.is_some() => None,
         None => last_chunk_failure(&puller.db, &backfill.id).await?,
     };
@@ -51,7 +54,13 @@ async fn enqueue_next_chunk(puller: &Puller, row: BackfillRow) -> Result<()> {
         puller.notifications.wake.notify_one();
         return Ok(());
     }
-    enqueue_chunk(&puller.db, &backfill, &source_key(&dataset, backfill.next().as_ref()), puller.clock.now()).await?;
+    enqueue_chunk(
+        &puller.db,
+        &backfill,
+        &source_key(&dataset, backfill.next().as_ref()),
+        puller.clock.now(),
+    )
+    .await?;
     puller.wake_dispatcher.notify_one();
     Ok(())
 }
@@ -72,10 +81,18 @@ pub(super) async fn last_chunk_failure(db: &Db, id: &BackfillId) -> Result<Optio
     .bind(id)
     .fetch_optional(db.read())
     .await?;
-    Ok(newest.filter(|(state, _)| state != "succeeded").map(|(state, message)| match state.as_str() {
-        "cancelled" => ChunkFailure { why: "A person cancelled its run.".to_owned(), by_person: true },
-        _ => ChunkFailure { why: message.unwrap_or_else(|| "One of its runs failed.".to_owned()), by_person: false },
-    }))
+    Ok(newest
+        .filter(|(state, _)| state != "succeeded")
+        .map(|(state, message)| match state.as_str() {
+            "cancelled" => ChunkFailure {
+                why: "A person cancelled its run.".to_owned(),
+                by_person: true,
+            },
+            _ => ChunkFailure {
+                why: message.unwrap_or_else(|| "One of its runs failed.".to_owned()),
+                by_person: false,
+            },
+        }))
 }
 
 /// Schedules the retry of a failed chunk under the retry policy of its DataSet, in the transaction that ends the run.
@@ -86,9 +103,18 @@ pub(in crate::puller) async fn chunk_failed(
     failure: &Failure,
     dataset: &AlertSubject,
 ) -> Result<()> {
-    let select_retries = "SELECT b.retries FROM backfills b JOIN runs r ON r.backfill_id = b.id WHERE r.id = $1";
-    let Some(retries) = sqlx::query_scalar(select_retries).bind(&run.id).fetch_optional(&mut **tx).await? else { return Ok(()) };
-    let Some(at) = on_run_end::retry_at(now, run, failure, dataset, retries) else { return Ok(()) };
+    let select_retries =
+        "SELECT b.retries FROM backfills b JOIN runs r ON r.backfill_id = b.id WHERE r.id = $1";
+    let Some(retries) = sqlx::query_scalar(select_retries)
+        .bind(&run.id)
+        .fetch_optional(&mut **tx)
+        .await?
+    else {
+        return Ok(());
+    };
+    let Some(at) = on_run_end::retry_at(now, run, failure, dataset, retries) else {
+        return Ok(());
+    };
     sqlx::query("UPDATE backfills SET retries = retries + 1, retry_at = $1 WHERE state = 'running' AND id = (SELECT backfill_id FROM runs WHERE id = $2)")
         .bind(at)
         .bind(&run.id)
@@ -98,7 +124,12 @@ pub(in crate::puller) async fn chunk_failed(
     Ok(())
 }
 
-pub(super) async fn stop_backfill(db: &Db, backfill: &Backfill, failure: &ChunkFailure, now: Millis) -> Result<()> {
+pub(super) async fn stop_backfill(
+    db: &Db,
+    backfill: &Backfill,
+    failure: &ChunkFailure,
+    now: Millis,
+) -> Result<()> {
     let mut tx = db.write().await?;
     let stopped = sqlx::query("UPDATE backfills SET state = 'stopped', stop_reason = $1, ended_at = $2, retry_at = NULL WHERE id = $3 AND state = 'running'")
         .bind(&failure.why)
@@ -115,15 +146,30 @@ pub(super) async fn stop_backfill(db: &Db, backfill: &Backfill, failure: &ChunkF
             "The owner of the DataSet or an admin can resume it under History, Backfill, once the cause is fixed.".to_owned(),
             "The days that were already pulled are saved. The schedule continues.".to_owned(),
         ];
-        dataset.notify(&mut tx, now, NotificationKind::Failure, "backfill_stopped", words).await?;
+        dataset
+            .notify(
+                &mut tx,
+                now,
+                NotificationKind::Failure,
+                "backfill_stopped",
+                words,
+            )
+            .await?;
     }
     tx.commit().await?;
     kill_point("backfill.stopped");
     Ok(())
 }
 
-pub(super) async fn enqueue_chunk(db: &Db, backfill: &Backfill, source_key: &str, now: Millis) -> Result<()> {
-    let Some(days) = backfill.next() else { return Ok(()) };
+pub(super) async fn enqueue_chunk(
+    db: &Db,
+    backfill: &Backfill,
+    source_key: &str,
+    now: Millis,
+) -> Result<()> {
+    let Some(days) = backfill.next() else {
+        return Ok(());
+    };
     let mut tx = db.write().await?;
     sqlx::query(
         "INSERT INTO runs (id, dataset_id, trigger, started_by, state, source_key, queued_at, due_at, account_id, backfill_id, from_day, to_day)
@@ -139,22 +185,36 @@ pub(super) async fn enqueue_chunk(db: &Db, backfill: &Backfill, source_key: &str
     .bind(&backfill.id)
     .execute(&mut *tx)
     .await?;
-    sqlx::query("UPDATE backfills SET retry_at = NULL WHERE id = $1").bind(&backfill.id).execute(&mut *tx).await?;
+    sqlx::query("UPDATE backfills SET retry_at = NULL WHERE id = $1")
+        .bind(&backfill.id)
+        .execute(&mut *tx)
+        .await?;
     tx.commit().await?;
     kill_point("backfill.chunk_queued");
     Ok(())
 }
 
 /// Records a chunk as done in the transaction of its commit: the remaining days end before its first day.
-pub(in crate::puller) async fn chunk_committed(tx: &mut Transaction<'static, Sqlite>, run: &RunId, now: Millis) -> Result<()> {
+pub(in crate::puller) async fn chunk_committed(
+    tx: &mut Transaction<'static, Sqlite>,
+    run: &RunId,
+    now: Millis,
+) -> Result<()> {
     let chunk: Option<(BackfillId, String, String)> =
         sqlx::query_as("SELECT b.id, b.from_day, r.from_day FROM runs r JOIN backfills b ON b.id = r.backfill_id WHERE r.id = $1")
             .bind(run)
             .fetch_optional(&mut **tx)
             .await?;
-    let Some((id, first, chunk_start)) = chunk else { return Ok(()) };
-    let day_before = chunk_start.parse::<Date>().ok().and_then(|day| day.checked_sub(1.day()).ok());
-    let left = day_before.filter(|_| chunk_start > first).map(|day| day.to_string());
+    let Some((id, first, chunk_start)) = chunk else {
+        return Ok(());
+    };
+    let day_before = chunk_start
+        .parse::<Date>()
+        .ok()
+        .and_then(|day| day.checked_sub(1.day()).ok());
+    let left = day_before
+        .filter(|_| chunk_start > first)
+        .map(|day| day.to_string());
     sqlx::query(
         "UPDATE backfills SET remaining_to = $1, retries = 0, retry_at = NULL, state = CASE WHEN $1 IS NULL THEN 'finished' ELSE state END, ended_at = CASE WHEN $1 IS NULL THEN $2 ELSE ended_at END WHERE id = $3",
     )

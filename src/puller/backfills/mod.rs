@@ -61,7 +61,10 @@ impl BackfillState {
 
     fn parse(word: &str) -> Self {
         use BackfillState::{Cancelled, Finished, Running, Stopped};
-        [Running, Stopped, Cancelled, Finished].into_iter().find(|state| state.word() == word).unwrap_or(Stopped)
+        [Running, Stopped, Cancelled, Finished]
+            .into_iter()
+            .find(|state| state.word() == word)
+            .unwrap_or(Stopped)
     }
 }
 
@@ -94,7 +97,12 @@ impl Backfill {
     /// The days of the next chunk.
     pub fn next(&self) -> Option<Window> {
         let to = self.remaining_to?;
-        Some(Window { from: to.saturating_sub(Span::new().days(i64::from(self.chunk_days) - 1)).max(self.days.from), to })
+        Some(Window {
+            from: to
+                .saturating_sub(Span::new().days(i64::from(self.chunk_days) - 1))
+                .max(self.days.from),
+            to,
+        })
     }
 
     pub fn chunks(&self) -> i64 {
@@ -102,7 +110,10 @@ impl Backfill {
     }
 
     pub fn chunks_done(&self) -> i64 {
-        self.chunks() - self.remaining_to.map_or(0, |to| count_chunks(self.days.from, to, self.chunk_days))
+        self.chunks()
+            - self
+                .remaining_to
+                .map_or(0, |to| count_chunks(self.days.from, to, self.chunk_days))
     }
 }
 
@@ -125,24 +136,46 @@ impl BackfillRange {
         let mut day = |field: &str, text: &str| match text.trim().parse::<Date>() {
             Ok(day) => day,
             Err(_) => {
-                wrong.push((field.to_owned(), "Enter a date such as 2026-02-17.".to_owned()));
+                wrong.push((
+                    field.to_owned(),
+                    "Enter a date such as 2026-02-17.".to_owned(),
+                ));
                 today
             }
         };
         let (from, to) = (day("from", from), day("to", to));
         let chunk_days: u32 = chunk_days.trim().parse().unwrap_or(0);
         if wrong.is_empty() && from > to {
-            wrong.push(("from".to_owned(), format!("The first day must be {to} (the last day) or earlier.")));
+            wrong.push((
+                "from".to_owned(),
+                format!("The first day must be {to} (the last day) or earlier."),
+            ));
         }
         if to > today {
-            wrong.push(("to".to_owned(), format!("The last day must be {today} (today) or earlier.")));
+            wrong.push((
+                "to".to_owned(),
+                format!("The last day must be {today} (today) or earlier."),
+            ));
         } else if wrong.is_empty() && i64::from((to - from).get_days()) >= MAX_BACKFILL_DAYS {
-            wrong.push(("from".to_owned(), format!("A backfill must cover {MAX_BACKFILL_DAYS} days (10 years) or less.")));
+            wrong.push((
+                "from".to_owned(),
+                format!("A backfill must cover {MAX_BACKFILL_DAYS} days (10 years) or less."),
+            ));
         }
         if !(1..=MAX_CHUNK_DAYS).contains(&chunk_days) {
-            wrong.push(("chunk_days".to_owned(), format!("A date range must have from 1 to {MAX_CHUNK_DAYS} days.")));
+            wrong.push((
+                "chunk_days".to_owned(),
+                format!("A date range must have from 1 to {MAX_CHUNK_DAYS} days."),
+            ));
         }
-        if wrong.is_empty() { Ok(Self { days: Window { from, to }, chunk_days }) } else { Err(Error::fields(wrong)) }
+        if wrong.is_empty() {
+            Ok(Self {
+                days: Window { from, to },
+                chunk_days,
+            })
+        } else {
+            Err(Error::fields(wrong))
+        }
     }
 }
 
@@ -155,19 +188,32 @@ pub fn source_key(dataset: &Dataset, range: Option<&Window>) -> String {
 /// Returns why single days of this DataSet cannot be pulled; `None` when they can.
 pub fn unsupported_reason(dataset: &Dataset) -> Option<Error> {
     if !dataset.setup().supports_single_days() {
-        let why = if has_days(dataset.report) { "always pulls its whole date range" } else { "has no date range" };
-        return Some(Error::conflict("no_days", format!("Backfill is not available: {} {why}.", dataset.report.title)));
+        let why = if has_days(dataset.report) {
+            "always pulls its whole date range"
+        } else {
+            "has no date range"
+        };
+        return Some(Error::conflict(
+            "no_days",
+            format!("Backfill is not available: {} {why}.", dataset.report.title),
+        ));
     }
     if PartialPull::of(dataset.update_mode) == PartialPull::Unsupported {
         return Some(
-            Error::conflict("replaces_all", "Backfill is not available with Replace: each run overwrites all rows.")
-                .action("Press Run now, or choose Append, Merge or Partition under Settings."),
+            Error::conflict(
+                "replaces_all",
+                "Backfill is not available with Replace: each run overwrites all rows.",
+            )
+            .action("Press Run now, or choose Append, Merge or Partition under Settings."),
         );
     }
     if dataset.account_id.is_none() {
         return Some(
-            Error::conflict("account_missing", "The account of this DataSet was deleted. The DataSet cannot run.")
-                .action("Choose another account under Settings."),
+            Error::conflict(
+                "account_missing",
+                "The account of this DataSet was deleted. The DataSet cannot run.",
+            )
+            .action("Choose another account under Settings."),
         );
     }
     None
@@ -196,13 +242,21 @@ impl TryFrom<BackfillRow> for Backfill {
     type Error = Error;
 
     fn try_from(row: BackfillRow) -> Result<Self> {
-        let day = |text: &str| text.parse::<Date>().map_err(|_| Error::internal(format!("backfill {} has an unreadable day", row.id)));
+        let day = |text: &str| {
+            text.parse::<Date>()
+                .map_err(|_| Error::internal(format!("backfill {} has an unreadable day", row.id)))
+        };
         Ok(Self {
-            days: Window { from: day(&row.from_day)?, to: day(&row.to_day)? },
+            days: Window {
+                from: day(&row.from_day)?,
+                to: day(&row.to_day)?,
+            },
             remaining_to: row.remaining_to.as_deref().map(day).transpose()?,
             chunk_days: u32::try_from(row.chunk_days).unwrap_or(1).max(1),
             state: BackfillState::parse(&row.state),
-            retry_at: row.retry_at.filter(|_| row.state == BackfillState::Running.word()),
+            retry_at: row
+                .retry_at
+                .filter(|_| row.state == BackfillState::Running.word()),
             id: row.id,
             dataset_id: row.dataset_id,
             stop_reason: row.stop_reason,
@@ -218,7 +272,12 @@ impl TryFrom<BackfillRow> for Backfill {
 
 impl Puller {
     /// Starts a backfill. A DataSet has at most one running backfill.
-    pub async fn backfill(&self, actor: &Actor, dataset: &DatasetId, requested: &BackfillRange) -> Result<Backfill> {
+    pub async fn backfill(
+        &self,
+        actor: &Actor,
+        dataset: &DatasetId,
+        requested: &BackfillRange,
+    ) -> Result<Backfill> {
         let dataset = self.datasets.get_to_run(actor, dataset).await?;
         if let Some(refusal) = unsupported_reason(&dataset) {
             return Err(refusal);
@@ -227,7 +286,14 @@ impl Puller {
             self.accounts.usable(actor, account).await?;
         }
         let mut tx = self.db.write().await?;
-        let id = insert_backfill(&mut tx, &dataset.id, requested, Some(&actor.user), self.clock.now()).await?;
+        let id = insert_backfill(
+            &mut tx,
+            &dataset.id,
+            requested,
+            Some(&actor.user),
+            self.clock.now(),
+        )
+        .await?;
         tx.commit().await?;
         kill_point("backfill.asked");
         self.wake_scheduler.notify_one();
@@ -237,25 +303,39 @@ impl Puller {
     /// The backfills of a DataSet, newest first.
     pub async fn backfills(&self, actor: &Actor, dataset: &DatasetId) -> Result<Vec<Backfill>> {
         let seen = self.datasets.get(actor, dataset).await?;
-        let rows: Vec<BackfillRow> = sqlx::query_as(select_backfill!("WHERE b.dataset_id = $1 ORDER BY b.created_at DESC, b.id DESC LIMIT 100"))
-            .bind(dataset)
-            .fetch_all(self.db.read())
-            .await?;
-        let as_seen = |backfill: Backfill| Backfill { stop_reason: backfill.stop_reason.map(|why| seen.redact(&why)), ..backfill };
-        rows.into_iter().map(|row| Backfill::try_from(row).map(as_seen)).collect()
+        let rows: Vec<BackfillRow> = sqlx::query_as(select_backfill!(
+            "WHERE b.dataset_id = $1 ORDER BY b.created_at DESC, b.id DESC LIMIT 100"
+        ))
+        .bind(dataset)
+        .fetch_all(self.db.read())
+        .await?;
+        let as_seen = |backfill: Backfill| Backfill {
+            stop_reason: backfill.stop_reason.map(|why| seen.redact(&why)),
+            ..backfill
+        };
+        rows.into_iter()
+            .map(|row| Backfill::try_from(row).map(as_seen))
+            .collect()
     }
 
     /// The newest backfill of a DataSet. The caller has checked permission for the DataSet.
     pub async fn newest_backfill(&self, dataset: &DatasetId) -> Result<Option<Backfill>> {
-        let row: Option<BackfillRow> = sqlx::query_as(select_backfill!("WHERE b.dataset_id = $1 ORDER BY b.created_at DESC, b.id DESC LIMIT 1"))
-            .bind(dataset)
-            .fetch_optional(self.db.read())
-            .await?;
+        let row: Option<BackfillRow> = sqlx::query_as(select_backfill!(
+            "WHERE b.dataset_id = $1 ORDER BY b.created_at DESC, b.id DESC LIMIT 1"
+        ))
+        .bind(dataset)
+        .fetch_optional(self.db.read())
+        .await?;
         row.map(Backfill::try_from).transpose()
     }
 
     /// Cancels a backfill and its active run. The rows of earlier chunks stay.
-    pub async fn cancel_backfill(&self, actor: &Actor, dataset: &DatasetId, id: &BackfillId) -> Result<Backfill> {
+    pub async fn cancel_backfill(
+        &self,
+        actor: &Actor,
+        dataset: &DatasetId,
+        id: &BackfillId,
+    ) -> Result<Backfill> {
         let dataset = self.datasets.get_to_run(actor, dataset).await?;
         get(&self.db, &dataset.id, id).await?;
         let mut tx = self.db.write().await?;
@@ -274,14 +354,22 @@ impl Puller {
     }
 
     /// Resumes a stopped or cancelled backfill where it ended.
-    pub async fn resume_backfill(&self, actor: &Actor, dataset: &DatasetId, id: &BackfillId) -> Result<Backfill> {
+    pub async fn resume_backfill(
+        &self,
+        actor: &Actor,
+        dataset: &DatasetId,
+        id: &BackfillId,
+    ) -> Result<Backfill> {
         let dataset = self.datasets.get_to_run(actor, dataset).await?;
         if let Some(account) = &dataset.account_id {
             self.accounts.usable(actor, account).await?;
         }
         let before = get(&self.db, &dataset.id, id).await?;
         if before.state == BackfillState::Finished {
-            return Err(Error::conflict("backfill_finished", "This backfill is finished."));
+            return Err(Error::conflict(
+                "backfill_finished",
+                "This backfill is finished.",
+            ));
         }
         if let Some(refusal) = unsupported_reason(&dataset) {
             return Err(refusal);
@@ -302,15 +390,32 @@ impl Puller {
 
 async fn get(db: &Db, dataset: &DatasetId, id: &BackfillId) -> Result<Backfill> {
     let row: Option<BackfillRow> =
-        sqlx::query_as(select_backfill!("WHERE b.id = $1 AND b.dataset_id = $2")).bind(id).bind(dataset).fetch_optional(db.read()).await?;
-    row.map(Backfill::try_from).transpose()?.ok_or_else(|| Error::not_found("backfill"))
+        sqlx::query_as(select_backfill!("WHERE b.id = $1 AND b.dataset_id = $2"))
+            .bind(id)
+            .bind(dataset)
+            .fetch_optional(db.read())
+            .await?;
+    row.map(Backfill::try_from)
+        .transpose()?
+        .ok_or_else(|| Error::not_found("backfill"))
 }
 
-async fn require_none_running(tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetId, but: Option<&BackfillId>) -> Result<()> {
+async fn require_none_running(
+    tx: &mut Transaction<'static, Sqlite>,
+    dataset: &DatasetId,
+    but: Option<&BackfillId>,
+) -> Result<()> {
     let other: Option<(BackfillId,)> =
-        sqlx::query_as("SELECT id FROM backfills WHERE dataset_id = $1 AND state = 'running'").bind(dataset).fetch_optional(&mut **tx).await?;
+        sqlx::query_as("SELECT id FROM backfills WHERE dataset_id = $1 AND state = 'running'")
+            .bind(dataset)
+            .fetch_optional(&mut **tx)
+            .await?;
     if other.is_some_and(|(other,)| Some(&other) != but) {
-        return Err(Error::conflict("backfill_under_way", "A backfill of this DataSet is already running.").action("Wait until it ends, or cancel it."));
+        return Err(Error::conflict(
+            "backfill_under_way",
+            "A backfill of this DataSet is already running.",
+        )
+        .action("Wait until it ends, or cancel it."));
     }
     Ok(())
 }
@@ -343,7 +448,12 @@ async fn insert_backfill(
 
 /// Stops the running backfill of a DataSet and cancels its chunk if that is queued or waiting, inside the caller's transaction. A
 /// person may resume it.
-pub(super) async fn interrupt(tx: &mut Transaction<'static, Sqlite>, dataset: &DatasetId, why: &str, now: Millis) -> Result<()> {
+pub(super) async fn interrupt(
+    tx: &mut Transaction<'static, Sqlite>,
+    dataset: &DatasetId,
+    why: &str,
+    now: Millis,
+) -> Result<()> {
     sqlx::query("UPDATE backfills SET state = 'stopped', stop_reason = $1, ended_at = $2, retry_at = NULL WHERE dataset_id = $3 AND state = 'running'")
         .bind(why)
         .bind(now)

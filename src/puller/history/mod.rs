@@ -11,7 +11,11 @@ use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, VersionId};
 
 /// Records on a run the run that created `base`, because the new version also contains its rows. Called in the transaction of the commit.
-pub(super) async fn record_base_run(tx: &mut Transaction<'static, Sqlite>, run: &RunId, base: Option<&VersionId>) -> Result<()> {
+pub(super) async fn record_base_run(
+    tx: &mut Transaction<'static, Sqlite>,
+    run: &RunId,
+    base: Option<&VersionId>,
+) -> Result<()> {
     sqlx::query("UPDATE runs SET builds_on = (SELECT v.run_id FROM versions v WHERE v.id = $1) WHERE id = $2").bind(base).bind(run).execute(&mut **tx).await?;
     Ok(())
 }
@@ -19,10 +23,21 @@ pub(super) async fn record_base_run(tx: &mut Transaction<'static, Sqlite>, run: 
 impl Puller {
     /// Creates a new current version with the rows and columns of an older one, and records it as a run with the trigger `revert`. Fails
     /// while a run of the DataSet is running, because that run would replace the rows when it ends.
-    pub async fn revert(&self, by: AuditActor<'_>, dataset: &DatasetId, version: &VersionId) -> Result<Run> {
+    pub async fn revert(
+        &self,
+        by: AuditActor<'_>,
+        dataset: &DatasetId,
+        version: &VersionId,
+    ) -> Result<Run> {
         self.datasets.get_to_change(by.actor, dataset).await?;
         // A damaged version is not made current.
-        if let Some(old) = self.datasets.versions.get(version).await?.filter(|old| old.dataset == *dataset) {
+        if let Some(old) = self
+            .datasets
+            .versions
+            .get(version)
+            .await?
+            .filter(|old| old.dataset == *dataset)
+        {
             self.datasets.segments.check(&old.segments).await?;
         }
         let now = self.clock.now();
@@ -44,10 +59,20 @@ impl Puller {
             .fetch_optional(&mut *tx)
             .await?;
         kill_point("revert.run_written");
-        let (old, new) = self.datasets.versions.restore(&mut tx, dataset, version, &run).await?;
+        let (old, new) = self
+            .datasets
+            .versions
+            .restore(&mut tx, dataset, version, &run)
+            .await?;
         // The pending version and the running backfill were based on the version that is replaced.
         queue::supersede_pending(&mut tx, dataset).await?;
-        backfills::interrupt(&mut tx, dataset, &format!("The DataSet was reverted to version {}.", old.number), now).await?;
+        backfills::interrupt(
+            &mut tx,
+            dataset,
+            &format!("The DataSet was reverted to version {}.", old.number),
+            now,
+        )
+        .await?;
         // The restored version has the rows of the run that created it, so the revert builds on that run.
         sqlx::query("UPDATE runs SET version_id = $1, reverted_to = $2, rows_after = $3, builds_on = $4, rows_before = $5 WHERE id = $6")
             .bind(&new.id)
@@ -58,13 +83,20 @@ impl Puller {
             .bind(&run)
             .execute(&mut *tx)
             .await?;
-        audit::record(&mut tx, &self.clock, AuditEvent::done(Some(by), "version.revert", old.id.as_str())).await?;
+        audit::record(
+            &mut tx,
+            &self.clock,
+            AuditEvent::done(Some(by), "version.revert", old.id.as_str()),
+        )
+        .await?;
         kill_point("revert.inserted");
         tx.commit().await?;
         self.db.update_commit_file().await;
         kill_point("revert.done");
         self.datasets.versions.apply_retention(dataset).await?;
-        queue::get(&self.db, &run).await?.ok_or_else(|| Error::not_found("run"))
+        queue::get(&self.db, &run)
+            .await?
+            .ok_or_else(|| Error::not_found("run"))
     }
 }
 
@@ -76,8 +108,10 @@ impl Puller {
         if let Some(account) = original.account_id.as_ref().filter(|_| actor.may_edit())
             && self.accounts.usable(actor, account).await.is_err()
         {
-            return Err(Error::forbidden("The account of this DataSet is not shared with you. A copy could not run.")
-                .action("Ask the owner of the account to share it."));
+            return Err(Error::forbidden(
+                "The account of this DataSet is not shared with you. A copy could not run.",
+            )
+            .action("Ask the owner of the account to share it."));
         }
         let copy = self.datasets.duplicate(actor, dataset).await?;
         self.wake_scheduler.notify_one();

@@ -73,9 +73,15 @@ pub async fn enqueue_scheduled(
     at: Millis,
     missed: i64,
 ) -> Result<bool> {
-    if let Some(created) = insert_run(tx, now, dataset, source_key, Trigger::Schedule, None).await? {
+    if let Some(created) = insert_run(tx, now, dataset, source_key, Trigger::Schedule, None).await?
+    {
         if at > now || missed > 0 {
-            sqlx::query("UPDATE runs SET missed = $1, due_at = $2 WHERE id = $3").bind(missed).bind(at).bind(created).execute(&mut **tx).await?;
+            sqlx::query("UPDATE runs SET missed = $1, due_at = $2 WHERE id = $3")
+                .bind(missed)
+                .bind(at)
+                .bind(created)
+                .execute(&mut **tx)
+                .await?;
         }
         return Ok(true);
     }

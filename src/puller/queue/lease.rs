@@ -17,7 +17,12 @@ pub enum LeaseState {
 }
 
 /// Extends the lease and stores the progress.
-pub async fn extend_lease(db: &Db, clock: &Clock, run: &Claimed, progress: &str) -> Result<LeaseState> {
+pub async fn extend_lease(
+    db: &Db,
+    clock: &Clock,
+    run: &Claimed,
+    progress: &str,
+) -> Result<LeaseState> {
     let mut tx = db.write().await?;
     let row: Option<(i64,)> =
         sqlx::query_as("UPDATE runs SET lease_until = $1, progress = $2 WHERE id = $3 AND fence = $4 AND state = 'running' RETURNING cancel_requested")
@@ -33,11 +38,13 @@ pub async fn extend_lease(db: &Db, clock: &Clock, run: &Claimed, progress: &str)
 
 /// Reads the state of the lease without extending it.
 pub async fn check_lease(db: &Db, run: &Claimed) -> Result<LeaseState> {
-    let row: Option<(i64,)> = sqlx::query_as("SELECT cancel_requested FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'")
-        .bind(&run.id)
-        .bind(run.fence)
-        .fetch_optional(db.read())
-        .await?;
+    let row: Option<(i64,)> = sqlx::query_as(
+        "SELECT cancel_requested FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'",
+    )
+    .bind(&run.id)
+    .bind(run.fence)
+    .fetch_optional(db.read())
+    .await?;
     Ok(lease_state(row))
 }
 

@@ -29,10 +29,13 @@ use crate::ids::{DatasetId, RunId};
 pub use enqueue::{enqueue, enqueue_scheduled};
 pub use lease::{LeaseState, check_lease, extend_lease};
 pub use outcome::{
-    CommitStats, UnchangedRun, accept, batch_number, commit, commit_with, keep_existing_rows, note_schema, record_unchanged, require_not_running,
-    supersede_pending,
+    CommitStats, UnchangedRun, accept, batch_number, commit, commit_with, keep_existing_rows,
+    note_schema, record_unchanged, require_not_running, supersede_pending,
 };
-pub use plan::{RunPlan, checkpoint, empty_parents, leave_shared_read, load_or_create_plan, record_empty_parents, record_window};
+pub use plan::{
+    RunPlan, checkpoint, empty_parents, leave_shared_read, load_or_create_plan,
+    record_empty_parents, record_window,
+};
 pub use wait_reason::{AccountLimit, has_active_run};
 pub use worker_leases::{LeaseGuard, WorkerLeases};
 
@@ -94,7 +97,18 @@ pub struct ShortWindow {
     pub of: u64,
 }
 
-type ClaimedRow = (RunId, DatasetId, String, i64, i64, String, RunId, Option<i64>, Option<String>, Option<String>);
+type ClaimedRow = (
+    RunId,
+    DatasetId,
+    String,
+    i64,
+    i64,
+    String,
+    RunId,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+);
 
 /// Claims the next due run: manual runs first, backfill chunks last, then runs of the account with the fewest active reads, then
 /// the oldest. Also claims the runs that share its read. A run whose lease has expired is due again, unless this process still
@@ -104,7 +118,12 @@ type ClaimedRow = (RunId, DatasetId, String, i64, i64, String, RunId, Option<i64
 /// A new read waits for other runs for a moment, in which no worker claims one with the same source key. Interrupted runs are
 /// claimed together again, but third attempts run alone and one after the other, so that the run that crashes the server is
 /// identified.
-pub async fn claim(db: &Db, clock: &Clock, leases: &WorkerLeases, limit: impl Into<AccountLimit>) -> Result<Vec<Claimed>> {
+pub async fn claim(
+    db: &Db,
+    clock: &Clock,
+    leases: &WorkerLeases,
+    limit: impl Into<AccountLimit>,
+) -> Result<Vec<Claimed>> {
     let (now, limit) = (clock.now(), limit.into());
     let mut tx = db.write().await?;
     leases.renew_expired(&mut tx, now).await?;
@@ -134,7 +153,11 @@ pub async fn claim(db: &Db, clock: &Clock, leases: &WorkerLeases, limit: impl In
     .fetch_optional(&mut *tx)
     .await?;
     let mut set: Vec<Claimed> = row.into_iter().map(|row| claimed(row, leases)).collect();
-    if let Some(leader) = set.first().cloned().filter(|leader| leader.attempt < MAX_ATTEMPTS) {
+    if let Some(leader) = set
+        .first()
+        .cloned()
+        .filter(|leader| leader.attempt < MAX_ATTEMPTS)
+    {
         set.extend(same_source_runs(&mut tx, now, leases, &leader).await?);
     }
     tx.commit().await?;
@@ -142,15 +165,29 @@ pub async fn claim(db: &Db, clock: &Clock, leases: &WorkerLeases, limit: impl In
 }
 
 /// Claims the runs that were queued for the leader's read while it waited, and ends the waiting.
-pub async fn claim_same_source_runs(db: &Db, clock: &Clock, leases: &WorkerLeases, leader: &Claimed) -> Result<Vec<Claimed>> {
+pub async fn claim_same_source_runs(
+    db: &Db,
+    clock: &Clock,
+    leases: &WorkerLeases,
+    leader: &Claimed,
+) -> Result<Vec<Claimed>> {
     let mut tx = db.write().await?;
     let set = same_source_runs(&mut tx, clock.now(), leases, leader).await?;
-    sqlx::query("UPDATE runs SET batch_wait_until = NULL WHERE id = $1 AND fence = $2").bind(&leader.id).bind(leader.fence).execute(&mut *tx).await?;
+    sqlx::query("UPDATE runs SET batch_wait_until = NULL WHERE id = $1 AND fence = $2")
+        .bind(&leader.id)
+        .bind(leader.fence)
+        .execute(&mut *tx)
+        .await?;
     tx.commit().await?;
     Ok(set)
 }
 
-async fn same_source_runs(tx: &mut Transaction<'static, Sqlite>, now: Millis, leases: &WorkerLeases, leader: &Claimed) -> Result<Vec<Claimed>> {
+async fn same_source_runs(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    leases: &WorkerLeases,
+    leader: &Claimed,
+) -> Result<Vec<Claimed>> {
     let rows: Vec<ClaimedRow> = sqlx::query_as(
         "UPDATE runs SET state = 'running', deferred_reason = NULL, attempt = attempt + 1, fence = fence + 1, lease_holder = $1, lease_until = $2,
                          started_at = COALESCE(started_at, $3), shared_read_id = $4, batch_wait_until = NULL
@@ -172,7 +209,21 @@ async fn same_source_runs(tx: &mut Transaction<'static, Sqlite>, now: Millis, le
     Ok(rows.into_iter().map(|row| claimed(row, leases)).collect())
 }
 
-fn claimed((id, dataset_id, trigger, fence, attempt, source_key, shared_read_id, batch_wait_until, from, to): ClaimedRow, leases: &WorkerLeases) -> Claimed {
+fn claimed(
+    (
+        id,
+        dataset_id,
+        trigger,
+        fence,
+        attempt,
+        source_key,
+        shared_read_id,
+        batch_wait_until,
+        from,
+        to,
+    ): ClaimedRow,
+    leases: &WorkerLeases,
+) -> Claimed {
     let trigger = Trigger::parse(&trigger).unwrap_or(Trigger::Manual);
     let _guard = leases.acquire(&id, fence);
     Claimed {
@@ -201,7 +252,10 @@ async fn park_crashing_runs(tx: &mut Transaction<'static, Sqlite>, now: Millis) 
     .bind(MAX_ATTEMPTS)
     .fetch_all(&mut **tx)
     .await?;
-    for (dataset, _) in parked.into_iter().filter(|(_, trigger)| trigger != Trigger::Backfill.word()) {
+    for (dataset, _) in parked
+        .into_iter()
+        .filter(|(_, trigger)| trigger != Trigger::Backfill.word())
+    {
         on_run_end::on_parked(tx, now, &dataset).await?;
     }
     Ok(())
@@ -221,7 +275,13 @@ pub async fn requeue_interrupted(db: &Db, clock: &Clock) -> Result<u64> {
 }
 
 /// Ends a run that did not succeed. Its staged segments are left to the sweep. Does nothing when the fence is stale.
-pub async fn end_run(db: &Db, clock: &Clock, run: &Claimed, run_end: &RunEnd, call_stats: CallStats) -> Result<()> {
+pub async fn end_run(
+    db: &Db,
+    clock: &Clock,
+    run: &Claimed,
+    run_end: &RunEnd,
+    call_stats: CallStats,
+) -> Result<()> {
     let (state, failure) = match run_end {
         RunEnd::Failed(failure) | RunEnd::Short(failure, ..) => ("failed", Some(failure)),
         RunEnd::Cancelled => ("cancelled", None),
@@ -259,7 +319,13 @@ pub async fn end_run(db: &Db, clock: &Clock, run: &Claimed, run_end: &RunEnd, ca
 
 /// Requeues a run: `waiting` until `wait_until`, or `queued` when the server stops. Its attempt does not count. A
 /// run with a requested cancellation ends here.
-pub async fn requeue(db: &Db, clock: &Clock, run: &Claimed, wait_until: Option<Millis>, call_stats: CallStats) -> Result<()> {
+pub async fn requeue(
+    db: &Db,
+    clock: &Clock,
+    run: &Claimed,
+    wait_until: Option<Millis>,
+    call_stats: CallStats,
+) -> Result<()> {
     let mut tx = db.write().await?;
     let back: Option<(String,)> = sqlx::query_as(
         "UPDATE runs SET state = CASE WHEN cancel_requested = 1 THEN 'cancelled' WHEN $1 IS NULL THEN 'queued' ELSE 'waiting' END,
@@ -287,12 +353,14 @@ pub async fn requeue(db: &Db, clock: &Clock, run: &Claimed, wait_until: Option<M
 pub async fn defer(db: &Db, clock: &Clock, run: &Claimed, until: Millis, why: &str) -> Result<()> {
     requeue(db, clock, run, Some(until), CallStats::default()).await?;
     let mut tx = db.write().await?;
-    sqlx::query("UPDATE runs SET deferred_reason = $1 WHERE id = $2 AND fence = $3 AND state = 'waiting'")
-        .bind(why)
-        .bind(&run.id)
-        .bind(run.fence)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "UPDATE runs SET deferred_reason = $1 WHERE id = $2 AND fence = $3 AND state = 'waiting'",
+    )
+    .bind(why)
+    .bind(&run.id)
+    .bind(run.fence)
+    .execute(&mut *tx)
+    .await?;
     tx.commit().await?;
     Ok(())
 }
@@ -309,7 +377,12 @@ pub async fn cancel(db: &Db, clock: &Clock, run: &RunId) -> Result<bool> {
     if ended == 1 {
         on_run_end::on_cancelled(&mut tx, run).await?;
     }
-    let running = sqlx::query("UPDATE runs SET cancel_requested = 1 WHERE id = $1 AND state = 'running'").bind(run).execute(&mut *tx).await?.rows_affected();
+    let running =
+        sqlx::query("UPDATE runs SET cancel_requested = 1 WHERE id = $1 AND state = 'running'")
+            .bind(run)
+            .execute(&mut *tx)
+            .await?
+            .rows_affected();
     tx.commit().await?;
     Ok(ended + running > 0)
 }
@@ -336,23 +409,32 @@ pub async fn last_run_failed_with(db: &Db, run: &Claimed, code: &str) -> Result<
 
 /// How many runs are queued, running or waiting.
 pub async fn count_active(db: &Db) -> Result<i64> {
-    Ok(sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE state IN ('queued', 'running', 'waiting')").fetch_one(db.read()).await?)
+    Ok(sqlx::query_scalar(
+        "SELECT COUNT(*) FROM runs WHERE state IN ('queued', 'running', 'waiting')",
+    )
+    .fetch_one(db.read())
+    .await?)
 }
 
 /// One run's record.
 pub async fn get(db: &Db, run: &RunId) -> Result<Option<Run>> {
-    let row: Option<RunRow> = sqlx::query_as(select_run!("WHERE r.id = $1")).bind(run).fetch_optional(db.read()).await?;
+    let row: Option<RunRow> = sqlx::query_as(select_run!("WHERE r.id = $1"))
+        .bind(run)
+        .fetch_optional(db.read())
+        .await?;
     Ok(row.map(Run::from))
 }
 
 /// A DataSet's runs, newest first, from number `offset` on.
 pub async fn of_dataset(db: &Db, dataset: &DatasetId, offset: i64, limit: i64) -> Result<Vec<Run>> {
-    let rows: Vec<RunRow> = sqlx::query_as(select_run!("WHERE r.dataset_id = $1 ORDER BY r.queued_at DESC, r.id DESC LIMIT $2 OFFSET $3"))
-        .bind(dataset)
-        .bind(limit)
-        .bind(offset)
-        .fetch_all(db.read())
-        .await?;
+    let rows: Vec<RunRow> = sqlx::query_as(select_run!(
+        "WHERE r.dataset_id = $1 ORDER BY r.queued_at DESC, r.id DESC LIMIT $2 OFFSET $3"
+    ))
+    .bind(dataset)
+    .bind(limit)
+    .bind(offset)
+    .fetch_all(db.read())
+    .await?;
     Ok(rows.into_iter().map(Run::from).collect())
 }
 
@@ -381,7 +463,12 @@ pub async fn summary(db: &Db, dataset: &DatasetId) -> Result<RunSummary> {
     .bind(dataset)
     .fetch_optional(db.read())
     .await?;
-    Ok(RunSummary { over, succeeded, average_ms: took / succeeded.max(1), last_success: last.map(Run::from) })
+    Ok(RunSummary {
+        over,
+        succeeded,
+        average_ms: took / succeeded.max(1),
+        last_success: last.map(Run::from),
+    })
 }
 
 /// Like `of_dataset`, without backfill chunks that have ended.
@@ -398,7 +485,12 @@ pub async fn recent(db: &Db, dataset: &DatasetId, limit: i64) -> Result<Vec<Run>
 
 /// How many runs a DataSet has had.
 pub async fn count(db: &Db, dataset: &DatasetId) -> Result<i64> {
-    Ok(sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE dataset_id = $1").bind(dataset).fetch_one(db.read()).await?)
+    Ok(
+        sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE dataset_id = $1")
+            .bind(dataset)
+            .fetch_one(db.read())
+            .await?,
+    )
 }
 
 /// The newest runs of all DataSets that this person may see, newest first.

@@ -29,7 +29,13 @@ pub struct CommitStats<'a> {
 
 /// Commits a run: version, segments and the run's end in one transaction. Returns the version, or the lease state if the fence is stale or
 /// the run was cancelled.
-pub async fn commit(db: &Db, clock: &Clock, versions: &Versions, run: &Claimed, commit: &Commit<'_>) -> Result<std::result::Result<VersionId, LeaseState>> {
+pub async fn commit(
+    db: &Db,
+    clock: &Clock,
+    versions: &Versions,
+    run: &Claimed,
+    commit: &Commit<'_>,
+) -> Result<std::result::Result<VersionId, LeaseState>> {
     commit_with(db, clock, versions, run, commit, &CommitStats::default()).await
 }
 
@@ -51,7 +57,10 @@ pub async fn commit_with(
     let version = versions.commit(&mut tx, commit).await?;
     if let Some((written, _)) = stats.written {
         compare_with_ledger(&mut tx, &run.id, written).await?;
-        let before = stats.rows_before.filter(|_| commit.base.is_some()).unwrap_or(0);
+        let before = stats
+            .rows_before
+            .filter(|_| commit.base.is_some())
+            .unwrap_or(0);
         let expected = (before + written).saturating_sub(stats.rows_dropped);
         if version.rows != expected {
             return Err(rows_missing(version.rows, expected));
@@ -62,7 +71,11 @@ pub async fn commit_with(
         backfills::chunk_committed(&mut tx, &run.id, now).await?;
     }
     let (rows, bytes) = stats.written.unwrap_or((version.rows, version.bytes));
-    let (state, outcome) = if stats.pending_approval.is_some() { ("failed", Some("held")) } else { ("succeeded", None) };
+    let (state, outcome) = if stats.pending_approval.is_some() {
+        ("failed", Some("held"))
+    } else {
+        ("succeeded", None)
+    };
     sqlx::query(
         "UPDATE runs SET state = $1, finished_at = $2, lease_until = NULL, version_id = $3, rows_written = $4, bytes_written = $5, progress = '{}',
                          rows_before = $6, rows_after = $7, rows_dropped = $8, schema_change = $9, outcome = $10,
@@ -89,7 +102,12 @@ pub async fn commit_with(
     .await?;
     // An older pending version is superseded.
     mark_superseded(&mut tx, &run.dataset_id, Some(&run.id)).await?;
-    sqlx::query("UPDATE windows SET empty_parents = NULL WHERE run_id = $1 AND empty_parents IS NOT NULL").bind(&run.id).execute(&mut *tx).await?;
+    sqlx::query(
+        "UPDATE windows SET empty_parents = NULL WHERE run_id = $1 AND empty_parents IS NOT NULL",
+    )
+    .bind(&run.id)
+    .execute(&mut *tx)
+    .await?;
     match stats.pending_approval {
         None => on_run_end::on_run_succeeded(&mut tx, now, run, to_i64(version.rows)).await?,
         Some(failure) => on_run_end::on_failed(&mut tx, now, run, failure).await?,
@@ -115,22 +133,37 @@ pub struct UnchangedRun<'a> {
 }
 
 /// Ends a run that changes nothing: it succeeds, creates no version and refers to the current one.
-pub async fn record_unchanged(db: &Db, clock: &Clock, run: &Claimed, unchanged: &UnchangedRun<'_>) -> Result<std::result::Result<(), LeaseState>> {
-    let UnchangedRun { version, provenance, written, schema_change } = unchanged;
+pub async fn record_unchanged(
+    db: &Db,
+    clock: &Clock,
+    run: &Claimed,
+    unchanged: &UnchangedRun<'_>,
+) -> Result<std::result::Result<(), LeaseState>> {
+    let UnchangedRun {
+        version,
+        provenance,
+        written,
+        schema_change,
+    } = unchanged;
     let now = clock.now();
     let mut tx = db.write().await?;
     if let Some(lost) = lease_lost(&mut tx, run).await? {
         return Ok(Err(lost));
     }
     compare_with_ledger(&mut tx, &run.id, *written).await?;
-    let current = sqlx::query("UPDATE datasets SET pending_version = NULL WHERE id = $1 AND current_version = $2")
-        .bind(&run.dataset_id)
-        .bind(&version.id)
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
+    let current = sqlx::query(
+        "UPDATE datasets SET pending_version = NULL WHERE id = $1 AND current_version = $2",
+    )
+    .bind(&run.dataset_id)
+    .bind(&version.id)
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
     if current != 1 {
-        return Err(Error::conflict("version_changed", "The current version changed while this run was being saved."));
+        return Err(Error::conflict(
+            "version_changed",
+            "The current version changed while this run was being saved.",
+        ));
     }
     sqlx::query("UPDATE versions SET provenance = $1, confirmed_at = $2 WHERE id = $3")
         .bind(serde_json::to_string(provenance).map_err(Error::internal)?)
@@ -156,7 +189,12 @@ pub async fn record_unchanged(db: &Db, clock: &Clock, run: &Claimed, unchanged: 
     sqlx::query("UPDATE segments SET state = 'dropped', dropped_at = 0 WHERE run_id = $1 AND state = 'staged'").bind(&run.id).execute(&mut *tx).await?;
     history::record_base_run(&mut tx, &run.id, Some(&version.id)).await?;
     mark_superseded(&mut tx, &run.dataset_id, Some(&run.id)).await?;
-    sqlx::query("UPDATE windows SET empty_parents = NULL WHERE run_id = $1 AND empty_parents IS NOT NULL").bind(&run.id).execute(&mut *tx).await?;
+    sqlx::query(
+        "UPDATE windows SET empty_parents = NULL WHERE run_id = $1 AND empty_parents IS NOT NULL",
+    )
+    .bind(&run.id)
+    .execute(&mut *tx)
+    .await?;
     backfills::chunk_committed(&mut tx, &run.id, now).await?;
     on_run_end::on_run_succeeded(&mut tx, now, run, to_i64(version.rows)).await?;
     commits::increment(&mut tx).await?;
@@ -168,25 +206,45 @@ pub async fn record_unchanged(db: &Db, clock: &Clock, run: &Claimed, unchanged: 
 }
 
 /// Returns an error if the ledger of the run counted another number of rows.
-async fn compare_with_ledger(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, run: &RunId, rows: u64) -> Result<()> {
+async fn compare_with_ledger(
+    tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
+    run: &RunId,
+    rows: u64,
+) -> Result<()> {
     let (counted, uncounted): (i64, i64) =
         sqlx::query_as("SELECT COALESCE(SUM(rows), 0), COALESCE(SUM(CASE WHEN rows IS NULL THEN 1 ELSE 0 END), 0) FROM windows WHERE run_id = $1")
             .bind(run)
             .fetch_one(&mut **tx)
             .await?;
-    if uncounted > 0 || counted == to_i64(rows) { Ok(()) } else { Err(rows_missing(rows, counted)) }
+    if uncounted > 0 || counted == to_i64(rows) {
+        Ok(())
+    } else {
+        Err(rows_missing(rows, counted))
+    }
 }
 
 /// The error for rows that were lost or repeated between reading and saving.
 fn rows_missing(stored: u64, expected: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Internal, "rows_missing", format!("Chatlake read {expected} rows but stored {stored}, so it did not save this run."))
-        .action("A server administrator can find the cause in the log under this run's ID.")
-        .with_log_cause(format!("{stored} rows are in segments and {expected} are expected"))
+    Error::new(
+        ErrorKind::Internal,
+        "rows_missing",
+        format!("Chatlake read {expected} rows but stored {stored}, so it did not save this run."),
+    )
+    .action("A server administrator can find the cause in the log under this run's ID.")
+    .with_log_cause(format!(
+        "{stored} rows are in segments and {expected} are expected"
+    ))
 }
 
 /// Ends a run without rows that leaves the existing rows: it succeeds and makes no version. `base`: the version that has all rows
 /// of its days; `None` where the rows stay as a precaution.
-pub async fn keep_existing_rows(db: &Db, clock: &Clock, run: &Claimed, before: u64, base: Option<&VersionId>) -> Result<std::result::Result<(), LeaseState>> {
+pub async fn keep_existing_rows(
+    db: &Db,
+    clock: &Clock,
+    run: &Claimed,
+    before: u64,
+    base: Option<&VersionId>,
+) -> Result<std::result::Result<(), LeaseState>> {
     let mut tx = db.write().await?;
     if let Some(lost) = lease_lost(&mut tx, run).await? {
         return Ok(Err(lost));
@@ -213,18 +271,28 @@ pub async fn keep_existing_rows(db: &Db, clock: &Clock, run: &Claimed, before: u
 /// Saves the column changes on a run that they stop.
 pub async fn note_schema(db: &Db, run: &Claimed, change: &str) -> Result<()> {
     let mut tx = db.write().await?;
-    sqlx::query("UPDATE runs SET schema_change = $1 WHERE id = $2 AND fence = $3").bind(change).bind(&run.id).bind(run.fence).execute(&mut *tx).await?;
+    sqlx::query("UPDATE runs SET schema_change = $1 WHERE id = $2 AND fence = $3")
+        .bind(change)
+        .bind(&run.id)
+        .bind(run.fence)
+        .execute(&mut *tx)
+        .await?;
     tx.commit().await?;
     Ok(())
 }
 
 /// Why the run must not be committed: its lease is lost or it was cancelled.
-async fn lease_lost(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, run: &Claimed) -> Result<Option<LeaseState>> {
-    let state: Option<(i64,)> = sqlx::query_as("SELECT cancel_requested FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'")
-        .bind(&run.id)
-        .bind(run.fence)
-        .fetch_optional(&mut **tx)
-        .await?;
+async fn lease_lost(
+    tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
+    run: &Claimed,
+) -> Result<Option<LeaseState>> {
+    let state: Option<(i64,)> = sqlx::query_as(
+        "SELECT cancel_requested FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'",
+    )
+    .bind(&run.id)
+    .bind(run.fence)
+    .fetch_optional(&mut **tx)
+    .await?;
     Ok(Some(lease_state(state)).filter(|state| *state != LeaseState::Active))
 }
 
@@ -241,19 +309,38 @@ pub async fn batch_number(db: &Db, run: &Claimed) -> Result<(i64, Millis)> {
     if let Some(batch) = existing {
         return Ok((batch, started_at));
     }
-    sqlx::query("UPDATE runs SET batch_number = $1 WHERE id = $2 AND fence = $3").bind(next).bind(&run.id).bind(run.fence).execute(&mut *tx).await?;
-    sqlx::query("UPDATE datasets SET next_batch_number = $1 WHERE id = $2").bind(next + 1).bind(&run.dataset_id).execute(&mut *tx).await?;
+    sqlx::query("UPDATE runs SET batch_number = $1 WHERE id = $2 AND fence = $3")
+        .bind(next)
+        .bind(&run.id)
+        .bind(run.fence)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("UPDATE datasets SET next_batch_number = $1 WHERE id = $2")
+        .bind(next + 1)
+        .bind(&run.dataset_id)
+        .execute(&mut *tx)
+        .await?;
     tx.commit().await?;
     Ok((next, started_at))
 }
 
 /// Marks a pending version of a DataSet as superseded, inside the caller's transaction.
-pub async fn supersede_pending(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, dataset: &DatasetId) -> Result<()> {
-    sqlx::query("UPDATE datasets SET pending_version = NULL WHERE id = $1").bind(dataset).execute(&mut **tx).await?;
+pub async fn supersede_pending(
+    tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
+    dataset: &DatasetId,
+) -> Result<()> {
+    sqlx::query("UPDATE datasets SET pending_version = NULL WHERE id = $1")
+        .bind(dataset)
+        .execute(&mut **tx)
+        .await?;
     mark_superseded(tx, dataset, None).await
 }
 
-async fn mark_superseded(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, dataset: &DatasetId, by: Option<&RunId>) -> Result<()> {
+async fn mark_superseded(
+    tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
+    dataset: &DatasetId,
+    by: Option<&RunId>,
+) -> Result<()> {
     sqlx::query("UPDATE runs SET outcome = 'superseded', error_who = 'No action needed.', error_action = $1 WHERE dataset_id = $2 AND outcome = 'held' AND id <> COALESCE($3, '')")
         .bind("A newer version replaced these rows. They can no longer be published.")
         .bind(dataset)
@@ -264,17 +351,32 @@ async fn mark_superseded(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, data
 }
 
 /// Returns an error while a run of the DataSet is running, inside the caller's transaction.
-pub async fn require_not_running(tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>, dataset: &DatasetId) -> Result<()> {
-    let busy = sqlx::query("SELECT 1 FROM runs WHERE dataset_id = $1 AND state = 'running'").bind(dataset).fetch_optional(&mut **tx).await?;
+pub async fn require_not_running(
+    tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
+    dataset: &DatasetId,
+) -> Result<()> {
+    let busy = sqlx::query("SELECT 1 FROM runs WHERE dataset_id = $1 AND state = 'running'")
+        .bind(dataset)
+        .fetch_optional(&mut **tx)
+        .await?;
     match busy {
         None => Ok(()),
-        Some(_) => Err(Error::conflict("run_under_way", "A run of this DataSet is running. It will save its own rows when it ends.")
-            .action("Stop the run or wait until it ends, then try again.")),
+        Some(_) => Err(Error::conflict(
+            "run_under_way",
+            "A run of this DataSet is running. It will save its own rows when it ends.",
+        )
+        .action("Stop the run or wait until it ends, then try again.")),
     }
 }
 
 /// Makes the pending version of a run the current one. Fails if it is no longer pending, and while another run is running.
-pub async fn accept(db: &Db, clock: &Clock, run: &RunId, dataset: &DatasetId, by: &UserId) -> Result<()> {
+pub async fn accept(
+    db: &Db,
+    clock: &Clock,
+    run: &RunId,
+    dataset: &DatasetId,
+    by: &UserId,
+) -> Result<()> {
     let mut tx = db.write().await?;
     require_not_running(&mut tx, dataset).await?;
     let accepted = sqlx::query(
@@ -287,7 +389,11 @@ pub async fn accept(db: &Db, clock: &Clock, run: &RunId, dataset: &DatasetId, by
     .await?
     .rows_affected();
     if accepted != 1 {
-        return Err(Error::conflict("not_held", "No version of this run is waiting for approval.").action("See the newest runs under History."));
+        return Err(Error::conflict(
+            "not_held",
+            "No version of this run is waiting for approval.",
+        )
+        .action("See the newest runs under History."));
     }
     sqlx::query(
         "UPDATE runs SET state = 'succeeded', outcome = 'accepted', decided_by = $1, decided_at = $2,
@@ -298,7 +404,11 @@ pub async fn accept(db: &Db, clock: &Clock, run: &RunId, dataset: &DatasetId, by
     .bind(run)
     .execute(&mut *tx)
     .await?;
-    let (rows, trigger): (i64, String) = sqlx::query_as("SELECT rows_after, trigger FROM runs WHERE id = $1").bind(run).fetch_one(&mut *tx).await?;
+    let (rows, trigger): (i64, String) =
+        sqlx::query_as("SELECT rows_after, trigger FROM runs WHERE id = $1")
+            .bind(run)
+            .fetch_one(&mut *tx)
+            .await?;
     if Trigger::parse(&trigger) == Some(Trigger::Backfill) {
         backfills::chunk_committed(&mut tx, run, clock.now()).await?;
     } else {

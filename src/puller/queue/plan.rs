@@ -26,20 +26,36 @@ pub struct RunPlan {
 impl RunPlan {
     /// The positions that are still to be read.
     pub fn remaining(&self) -> Vec<usize> {
-        (0..self.windows.len().max(1)).filter(|at| !self.checkpointed.iter().any(|(checkpointed, _)| checkpointed == at)).collect()
+        (0..self.windows.len().max(1))
+            .filter(|at| {
+                !self
+                    .checkpointed
+                    .iter()
+                    .any(|(checkpointed, _)| checkpointed == at)
+            })
+            .collect()
     }
 }
 
 /// Stores the plan of a run, or loads the one of an earlier attempt. `key` identifies the request and how it becomes rows: a plan
 /// with another key is from before the DataSet was changed and is discarded with its rows. `None` when the lease is lost.
-pub async fn load_or_create_plan(db: &Db, run: &Claimed, key: &str, fresh: &[Window]) -> Result<Option<RunPlan>> {
+pub async fn load_or_create_plan(
+    db: &Db,
+    run: &Claimed,
+    key: &str,
+    fresh: &[Window],
+) -> Result<Option<RunPlan>> {
     let mut tx = db.write().await?;
-    let before: Option<(Option<String>,)> = sqlx::query_as("SELECT plan_key FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'")
-        .bind(&run.id)
-        .bind(run.fence)
-        .fetch_optional(&mut *tx)
-        .await?;
-    let Some((before,)) = before else { return Ok(None) };
+    let before: Option<(Option<String>,)> = sqlx::query_as(
+        "SELECT plan_key FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'",
+    )
+    .bind(&run.id)
+    .bind(run.fence)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some((before,)) = before else {
+        return Ok(None);
+    };
     if before.as_deref() != Some(key) {
         discard_plan(&mut tx, &run.id).await?;
         ledger::insert_planned(&mut tx, &run.id, &run.dataset_id, fresh).await?;
@@ -63,7 +79,11 @@ pub async fn load_or_create_plan(db: &Db, run: &Claimed, key: &str, fresh: &[Win
         checkpointed.push((at, line.counts));
     }
     tx.commit().await?;
-    Ok(Some(RunPlan { windows: lines.iter().filter_map(|line| line.window).collect(), checkpointed, resumed }))
+    Ok(Some(RunPlan {
+        windows: lines.iter().filter_map(|line| line.window).collect(),
+        checkpointed,
+        resumed,
+    }))
 }
 
 /// Takes a run out of its shared read because its DataSet has changed since it was queued: it gets a new key, and its plan is
@@ -89,7 +109,14 @@ async fn discard_plan(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Res
 }
 
 /// Records that a window was read completely, with its counts and the number of rows written.
-pub async fn record_window(db: &Db, clock: &Clock, run: &Claimed, position: usize, counts: &WindowCounts, rows: u64) -> Result<LeaseState> {
+pub async fn record_window(
+    db: &Db,
+    clock: &Clock,
+    run: &Claimed,
+    position: usize,
+    counts: &WindowCounts,
+    rows: u64,
+) -> Result<LeaseState> {
     let mut tx = db.write().await?;
     if !is_lease_held(&mut tx, run).await? {
         return Ok(LeaseState::Lost);
@@ -102,7 +129,12 @@ pub async fn record_window(db: &Db, clock: &Clock, run: &Claimed, position: usiz
 
 /// Stores the parents of a window that produced no row, before the window is marked as done, so that a later attempt knows them. A window
 /// that is read again overwrites them.
-pub async fn record_empty_parents(db: &Db, run: &Claimed, position: usize, parents: &[String]) -> Result<()> {
+pub async fn record_empty_parents(
+    db: &Db,
+    run: &Claimed,
+    position: usize,
+    parents: &[String],
+) -> Result<()> {
     let mut tx = db.write().await?;
     if is_lease_held(&mut tx, run).await? {
         sqlx::query("UPDATE windows SET empty_parents = $1 WHERE run_id = $2 AND position = $3")
@@ -145,15 +177,29 @@ pub async fn checkpoint(db: &Db, set: &[(&Claimed, &[WrittenSegment])]) -> Resul
 
 async fn is_lease_held(tx: &mut Transaction<'static, Sqlite>, run: &Claimed) -> Result<bool> {
     let held: Option<(i64,)> =
-        sqlx::query_as("SELECT 1 FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'").bind(&run.id).bind(run.fence).fetch_optional(&mut **tx).await?;
+        sqlx::query_as("SELECT 1 FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'")
+            .bind(&run.id)
+            .bind(run.fence)
+            .fetch_optional(&mut **tx)
+            .await?;
     Ok(held.is_some())
 }
 
-async fn add_counts(tx: &mut Transaction<'static, Sqlite>, run: &RunId, counts: &WindowCounts) -> Result<()> {
-    let before: Option<String> = sqlx::query_scalar("SELECT completeness FROM runs WHERE id = $1").bind(run).fetch_one(&mut **tx).await?;
+async fn add_counts(
+    tx: &mut Transaction<'static, Sqlite>,
+    run: &RunId,
+    counts: &WindowCounts,
+) -> Result<()> {
+    let before: Option<String> = sqlx::query_scalar("SELECT completeness FROM runs WHERE id = $1")
+        .bind(run)
+        .fetch_one(&mut **tx)
+        .await?;
     let before = before.as_deref().and_then(Completeness::parse);
     // A run is as complete as the weakest of its windows.
-    let completeness = counts.completeness.map(|completeness| completeness.with(before)).or(before);
+    let completeness = counts
+        .completeness
+        .map(|completeness| completeness.with(before))
+        .or(before);
     sqlx::query(
         "UPDATE runs SET pages = pages + $1, calls = calls + $2, records_read = records_read + $3, records_kept = records_kept + $4,
                 duplicates = duplicates + $5, left_out = left_out + $6, rejected = rejected + $7, misfits = misfits + $8, waited_ms = waited_ms + $9,
@@ -180,7 +226,11 @@ async fn add_counts(tx: &mut Transaction<'static, Sqlite>, run: &RunId, counts: 
 }
 
 /// Adds the calls and waiting time of an attempt, including unfinished windows.
-pub(super) async fn add_call_stats(tx: &mut Transaction<'static, Sqlite>, run: &Claimed, call_stats: CallStats) -> Result<()> {
+pub(super) async fn add_call_stats(
+    tx: &mut Transaction<'static, Sqlite>,
+    run: &Claimed,
+    call_stats: CallStats,
+) -> Result<()> {
     sqlx::query(
         "UPDATE runs SET calls = CASE WHEN calls < $1 THEN $1 ELSE calls END, waited_ms = CASE WHEN waited_ms < $2 THEN $2 ELSE waited_ms END WHERE id = $3",
     )

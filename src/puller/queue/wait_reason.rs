@@ -17,7 +17,10 @@ pub struct AccountLimit {
 impl From<i64> for AccountLimit {
     /// Limits only the runs that no person started.
     fn from(scheduled: i64) -> Self {
-        Self { scheduled, manual: i64::MAX }
+        Self {
+            scheduled,
+            manual: i64::MAX,
+        }
     }
 }
 
@@ -67,26 +70,39 @@ pub async fn has_active_run(db: &Db, dataset: &DatasetId) -> Result<bool> {
 type Queued = (String, String, Option<String>, Millis, String, i64);
 
 /// What a queued run waits for; `None` for a run that is not queued. `limit`: see `claim`.
-pub async fn wait_reason(db: &Db, clock: &Clock, run: &RunId, limit: AccountLimit) -> Result<Option<WaitReason>> {
+pub async fn wait_reason(
+    db: &Db,
+    clock: &Clock,
+    run: &RunId,
+    limit: AccountLimit,
+) -> Result<Option<WaitReason>> {
     let now = clock.now();
     let row: Option<Queued> =
         sqlx::query_as("SELECT trigger, source_key, account_id, due_at, dataset_id, attempt FROM runs WHERE id = $1 AND state = 'queued'")
             .bind(run)
             .fetch_optional(db.read())
             .await?;
-    let Some((trigger, source_key, account, due_at, dataset, attempt)) = row else { return Ok(None) };
+    let Some((trigger, source_key, account, due_at, dataset, attempt)) = row else {
+        return Ok(None);
+    };
     if due_at > now {
         return Ok(Some(WaitReason::SpreadStart(due_at)));
     }
-    let own: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE dataset_id = $1 AND state = 'running'").bind(dataset).fetch_one(db.read()).await?;
+    let own: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE dataset_id = $1 AND state = 'running'")
+            .bind(dataset)
+            .fetch_one(db.read())
+            .await?;
     if own > 0 {
         return Ok(Some(WaitReason::OwnRun));
     }
-    let last_attempts: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE state = 'running' AND attempt > $1 AND lease_until >= $2")
-        .bind(super::MAX_ATTEMPTS - 1)
-        .bind(now)
-        .fetch_one(db.read())
-        .await?;
+    let last_attempts: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM runs WHERE state = 'running' AND attempt > $1 AND lease_until >= $2",
+    )
+    .bind(super::MAX_ATTEMPTS - 1)
+    .bind(now)
+    .fetch_one(db.read())
+    .await?;
     if attempt >= super::MAX_ATTEMPTS - 1 && last_attempts > 0 {
         return Ok(Some(WaitReason::Isolated));
     }
@@ -105,7 +121,13 @@ pub async fn wait_reason(db: &Db, clock: &Clock, run: &RunId, limit: AccountLimi
             .bind(account)
             .fetch_one(db.read())
             .await?;
-    if under_way >= if by_person { limit.manual } else { limit.scheduled } {
+    if under_way
+        >= if by_person {
+            limit.manual
+        } else {
+            limit.scheduled
+        }
+    {
         return Ok(Some(WaitReason::Account(under_way)));
     }
     let before: i64 = sqlx::query_scalar(

@@ -28,7 +28,10 @@ pub struct LeaseGuard {
 
 impl WorkerLeases {
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), runs: Arc::default() }
+        Self {
+            name: name.into(),
+            runs: Arc::default(),
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -38,16 +41,31 @@ impl WorkerLeases {
     pub(super) fn acquire(&self, run: &RunId, fence: i64) -> Arc<LeaseGuard> {
         let run = (run.clone(), fence);
         self.runs().insert(run.clone());
-        Arc::new(LeaseGuard { leases: self.clone(), run })
+        Arc::new(LeaseGuard {
+            leases: self.clone(),
+            run,
+        })
     }
 
     /// Renews expired leases of runs that this process still holds.
-    pub(super) async fn renew_expired(&self, tx: &mut Transaction<'static, Sqlite>, now: Millis) -> Result<()> {
-        let expired: Vec<(RunId, i64)> =
-            sqlx::query_as("SELECT id, fence FROM runs WHERE state = 'running' AND lease_until < $1").bind(now).fetch_all(&mut **tx).await?;
+    pub(super) async fn renew_expired(
+        &self,
+        tx: &mut Transaction<'static, Sqlite>,
+        now: Millis,
+    ) -> Result<()> {
+        let expired: Vec<(RunId, i64)> = sqlx::query_as(
+            "SELECT id, fence FROM runs WHERE state = 'running' AND lease_until < $1",
+        )
+        .bind(now)
+        .fetch_all(&mut **tx)
+        .await?;
         for (run, fence) in expired {
             if self.runs().contains(&(run.clone(), fence)) {
-                sqlx::query("UPDATE runs SET lease_until = $1 WHERE id = $2").bind(now + millis(LEASE)).bind(run).execute(&mut **tx).await?;
+                sqlx::query("UPDATE runs SET lease_until = $1 WHERE id = $2")
+                    .bind(now + millis(LEASE))
+                    .bind(run)
+                    .execute(&mut **tx)
+                    .await?;
             }
         }
         Ok(())

@@ -46,12 +46,18 @@ pub(super) async fn detect(puller: &Puller, now: Millis) -> Result<Millis> {
     let mut state = *puller.clock_monitor.state();
     let expected = match state.last {
         Some((at, then)) => at + (passed - then),
-        None => sqlx::query_scalar("SELECT seen_at FROM clock").fetch_optional(puller.db.read()).await?.unwrap_or(now),
+        None => sqlx::query_scalar("SELECT seen_at FROM clock")
+            .fetch_optional(puller.db.read())
+            .await?
+            .unwrap_or(now),
     };
     let back_by = expected - now;
     let mut latest = now + MAX_TOLERATED_BACKSTEP;
     if back_by > MIN_JUMP {
-        tracing::warn!(minutes = back_by / 60_000, "the clock was set back; waiting times were corrected");
+        tracing::warn!(
+            minutes = back_by / 60_000,
+            "the clock was set back; waiting times were corrected"
+        );
         if state.ahead_by > 0 {
             latest = now;
         }
@@ -88,7 +94,11 @@ async fn save_clock(tx: &mut Transaction<'static, Sqlite>, now: Millis) -> Resul
     Ok(())
 }
 
-async fn shift_due_times(tx: &mut Transaction<'static, Sqlite>, now: Millis, back_by: Millis) -> Result<()> {
+async fn shift_due_times(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    back_by: Millis,
+) -> Result<()> {
     for moved in [
         "UPDATE runs SET due_at = CASE WHEN due_at - $2 > $1 THEN due_at - $2 ELSE $1 END WHERE state IN ('queued', 'waiting') AND due_at > $1",
         "UPDATE runs SET batch_wait_until = batch_wait_until - $2 WHERE state = 'running' AND batch_wait_until - $2 > $1",
@@ -96,7 +106,11 @@ async fn shift_due_times(tx: &mut Transaction<'static, Sqlite>, now: Millis, bac
         "UPDATE backfills SET retry_at = CASE WHEN retry_at - $2 > $1 THEN retry_at - $2 ELSE $1 END WHERE retry_at > $1",
         "UPDATE accounts SET paused_until = paused_until - $2 WHERE paused_until > $1",
     ] {
-        sqlx::query(moved).bind(now).bind(back_by).execute(&mut **tx).await?;
+        sqlx::query(moved)
+            .bind(now)
+            .bind(back_by)
+            .execute(&mut **tx)
+            .await?;
     }
     // Times of past events are at most the current time, so that new runs sort after older ones and lateness is computed again.
     for happened in [
@@ -113,8 +127,13 @@ async fn shift_due_times(tx: &mut Transaction<'static, Sqlite>, now: Millis, bac
     ] {
         sqlx::query(happened).bind(now).execute(&mut **tx).await?;
     }
-    sqlx::query("UPDATE datasets SET lateness_key = NULL WHERE lateness_key IS NOT NULL").execute(&mut **tx).await?;
-    sqlx::query("UPDATE runs SET lease_until = $1 WHERE state = 'running' AND lease_until > $1").bind(now + millis(queue::LEASE)).execute(&mut **tx).await?;
+    sqlx::query("UPDATE datasets SET lateness_key = NULL WHERE lateness_key IS NOT NULL")
+        .execute(&mut **tx)
+        .await?;
+    sqlx::query("UPDATE runs SET lease_until = $1 WHERE state = 'running' AND lease_until > $1")
+        .bind(now + millis(queue::LEASE))
+        .execute(&mut **tx)
+        .await?;
     sqlx::query("UPDATE datasets SET next_run_at = $1 WHERE schedule_error IS NOT NULL AND next_run_at > $1")
         .bind(now + RECHECK_BROKEN_AFTER)
         .execute(&mut **tx)

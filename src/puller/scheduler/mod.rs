@@ -55,7 +55,14 @@ pub(super) async fn schedule_until_stopped(puller: Puller) {
             }
             None => {
                 logged = false;
-                puller.db.outages().track("the scheduler could not read the schedules", tick(&puller).await).flatten()
+                puller
+                    .db
+                    .outages()
+                    .track(
+                        "the scheduler could not read the schedules",
+                        tick(&puller).await,
+                    )
+                    .flatten()
             }
         };
         let latest = puller.clock.now() + millis(MAX_CHECK_INTERVAL);
@@ -69,12 +76,19 @@ pub(super) async fn schedule_until_stopped(puller: Puller) {
 
 /// Enqueues all due runs. Returns when the next check is needed.
 pub async fn tick(puller: &Puller) -> Result<Option<Millis>> {
-    puller.metrics.runs_alive.set(queue::count_active(&puller.db).await?);
+    puller
+        .metrics
+        .runs_alive
+        .set(queue::count_active(&puller.db).await?);
     let now = puller.clock.now();
     let latest = clock_jump::detect(puller, now).await?;
     repair(puller, now, latest).await?;
-    let due: Vec<(DatasetId, Millis)> =
-        sqlx::query_as("SELECT id, next_run_at FROM datasets WHERE next_run_at <= $1 ORDER BY next_run_at, id").bind(now).fetch_all(puller.db.read()).await?;
+    let due: Vec<(DatasetId, Millis)> = sqlx::query_as(
+        "SELECT id, next_run_at FROM datasets WHERE next_run_at <= $1 ORDER BY next_run_at, id",
+    )
+    .bind(now)
+    .fetch_all(puller.db.read())
+    .await?;
     let mut starts = StartSpreader::new(now, due.len());
     let mut any_left = false;
     for some in due.chunks(BATCH_SIZE) {
@@ -82,11 +96,19 @@ pub async fn tick(puller: &Puller) -> Result<Option<Millis>> {
     }
     // After the scheduled runs, which go first.
     backfills::enqueue_chunks(puller).await?;
-    let next: Option<Millis> = sqlx::query_scalar("SELECT MIN(next_run_at) FROM datasets WHERE next_run_at > $1").bind(now).fetch_one(puller.db.read()).await?;
+    let next: Option<Millis> =
+        sqlx::query_scalar("SELECT MIN(next_run_at) FROM datasets WHERE next_run_at > $1")
+            .bind(now)
+            .fetch_one(puller.db.read())
+            .await?;
     // DataSets that are still due wait for the end of their active run.
     let soon = any_left.then_some(now + 1_000);
-    let next_retry: Option<Millis> =
-        sqlx::query_scalar("SELECT MIN(retry_at) FROM backfills WHERE state = 'running' AND retry_at > $1").bind(now).fetch_one(puller.db.read()).await?;
+    let next_retry: Option<Millis> = sqlx::query_scalar(
+        "SELECT MIN(retry_at) FROM backfills WHERE state = 'running' AND retry_at > $1",
+    )
+    .bind(now)
+    .fetch_one(puller.db.read())
+    .await?;
     Ok(next.into_iter().chain(soon).chain(next_retry).min())
 }
 
@@ -99,13 +121,23 @@ struct StartSpreader {
 
 impl StartSpreader {
     fn new(now: Millis, many: usize) -> Self {
-        let over = i64::try_from(many / STARTS_PER_SECOND).unwrap_or(i64::MAX).saturating_mul(1_000).min(SPREAD_OVER);
-        Self { now, step: over / i64::try_from(many.max(1)).unwrap_or(i64::MAX), begun: HashMap::new() }
+        let over = i64::try_from(many / STARTS_PER_SECOND)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1_000)
+            .min(SPREAD_OVER);
+        Self {
+            now,
+            step: over / i64::try_from(many.max(1)).unwrap_or(i64::MAX),
+            begun: HashMap::new(),
+        }
     }
 
     fn start_of(&mut self, source_key: &str) -> Millis {
         let place = i64::try_from(self.begun.len()).unwrap_or(i64::MAX);
-        *self.begun.entry(source_key.to_owned()).or_insert(self.now + place * self.step)
+        *self
+            .begun
+            .entry(source_key.to_owned())
+            .or_insert(self.now + place * self.step)
     }
 }
 
@@ -131,7 +163,12 @@ enum ScheduleDecision {
 }
 
 /// Processes some due DataSets. All decisions are made before the transaction that writes them. Returns true if some are still due.
-async fn process_due(puller: &Puller, due: &[(DatasetId, Millis)], now: Millis, starts: &mut StartSpreader) -> Result<bool> {
+async fn process_due(
+    puller: &Puller,
+    due: &[(DatasetId, Millis)],
+    now: Millis,
+    starts: &mut StartSpreader,
+) -> Result<bool> {
     let mut decided = Vec::with_capacity(due.len());
     for (id, seen_next_run_at) in due {
         let decision = match puller.datasets.for_run(id).await {
@@ -139,37 +176,90 @@ async fn process_due(puller: &Puller, due: &[(DatasetId, Millis)], now: Millis, 
             Ok(dataset) if dataset.next_run_at != Some(*seen_next_run_at) => continue,
             Ok(dataset) => decide(&dataset, now),
             // Only a damaged row makes the schedule invalid; other read errors may be temporary.
-            Err(error) if error.is_damaged() => ScheduleDecision::Invalid(error.message().to_owned()),
+            Err(error) if error.is_damaged() => {
+                ScheduleDecision::Invalid(error.message().to_owned())
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => {
                 tracing::error!(dataset = %id, cause = ?error.log_cause(), "a DataSet that is due could not be read: {error}");
                 ScheduleDecision::Defer
             }
         };
-        let waits = matches!(decision, ScheduleDecision::Enqueue { exclusive: true, .. }) && queue::has_active_run(&puller.db, id).await?;
-        decided.push((id, *seen_next_run_at, if waits { ScheduleDecision::Defer } else { decision }));
+        let waits = matches!(
+            decision,
+            ScheduleDecision::Enqueue {
+                exclusive: true,
+                ..
+            }
+        ) && queue::has_active_run(&puller.db, id).await?;
+        decided.push((
+            id,
+            *seen_next_run_at,
+            if waits {
+                ScheduleDecision::Defer
+            } else {
+                decision
+            },
+        ));
     }
     let mut any_left = false;
     let mut tx = puller.db.write().await?;
     for (id, seen_next_run_at, decision) in decided {
         match decision {
             ScheduleDecision::Defer => any_left = true,
-            ScheduleDecision::Invalid(why) => mark_broken(&mut tx, id, Some(seen_next_run_at), &why, now).await?,
-            ScheduleDecision::Enqueue { source_key, missed, due_at, next, .. } => {
+            ScheduleDecision::Invalid(why) => {
+                mark_broken(&mut tx, id, Some(seen_next_run_at), &why, now).await?
+            }
+            ScheduleDecision::Enqueue {
+                source_key,
+                missed,
+                due_at,
+                next,
+                ..
+            } => {
                 let at = starts.start_of(&source_key);
                 // With the savepoint, a failed write does not affect the other DataSets.
                 sqlx::query("SAVEPOINT one").execute(&mut *tx).await?;
-                match enqueue_due_run(&mut tx, id, seen_next_run_at, DueRun { source_key: &source_key, missed, due_at, next, now, at }).await {
+                match enqueue_due_run(
+                    &mut tx,
+                    id,
+                    seen_next_run_at,
+                    DueRun {
+                        source_key: &source_key,
+                        missed,
+                        due_at,
+                        next,
+                        now,
+                        at,
+                    },
+                )
+                .await
+                {
                     Ok(()) => any_left |= next.is_some_and(|next| next <= now),
                     Err(error) => {
                         tracing::error!(dataset = %id, cause = ?error.log_cause(), "a run could not be queued: {error}");
-                        sqlx::query("ROLLBACK TO SAVEPOINT one").execute(&mut *tx).await?;
-                        mark_broken(&mut tx, id, Some(seen_next_run_at), "Its run could not be queued.", now).await?;
+                        sqlx::query("ROLLBACK TO SAVEPOINT one")
+                            .execute(&mut *tx)
+                            .await?;
+                        mark_broken(
+                            &mut tx,
+                            id,
+                            Some(seen_next_run_at),
+                            "Its run could not be queued.",
+                            now,
+                        )
+                        .await?;
                     }
                 }
-                sqlx::query("RELEASE SAVEPOINT one").execute(&mut *tx).await?;
+                sqlx::query("RELEASE SAVEPOINT one")
+                    .execute(&mut *tx)
+                    .await?;
             }
-            ScheduleDecision::Skip { missed, due_at, next } => {
+            ScheduleDecision::Skip {
+                missed,
+                due_at,
+                next,
+            } => {
                 advance(&mut tx, id, seen_next_run_at, due_at, next, missed).await?;
             }
         }
@@ -192,14 +282,30 @@ struct DueRun<'a> {
 }
 
 /// Enqueues the due run, unless the DataSet was changed since it was read.
-async fn enqueue_due_run(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, seen_next_run_at: Millis, due: DueRun<'_>) -> Result<()> {
-    let DueRun { source_key, missed, due_at, next, now, at } = due;
+async fn enqueue_due_run(
+    tx: &mut Transaction<'static, Sqlite>,
+    id: &DatasetId,
+    seen_next_run_at: Millis,
+    due: DueRun<'_>,
+) -> Result<()> {
+    let DueRun {
+        source_key,
+        missed,
+        due_at,
+        next,
+        now,
+        at,
+    } = due;
     if !advance(tx, id, seen_next_run_at, due_at, next, 0).await? {
         return Ok(());
     }
     if !queue::enqueue_scheduled(tx, now, id, source_key, at, missed).await? {
         // The running run began before this due time and does not stand for it. The next run records it as missed.
-        sqlx::query("UPDATE datasets SET missed = $1 WHERE id = $2").bind(missed + 1).bind(id).execute(&mut **tx).await?;
+        sqlx::query("UPDATE datasets SET missed = $1 WHERE id = $2")
+            .bind(missed + 1)
+            .bind(id)
+            .execute(&mut **tx)
+            .await?;
     }
     Ok(())
 }
@@ -213,7 +319,9 @@ fn decide(dataset: &Dataset, now: Millis) -> ScheduleDecision {
     if dataset.account_id.is_none() {
         return ScheduleDecision::Invalid("The account of this DataSet was deleted.".to_owned());
     }
-    let Some(first) = dataset.next_run_at else { return ScheduleDecision::Defer };
+    let Some(first) = dataset.next_run_at else {
+        return ScheduleDecision::Defer;
+    };
     let due_times = schedule.between(first, now, MAX_MISSED);
     let due_at = due_times.last().copied().unwrap_or(first);
     let next = schedule.next_after(now);
@@ -223,15 +331,31 @@ fn decide(dataset: &Dataset, now: Millis) -> ScheduleDecision {
     let before = dataset.schedule_state.missed;
     let passed = i64::try_from(due_times.len().max(1)).unwrap_or(i64::MAX);
     let source_key = dataset.source_key();
-    let one = |missed, due_at, next| ScheduleDecision::Enqueue { source_key, missed, due_at, next, exclusive: false };
+    let one = |missed, due_at, next| ScheduleDecision::Enqueue {
+        source_key,
+        missed,
+        due_at,
+        next,
+        exclusive: false,
+    };
     match schedule.plan().catch_up {
         CatchUp::One => one(before + passed - 1, due_at, next),
         CatchUp::All => {
             let (missed, next) = (before, due_times.get(1).copied().or(next));
-            ScheduleDecision::Enqueue { source_key: dataset.source_key(), missed, due_at: first, next, exclusive: true }
+            ScheduleDecision::Enqueue {
+                source_key: dataset.source_key(),
+                missed,
+                due_at: first,
+                next,
+                exclusive: true,
+            }
         }
         CatchUp::None if now - due_at <= MISSED_AFTER => one(before + passed - 1, due_at, next),
-        CatchUp::None => ScheduleDecision::Skip { missed: before + passed, due_at, next },
+        CatchUp::None => ScheduleDecision::Skip {
+            missed: before + passed,
+            due_at,
+            next,
+        },
     }
 }
 
@@ -259,7 +383,10 @@ async fn advance(
 
 pub(super) async fn sweep_until_stopped(puller: Puller) {
     loop {
-        puller.db.outages().track("the cleanup failed", sweep(&puller).await);
+        puller
+            .db
+            .outages()
+            .track("the cleanup failed", sweep(&puller).await);
         tokio::select! {
             () = puller.stop.cancelled() => return,
             () = puller.clock.wait(SWEEP_EVERY) => {}
@@ -268,7 +395,9 @@ pub(super) async fn sweep_until_stopped(puller: Puller) {
 }
 
 async fn sweep(puller: &Puller) -> Result<()> {
-    let datasets: Vec<(DatasetId,)> = sqlx::query_as("SELECT id FROM datasets ORDER BY id").fetch_all(puller.db.read()).await?;
+    let datasets: Vec<(DatasetId,)> = sqlx::query_as("SELECT id FROM datasets ORDER BY id")
+        .fetch_all(puller.db.read())
+        .await?;
     for (dataset,) in datasets {
         puller.datasets.versions.apply_retention(&dataset).await?;
     }

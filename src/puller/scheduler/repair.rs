@@ -19,7 +19,13 @@ const BATCH_SIZE: usize = 500;
 
 /// Records why the schedule cannot run, notifies the first time, and schedules another check. Does nothing if the DataSet was changed since
 /// `seen_next_run_at` was read.
-pub(super) async fn mark_broken(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, seen_next_run_at: Option<Millis>, why: &str, now: Millis) -> Result<()> {
+pub(super) async fn mark_broken(
+    tx: &mut Transaction<'static, Sqlite>,
+    id: &DatasetId,
+    seen_next_run_at: Option<Millis>,
+    why: &str,
+    now: Millis,
+) -> Result<()> {
     let before: Option<(i64,)> = sqlx::query_as(
         "SELECT CASE WHEN schedule_error IS NULL THEN 0 ELSE 1 END FROM datasets WHERE id = $1 AND next_run_at IS NOT DISTINCT FROM $2 AND paused_at IS NULL
             AND (next_run_at IS NOT NULL OR (schedule IS NOT NULL AND stopped_at IS NULL AND account_id IS NOT NULL))",
@@ -28,7 +34,9 @@ pub(super) async fn mark_broken(tx: &mut Transaction<'static, Sqlite>, id: &Data
     .bind(seen_next_run_at)
     .fetch_optional(&mut **tx)
     .await?;
-    let Some((before,)) = before else { return Ok(()) };
+    let Some((before,)) = before else {
+        return Ok(());
+    };
     tracing::error!(dataset = %id, "the schedule of this DataSet cannot run; Chatlake checks it again in an hour: {why}");
     sqlx::query(
         "UPDATE datasets SET next_run_at = $1, schedule_error = $2, last_due_at = CASE WHEN last_due_at > $3 THEN $3 ELSE last_due_at END WHERE id = $4",
@@ -45,28 +53,47 @@ pub(super) async fn mark_broken(tx: &mut Transaction<'static, Sqlite>, id: &Data
     Ok(())
 }
 
-async fn notify_broken(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId, why: &str, now: Millis) -> Result<()> {
+async fn notify_broken(
+    tx: &mut Transaction<'static, Sqlite>,
+    id: &DatasetId,
+    why: &str,
+    now: Millis,
+) -> Result<()> {
     // A damaged row may be unreadable. Then no notification is sent.
-    let Some(dataset) = load_readable_subject(tx, id).await? else { return Ok(()) };
+    let Some(dataset) = load_readable_subject(tx, id).await? else {
+        return Ok(());
+    };
     // Makes the next success notify of the recovery.
     if dataset.notifies_on(NotificationKind::Stopped) {
-        sqlx::query("UPDATE datasets SET notified_stop = 1 WHERE id = $1").bind(id).execute(&mut **tx).await?;
+        sqlx::query("UPDATE datasets SET notified_stop = 1 WHERE id = $1")
+            .bind(id)
+            .execute(&mut **tx)
+            .await?;
     }
     let words = [
         format!("The schedule cannot run. {why}"),
         "The owner of the DataSet must save the schedule again under Settings.".to_owned(),
         "No scheduled runs until then. Chatlake checks the schedule every hour. The existing rows are unchanged.".to_owned(),
     ];
-    dataset.notify(tx, now, NotificationKind::Stopped, "schedule", words).await
+    dataset
+        .notify(tx, now, NotificationKind::Stopped, "schedule", words)
+        .await
 }
 
 /// Recomputes the next run of DataSets without one, and of those whose last due time is later than `latest`.
 pub(super) async fn repair(puller: &Puller, now: Millis, latest: Millis) -> Result<()> {
     // Such values are not valid times.
-    let out_of_range: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM datasets WHERE next_run_at > $1").bind(MAX_TIMESTAMP).fetch_one(puller.db.read()).await?;
+    let out_of_range: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM datasets WHERE next_run_at > $1")
+            .bind(MAX_TIMESTAMP)
+            .fetch_one(puller.db.read())
+            .await?;
     if out_of_range > 0 {
         let mut tx = puller.db.write().await?;
-        sqlx::query("UPDATE datasets SET next_run_at = NULL WHERE next_run_at > $1").bind(MAX_TIMESTAMP).execute(&mut *tx).await?;
+        sqlx::query("UPDATE datasets SET next_run_at = NULL WHERE next_run_at > $1")
+            .bind(MAX_TIMESTAMP)
+            .execute(&mut *tx)
+            .await?;
         tx.commit().await?;
     }
     let mut unscheduled: Vec<(DatasetId, Option<Millis>)> = sqlx::query_as(
@@ -74,17 +101,21 @@ pub(super) async fn repair(puller: &Puller, now: Millis, latest: Millis) -> Resu
     )
     .fetch_all(puller.db.read())
     .await?;
-    let ahead: Vec<(DatasetId, Option<Millis>)> = sqlx::query_as("SELECT id, next_run_at FROM datasets WHERE last_due_at > $1 AND next_run_at IS NOT NULL")
-        .bind(latest)
-        .fetch_all(puller.db.read())
-        .await?;
+    let ahead: Vec<(DatasetId, Option<Millis>)> = sqlx::query_as(
+        "SELECT id, next_run_at FROM datasets WHERE last_due_at > $1 AND next_run_at IS NOT NULL",
+    )
+    .bind(latest)
+    .fetch_all(puller.db.read())
+    .await?;
     unscheduled.extend(ahead);
     for some in unscheduled.chunks(BATCH_SIZE) {
         let mut found = Vec::new();
         for (id, seen_next_run_at) in some {
             let next = match puller.datasets.for_run(id).await {
                 Ok(dataset) => Schedule::of(&dataset).map(|schedule| schedule.next_after(now)),
-                Err(error) if error.is_damaged() || error.kind() == ErrorKind::NotFound => Err(error),
+                Err(error) if error.is_damaged() || error.kind() == ErrorKind::NotFound => {
+                    Err(error)
+                }
                 Err(error) => return Err(error),
             };
             found.push((id, *seen_next_run_at, next));
@@ -92,8 +123,19 @@ pub(super) async fn repair(puller: &Puller, now: Millis, latest: Millis) -> Resu
         let mut tx = puller.db.write().await?;
         for (id, seen_next_run_at, next) in found {
             match next {
-                Ok(Some(next)) => recompute_next_run(&mut tx, id, seen_next_run_at, next, now).await?,
-                Ok(None) => mark_broken(&mut tx, id, seen_next_run_at, "This schedule has no next run.", now).await?,
+                Ok(Some(next)) => {
+                    recompute_next_run(&mut tx, id, seen_next_run_at, next, now).await?
+                }
+                Ok(None) => {
+                    mark_broken(
+                        &mut tx,
+                        id,
+                        seen_next_run_at,
+                        "This schedule has no next run.",
+                        now,
+                    )
+                    .await?
+                }
                 Err(why) => mark_broken(&mut tx, id, seen_next_run_at, why.message(), now).await?,
             }
         }

@@ -38,17 +38,27 @@ pub struct Schedule {
 }
 
 /// IANA names without a slash that are offered as time zones.
-const PLAIN_ZONES: [&str; 12] = ["CET", "CST6CDT", "EET", "EST", "EST5EDT", "GMT", "HST", "MET", "MST", "MST7MDT", "PST8PDT", "WET"];
+const PLAIN_ZONES: [&str; 12] = [
+    "CET", "CST6CDT", "EET", "EST", "EST5EDT", "GMT", "HST", "MET", "MST", "MST7MDT", "PST8PDT",
+    "WET",
+];
 /// Files in the time zone database that are not time zones.
 const NO_ZONES: [&str; 4] = ["factory", "localtime", "posixrules", "leapseconds"];
 
 /// The zone with this IANA name.
 pub fn zone(name: &str) -> Result<TimeZone> {
-    let known = name.len() <= 64 && !name.starts_with('/') && !NO_ZONES.iter().any(|no| name.eq_ignore_ascii_case(no));
+    let known = name.len() <= 64
+        && !name.starts_with('/')
+        && !NO_ZONES.iter().any(|no| name.eq_ignore_ascii_case(no));
     known
         .then(|| TimeZone::get(name).ok())
         .flatten()
-        .ok_or_else(|| Error::field("time_zone", "There is no such time zone. Use a name such as Europe/Oslo or UTC."))
+        .ok_or_else(|| {
+            Error::field(
+                "time_zone",
+                "There is no such time zone. Use a name such as Europe/Oslo or UTC.",
+            )
+        })
 }
 
 /// The names of all zones, sorted, UTC first.
@@ -87,7 +97,12 @@ impl Schedule {
                 }
             }
         };
-        Ok(Self { plan, zone, zone_name: zone_name.to_owned(), engine })
+        Ok(Self {
+            plan,
+            zone,
+            zone_name: zone_name.to_owned(),
+            engine,
+        })
     }
 
     /// Returns an error if the schedule never fires, or fires more often than every `min_interval` minutes.
@@ -100,27 +115,41 @@ impl Schedule {
         if occurrences.is_empty() {
             return wrong("This schedule never runs: the selected day does not exist. Choose a day that exists.".to_owned());
         }
-        let too_often =
-            occurrences.windows(2).any(|pair| pair[1].at.timestamp().as_second() - pair[0].at.timestamp().as_second() < i64::from(min_interval) * 60);
+        let too_often = occurrences.windows(2).any(|pair| {
+            pair[1].at.timestamp().as_second() - pair[0].at.timestamp().as_second()
+                < i64::from(min_interval) * 60
+        });
         if too_often {
-            return wrong(format!("This schedule runs too often. Leave at least {min_interval} minutes between two runs."));
+            return wrong(format!(
+                "This schedule runs too often. Leave at least {min_interval} minutes between two runs."
+            ));
         }
         Ok(self)
     }
 
     /// Parses and validates a cron line of five fields, with the default minimum interval.
     pub fn parse(text: &str, zone_name: &str, now: Millis) -> Result<Self> {
-        Self::new(ScheduleJson::from_cron(text).plan()?, zone_name)?.validate(now, MIN_INTERVAL_MINUTES)
+        Self::new(ScheduleJson::from_cron(text).plan()?, zone_name)?
+            .validate(now, MIN_INTERVAL_MINUTES)
     }
 
     /// Reads and validates the JSON form.
-    pub fn from_json(json: &ScheduleJson, zone_name: &str, now: Millis, min_interval: u32) -> Result<Self> {
+    pub fn from_json(
+        json: &ScheduleJson,
+        zone_name: &str,
+        now: Millis,
+        min_interval: u32,
+    ) -> Result<Self> {
         Self::new(json.plan()?, zone_name)?.validate(now, min_interval)
     }
 
     /// The stored schedule. If plan and cron line differ, the line was changed in the database, and the line is used.
     pub fn of(dataset: &Dataset) -> Result<Self> {
-        Self::from_stored(dataset.schedule_state.plan.as_deref(), dataset.schedule.as_deref(), &dataset.time_zone)
+        Self::from_stored(
+            dataset.schedule_state.plan.as_deref(),
+            dataset.schedule.as_deref(),
+            &dataset.time_zone,
+        )
     }
 
     /// Like `of`, from the stored columns.
@@ -132,12 +161,19 @@ impl Schedule {
             (Some(Ok(json)), line) => {
                 let plan = json.plan()?;
                 match line {
-                    Some(line) if cron_lines(&plan).as_deref() != Some(line) => ScheduleJson::from_cron(line).plan()?,
+                    Some(line) if cron_lines(&plan).as_deref() != Some(line) => {
+                        ScheduleJson::from_cron(line).plan()?
+                    }
                     None if !plan.is_manual() => SchedulePlan::manual(),
                     _ => plan,
                 }
             }
-            (Some(Err(_)), _) => return Err(Error::field("schedule", "The stored schedule cannot be read.")),
+            (Some(Err(_)), _) => {
+                return Err(Error::field(
+                    "schedule",
+                    "The stored schedule cannot be read.",
+                ));
+            }
         };
         Self::new(plan, zone_name)
     }
@@ -168,19 +204,35 @@ impl Schedule {
         let json = ScheduleJson::from(&self.plan);
         let cron = cron_lines(&self.plan);
         // A schedule that its cron line expresses completely needs no plan.
-        let is_plain = json == ScheduleJson::default() || cron.as_deref().is_some_and(|line| json == ScheduleJson::from_cron(line));
-        let plan = if is_plain { None } else { serde_json::to_string(&json).ok() };
-        (cron.is_some() || plan.is_some()).then(|| StoredSchedule { cron, plan, next: self.next_after(now) })
+        let is_plain = json == ScheduleJson::default()
+            || cron
+                .as_deref()
+                .is_some_and(|line| json == ScheduleJson::from_cron(line));
+        let plan = if is_plain {
+            None
+        } else {
+            serde_json::to_string(&json).ok()
+        };
+        (cron.is_some() || plan.is_some()).then(|| StoredSchedule {
+            cron,
+            plan,
+            next: self.next_after(now),
+        })
     }
 
     /// The first due time after `after`, if there is one.
     pub fn next_after(&self, after: Millis) -> Option<Millis> {
-        self.next(after, 1).first().map(|occurrence| occurrence.at.timestamp().as_millisecond())
+        self.next(after, 1)
+            .first()
+            .map(|occurrence| occurrence.at.timestamp().as_millisecond())
     }
 
     /// The next `count` occurrences after `after`, in the schedule's time zone.
     pub fn next(&self, after: Millis, count: usize) -> Vec<Occurrence> {
-        let after = self.plan.starts_at.map_or(after, |start| after.max(start.saturating_sub(1)));
+        let after = self
+            .plan
+            .starts_at
+            .map_or(after, |start| after.max(start.saturating_sub(1)));
         self.engine.occurrences(timestamp(after), &self.zone, count)
     }
 
@@ -191,7 +243,11 @@ impl Schedule {
         // There is usually one.
         let mut batch_size = 2;
         while all.len() < max {
-            let batch: Vec<Millis> = self.next(after, batch_size).iter().map(|occurrence| occurrence.at.timestamp().as_millisecond()).collect();
+            let batch: Vec<Millis> = self
+                .next(after, batch_size)
+                .iter()
+                .map(|occurrence| occurrence.at.timestamp().as_millisecond())
+                .collect();
             all.extend(batch.iter().copied().take_while(|at| *at <= to));
             match batch.last() {
                 Some(last) if *last <= to => after = *last,
@@ -210,7 +266,9 @@ impl Schedule {
             (ScheduleKind::Cron(line), None) => {
                 let text = cron::parse(line).map_or_else(|_| line.clone(), |cron| cron.describe());
                 let mut letters = text.trim_end_matches('.').chars();
-                letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+                letters.next().map_or_else(String::new, |first| {
+                    first.to_lowercase().chain(letters).collect()
+                })
             }
             _ => "manually".to_owned(),
         }
@@ -222,7 +280,11 @@ impl Schedule {
             let at = timestamp(at).to_zoned(self.zone.clone());
             format!(", not before {}", at.strftime("%a %-d %b %Y %H:%M"))
         });
-        format!("{}{start}, {}", describe::capitalize_first(&self.phrase()), self.zone_name)
+        format!(
+            "{}{start}, {}",
+            describe::capitalize_first(&self.phrase()),
+            self.zone_name
+        )
     }
 }
 

@@ -42,7 +42,12 @@ pub enum ClockChange {
 pub enum Engine {
     Never,
     Cron(Box<Cron>),
-    Calendar { times: TimesOfDay, fixed: bool, days: Box<Cron>, every: Option<(i32, Date)> },
+    Calendar {
+        times: TimesOfDay,
+        fixed: bool,
+        days: Box<Cron>,
+        every: Option<(i32, Date)>,
+    },
 }
 
 impl Engine {
@@ -51,8 +56,16 @@ impl Engine {
             DayRule::EveryNth { n, from } => Some((i32::from(n.max(1)), from)),
             _ => None,
         };
-        let days = Box::new(cron::parse(&format!("0 0 {}", cron::day_fields(calendar).join(" ")))?);
-        Ok(Self::Calendar { times: calendar.times.clone(), fixed: calendar.times.is_fixed(), days, every })
+        let days = Box::new(cron::parse(&format!(
+            "0 0 {}",
+            cron::day_fields(calendar).join(" ")
+        ))?);
+        Ok(Self::Calendar {
+            times: calendar.times.clone(),
+            fixed: calendar.times.is_fixed(),
+            days,
+            every,
+        })
     }
 
     /// The next `count` occurrences after `after`.
@@ -60,7 +73,12 @@ impl Engine {
         match self {
             Self::Never => Vec::new(),
             Self::Cron(cron) => by_cron(cron, after, zone, count),
-            Self::Calendar { times, fixed, days, every } => {
+            Self::Calendar {
+                times,
+                fixed,
+                days,
+                every,
+            } => {
                 let times = times.of_day();
                 let mut found = Vec::with_capacity(count);
                 let start = after.to_zoned(zone.clone()).date().yesterday().ok();
@@ -73,7 +91,10 @@ impl Engine {
                         break;
                     }
                     enough = found.len() >= count;
-                    date = day.tomorrow().ok().and_then(|next| day_from(days, *every, next));
+                    date = day
+                        .tomorrow()
+                        .ok()
+                        .and_then(|next| day_from(days, *every, next));
                 }
                 found.sort_by_key(|occurrence| occurrence.at.timestamp());
                 found.dedup_by_key(|occurrence| occurrence.at.timestamp());
@@ -88,8 +109,13 @@ impl Engine {
 fn day_from(days: &Cron, every: Option<(i32, Date)>, start: Date) -> Option<Date> {
     let mut start = every.map_or(start, |(_, from)| start.max(from));
     for _ in 0..MAX_DAYS_SEARCHED {
-        let found = days.find_next_occurrence(&start.to_zoned(TimeZone::UTC).ok()?, true).ok()?.date();
-        let Some((n, from)) = every else { return Some(found) };
+        let found = days
+            .find_next_occurrence(&start.to_zoned(TimeZone::UTC).ok()?, true)
+            .ok()?
+            .date();
+        let Some((n, from)) = every else {
+            return Some(found);
+        };
         let past = found.since(from).ok()?.get_days() % n;
         if past == 0 {
             return Some(found);
@@ -99,12 +125,24 @@ fn day_from(days: &Cron, every: Option<(i32, Date)>, start: Date) -> Option<Date
     None
 }
 
-fn of_day(day: Date, times: &[Time], fixed: bool, zone: &TimeZone, after: Timestamp, found: &mut Vec<Occurrence>) {
+fn of_day(
+    day: Date,
+    times: &[Time],
+    fixed: bool,
+    zone: &TimeZone,
+    after: Timestamp,
+    found: &mut Vec<Occurrence>,
+) {
     let mut left_out = Vec::new();
     let mut push = |at: Timestamp, clock_change: Option<ClockChange>, left_out: &mut Vec<Time>| {
-        let clock_change = clock_change.or_else(|| (!left_out.is_empty()).then(|| ClockChange::LeftOut(std::mem::take(left_out))));
+        let clock_change = clock_change.or_else(|| {
+            (!left_out.is_empty()).then(|| ClockChange::LeftOut(std::mem::take(left_out)))
+        });
         if at > after {
-            found.push(Occurrence { at: at.to_zoned(zone.clone()), clock_change });
+            found.push(Occurrence {
+                at: at.to_zoned(zone.clone()),
+                clock_change,
+            });
         }
     };
     for time in times {
@@ -117,7 +155,11 @@ fn of_day(day: Date, times: &[Time], fixed: bool, zone: &TimeZone, after: Timest
             }
             AmbiguousOffset::Gap { .. } if fixed => {
                 // The skipped time, converted with the offset after the change, is before the change. The change is the end of the gap.
-                let end = here.earlier().ok().and_then(|before| zone.following(before).next().map(|change| change.timestamp()));
+                let end = here.earlier().ok().and_then(|before| {
+                    zone.following(before)
+                        .next()
+                        .map(|change| change.timestamp())
+                });
                 if let Some(end) = end {
                     push(end, Some(ClockChange::Skipped(*time)), &mut left_out);
                 }
@@ -125,7 +167,15 @@ fn of_day(day: Date, times: &[Time], fixed: bool, zone: &TimeZone, after: Timest
             AmbiguousOffset::Gap { .. } => left_out.push(*time),
             AmbiguousOffset::Fold { .. } => {
                 if let Ok(at) = here.earlier() {
-                    push(at, Some(if fixed { ClockChange::First(*time) } else { ClockChange::Twice(*time) }), &mut left_out);
+                    push(
+                        at,
+                        Some(if fixed {
+                            ClockChange::First(*time)
+                        } else {
+                            ClockChange::Twice(*time)
+                        }),
+                        &mut left_out,
+                    );
                 }
                 if let Some(at) = here.later().ok().filter(|_| !fixed) {
                     push(at, Some(ClockChange::Twice(*time)), &mut left_out);
@@ -139,7 +189,9 @@ fn by_cron(cron: &Cron, after: Timestamp, zone: &TimeZone, count: usize) -> Vec<
     let mut before = after.to_zoned(zone.clone());
     let mut found = Vec::with_capacity(count);
     while found.len() < count {
-        let Ok(at) = cron.find_next_occurrence(&before, false) else { break };
+        let Ok(at) = cron.find_next_occurrence(&before, false) else {
+            break;
+        };
         // Stops if croner does not advance, which would be an endless loop.
         if at.timestamp() <= before.timestamp() {
             break;
@@ -152,7 +204,10 @@ fn by_cron(cron: &Cron, after: Timestamp, zone: &TimeZone, count: usize) -> Vec<
             std::cmp::Ordering::Less => Some(ClockChange::Back),
             std::cmp::Ordering::Equal => None,
         };
-        found.push(Occurrence { at: at.clone(), clock_change });
+        found.push(Occurrence {
+            at: at.clone(),
+            clock_change,
+        });
         before = at;
     }
     found

@@ -14,8 +14,16 @@ pub const HOUR_STEPS: [u8; 7] = [1, 2, 3, 4, 6, 8, 12];
 /// The maximum number of clock times a day.
 pub const MAX_TIMES: usize = 24;
 /// The delays of a reminder that the pane offers, in hours.
-pub const REMINDERS: [(u32, &str); 8] =
-    [(1, "1 hour"), (6, "6 hours"), (24, "1 day"), (72, "3 days"), (168, "1 week"), (336, "2 weeks"), (720, "1 month"), (2_160, "3 months")];
+pub const REMINDERS: [(u32, &str); 8] = [
+    (1, "1 hour"),
+    (6, "6 hours"),
+    (24, "1 day"),
+    (72, "3 days"),
+    (168, "1 week"),
+    (336, "2 weeks"),
+    (720, "1 month"),
+    (2_160, "3 months"),
+];
 
 /// When a DataSet is pulled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +70,11 @@ pub enum TimesOfDay {
     /// Clock times; each gives one run a day, also when the clocks change.
     At(BTreeSet<Time>),
     /// At intervals: within the active hours, or all day from `minute` past midnight on.
-    Every { step: Interval, minute: u8, active: Option<ActiveHours> },
+    Every {
+        step: Interval,
+        minute: u8,
+        active: Option<ActiveHours>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +113,11 @@ pub enum DayRule {
 
 impl SchedulePlan {
     pub fn new(when: ScheduleKind) -> Self {
-        Self { when, starts_at: None, catch_up: CatchUp::default() }
+        Self {
+            when,
+            starts_at: None,
+            catch_up: CatchUp::default(),
+        }
     }
 
     pub fn manual() -> Self {
@@ -140,7 +156,11 @@ impl CatchUp {
 impl Calendar {
     /// Once a day at these times.
     pub fn at(times: impl IntoIterator<Item = Time>, days: DayRule) -> Self {
-        Self { times: TimesOfDay::At(times.into_iter().collect()), days, months: BTreeSet::new() }
+        Self {
+            times: TimesOfDay::At(times.into_iter().collect()),
+            days,
+            months: BTreeSet::new(),
+        }
     }
 }
 
@@ -171,7 +191,10 @@ impl Interval {
 
     /// All intervals.
     pub fn all() -> impl Iterator<Item = Self> {
-        MINUTE_STEPS.into_iter().map(Self::Minutes).chain(HOUR_STEPS.into_iter().map(Self::Hours))
+        MINUTE_STEPS
+            .into_iter()
+            .map(Self::Minutes)
+            .chain(HOUR_STEPS.into_iter().map(Self::Hours))
     }
 }
 
@@ -180,14 +203,28 @@ impl TimesOfDay {
     pub fn of_day(&self) -> Vec<Time> {
         match self {
             Self::At(times) => times.iter().copied().collect(),
-            Self::Every { step, minute, active: None } => {
+            Self::Every {
+                step,
+                minute,
+                active: None,
+            } => {
                 let first = u16::from(*minute) % step.minutes().max(1);
-                (first..1_440).step_by(step.minutes().into()).filter_map(time_at_minute).collect()
+                (first..1_440)
+                    .step_by(step.minutes().into())
+                    .filter_map(time_at_minute)
+                    .collect()
             }
-            Self::Every { step, active: Some(active), .. } => {
+            Self::Every {
+                step,
+                active: Some(active),
+                ..
+            } => {
                 let (from, to) = (minutes_of_day(active.from), minutes_of_day(active.to));
                 let length = (to + 1_440 - from) % 1_440;
-                let mut times: Vec<Time> = (0..=length).step_by(step.minutes().into()).filter_map(|past| time_at_minute((from + past) % 1_440)).collect();
+                let mut times: Vec<Time> = (0..=length)
+                    .step_by(step.minutes().into())
+                    .filter_map(|past| time_at_minute((from + past) % 1_440))
+                    .collect();
                 times.sort();
                 times
             }
@@ -207,7 +244,13 @@ pub fn minutes_of_day(time: Time) -> u16 {
 
 /// The clock time `minute` minutes past midnight.
 pub fn time_at_minute(minute: u16) -> Option<Time> {
-    Time::new(i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?, 0, 0).ok()
+    Time::new(
+        i8::try_from(minute / 60).ok()?,
+        i8::try_from(minute % 60).ok()?,
+        0,
+        0,
+    )
+    .ok()
 }
 
 /// Parses `09:00`, `9:00`, `9.00`, `0900` or `9`.
@@ -219,7 +262,11 @@ pub fn parse_time(text: &str) -> Option<Time> {
         None if text.len() == 4 && text.is_ascii() => text.split_at(2),
         None => (text, "0"),
     };
-    let number = |text: &str, max: u16| text.parse::<u16>().ok().filter(|n| *n <= max && text.len() <= 2 && !text.starts_with('+'));
+    let number = |text: &str, max: u16| {
+        text.parse::<u16>()
+            .ok()
+            .filter(|n| *n <= max && text.len() <= 2 && !text.starts_with('+'))
+    };
     time_at_minute(number(hour, 23)? * 60 + number(minute, 59)?)
 }
 
@@ -230,7 +277,11 @@ pub fn format_time_of_day(time: Time) -> String {
 
 /// Parses clock times that are separated by commas, semicolons or spaces.
 pub fn parse_times(text: &str) -> Option<BTreeSet<Time>> {
-    let parts: Vec<&str> = text.split([',', ';', ' ']).map(str::trim).filter(|part| !part.is_empty()).collect();
+    let parts: Vec<&str> = text
+        .split([',', ';', ' '])
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect();
     if parts.is_empty() || parts.len() > MAX_TIMES {
         return None;
     }
@@ -240,19 +291,48 @@ pub fn parse_times(text: &str) -> Option<BTreeSet<Time>> {
 /// Parses days of a month such as `1, 15, last`. Returns the numbers, and whether the last day is included.
 pub fn parse_month_days(text: &str) -> Option<(BTreeSet<u8>, bool)> {
     let (mut days, mut last) = (BTreeSet::new(), false);
-    for part in text.split([',', ';', ' ']).map(str::trim).filter(|part| !part.is_empty()) {
+    for part in text
+        .split([',', ';', ' '])
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
         if part.eq_ignore_ascii_case("last") {
             last = true;
         } else {
-            days.insert(part.trim_end_matches('.').parse().ok().filter(|day| (1..=31).contains(day))?);
+            days.insert(
+                part.trim_end_matches('.')
+                    .parse()
+                    .ok()
+                    .filter(|day| (1..=31).contains(day))?,
+            );
         }
     }
     (last || !days.is_empty()).then_some((days, last))
 }
 
-pub const WEEKDAYS: [Weekday; 7] =
-    [Weekday::Monday, Weekday::Tuesday, Weekday::Wednesday, Weekday::Thursday, Weekday::Friday, Weekday::Saturday, Weekday::Sunday];
-pub const MONTHS: [&str; 12] = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+pub const WEEKDAYS: [Weekday; 7] = [
+    Weekday::Monday,
+    Weekday::Tuesday,
+    Weekday::Wednesday,
+    Weekday::Thursday,
+    Weekday::Friday,
+    Weekday::Saturday,
+    Weekday::Sunday,
+];
+pub const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
 
 pub fn weekday_name(day: Weekday) -> &'static str {
     match day {
@@ -268,11 +348,16 @@ pub fn weekday_name(day: Weekday) -> &'static str {
 
 /// `mon` to `sun`
 pub fn weekday_word(day: Weekday) -> &'static str {
-    ["sun", "mon", "tue", "wed", "thu", "fri", "sat"].get(usize::from(day.to_sunday_zero_offset().unsigned_abs())).copied().unwrap_or("sun")
+    ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
+        .get(usize::from(day.to_sunday_zero_offset().unsigned_abs()))
+        .copied()
+        .unwrap_or("sun")
 }
 
 /// Parses `mon` or `Monday`, in any case.
 pub fn parse_weekday(word: &str) -> Option<Weekday> {
     let word = word.trim().to_lowercase();
-    WEEKDAYS.into_iter().find(|day| word == weekday_word(*day) || word == weekday_name(*day).to_lowercase())
+    WEEKDAYS
+        .into_iter()
+        .find(|day| word == weekday_word(*day) || word == weekday_name(*day).to_lowercase())
 }

@@ -31,7 +31,14 @@ pub(in crate::puller) async fn dispatch_until_stopped(puller: Puller, tasks: Tas
             admitted = puller.slots.admit() => admitted,
         };
         // Claiming continues after a panic in `claim`.
-        match panics::guarded(queue::claim(&puller.db, &puller.clock, &puller.leases, puller.account_limit())).await {
+        match panics::guarded(queue::claim(
+            &puller.db,
+            &puller.clock,
+            &puller.leases,
+            puller.account_limit(),
+        ))
+        .await
+        {
             Ok(set) if !set.is_empty() => {
                 tasks.spawn(run_set(puller.clone(), set, in_flight));
             }
@@ -71,9 +78,13 @@ async fn back_off(puller: &Puller) {
 
 /// Waits for runs that share the read of the claimed runs, and processes all of them.
 async fn run_set(puller: Puller, mut set: Vec<Claimed>, in_flight: InFlight) {
-    let Some(leader) = set.first().cloned() else { return };
+    let Some(leader) = set.first().cloned() else {
+        return;
+    };
     let working = async {
-        let (slot, same_source_runs) = panics::guarded(batch_wait(&puller, &leader)).instrument(leader.span()).await?;
+        let (slot, same_source_runs) = panics::guarded(batch_wait(&puller, &leader))
+            .instrument(leader.span())
+            .await?;
         set.extend(same_source_runs);
         let claimed = set.clone();
         let span = span_of(&claimed);
@@ -97,7 +108,9 @@ async fn run_set(puller: Puller, mut set: Vec<Claimed>, in_flight: InFlight) {
 fn span_of(claimed: &[Claimed]) -> tracing::Span {
     match claimed {
         [run] => run.span(),
-        runs => tracing::info_span!(parent: None, "reading", runs = %runs.iter().map(|run| run.id.as_str()).collect::<Vec<_>>().join(",")),
+        runs => {
+            tracing::info_span!(parent: None, "reading", runs = %runs.iter().map(|run| run.id.as_str()).collect::<Vec<_>>().join(","))
+        }
     }
 }
 
@@ -107,7 +120,12 @@ async fn batch_wait(puller: &Puller, leader: &Claimed) -> Result<(WorkerSlot, Ve
     panic_point("gather");
     let dataset = puller.datasets.for_run(&leader.dataset_id).await?;
     // A DataSet without an account fails soon. Until then, its slot counts for no account.
-    let slot = puller.slots.slot(dataset.account_id.as_ref().map_or(leader.dataset_id.as_str(), |account| account.as_str()));
+    let slot = puller.slots.slot(
+        dataset
+            .account_id
+            .as_ref()
+            .map_or(leader.dataset_id.as_str(), |account| account.as_str()),
+    );
     if !leader.awaits_batch {
         return Ok((slot, Vec::new()));
     }
@@ -117,17 +135,34 @@ async fn batch_wait(puller: &Puller, leader: &Claimed) -> Result<(WorkerSlot, Ve
             () = puller.clock.wait(queue::BATCH_WAIT) => {}
         }
     }
-    Ok((slot, queue::claim_same_source_runs(&puller.db, &puller.clock, &puller.leases, leader).await?))
+    Ok((
+        slot,
+        queue::claim_same_source_runs(&puller.db, &puller.clock, &puller.leases, leader).await?,
+    ))
 }
 
 /// Waits for a slot for claimed runs, with heartbeats. Returns the progress guard of each run. The slot is not held if all runs were
 /// stopped or the server stops.
-pub(super) async fn wait_for_slot(puller: &Puller, claimed: &[Claimed], heartbeat: &mut Interval, slot: &mut WorkerSlot) -> Vec<ProgressGuard> {
+pub(super) async fn wait_for_slot(
+    puller: &Puller,
+    claimed: &[Claimed],
+    heartbeat: &mut Interval,
+    slot: &mut WorkerSlot,
+) -> Vec<ProgressGuard> {
     let now = puller.clock.now();
-    let progress: Vec<ProgressGuard> = claimed.iter().map(|run| puller.live.track(&run.id, now)).collect();
-    let show = |phase| progress.iter().for_each(|progress| progress.update(puller.clock.now(), |progress| progress.phase = phase));
+    let progress: Vec<ProgressGuard> = claimed
+        .iter()
+        .map(|run| puller.live.track(&run.id, now))
+        .collect();
+    let show = |phase| {
+        progress.iter().for_each(|progress| {
+            progress.update(puller.clock.now(), |progress| progress.phase = phase)
+        })
+    };
     show(WAITING_FOR_WORKER);
-    Heartbeat::for_claimed(claimed).acquire(puller, heartbeat, slot).await;
+    Heartbeat::for_claimed(claimed)
+        .acquire(puller, heartbeat, slot)
+        .await;
     show("Starting");
     progress
 }

@@ -23,12 +23,31 @@ const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Saves the health of the account: valid after a pull, failing if the vendor rejected or refused it. `credentials_read_at`: when the
 /// credentials were read.
-pub(super) async fn note_health(puller: &Puller, set: &[PullingRun], ended: &PullEnd, credentials_read_at: Millis) {
-    let Some(account) = set.first().and_then(|p| p.dataset.account_id.as_ref()) else { return };
+pub(super) async fn note_health(
+    puller: &Puller,
+    set: &[PullingRun],
+    ended: &PullEnd,
+    credentials_read_at: Millis,
+) {
+    let Some(account) = set.first().and_then(|p| p.dataset.account_id.as_ref()) else {
+        return;
+    };
     let recorded = match ended {
-        PullEnd::Pulled { .. } => puller.accounts.record_health(account, Ok("used by a run"), credentials_read_at).await,
-        PullEnd::Stopped(error @ (PullError::Unauthorized | PullError::NotAllowed(_) | PullError::AddressRefused { .. })) => {
-            puller.accounts.record_health(account, Err(error), credentials_read_at).await
+        PullEnd::Pulled { .. } => {
+            puller
+                .accounts
+                .record_health(account, Ok("used by a run"), credentials_read_at)
+                .await
+        }
+        PullEnd::Stopped(
+            error @ (PullError::Unauthorized
+            | PullError::NotAllowed(_)
+            | PullError::AddressRefused { .. }),
+        ) => {
+            puller
+                .accounts
+                .record_health(account, Err(error), credentials_read_at)
+                .await
         }
         _ => Ok(()),
     };
@@ -38,31 +57,63 @@ pub(super) async fn note_health(puller: &Puller, set: &[PullingRun], ended: &Pul
 }
 
 /// Ends one run of the set by how the pull ended.
-pub(super) async fn finish(puller: &Puller, pulling: PullingRun, ended: &PullEnd, call_stats: CallStats, saving: &SavingRun) {
+pub(super) async fn finish(
+    puller: &Puller,
+    pulling: PullingRun,
+    ended: &PullEnd,
+    call_stats: CallStats,
+    saving: &SavingRun,
+) {
     let span = pulling.run.span();
-    finish_in_span(puller, pulling, ended, call_stats, saving).instrument(span).await;
+    finish_in_span(puller, pulling, ended, call_stats, saving)
+        .instrument(span)
+        .await;
 }
 
-async fn finish_in_span(puller: &Puller, pulling: PullingRun, ended: &PullEnd, call_stats: CallStats, saving: &SavingRun) {
-    let PullingRun { run, dataset, writer, progress, rows, lease_lost, .. } = pulling;
+async fn finish_in_span(
+    puller: &Puller,
+    pulling: PullingRun,
+    ended: &PullEnd,
+    call_stats: CallStats,
+    saving: &SavingRun,
+) {
+    let PullingRun {
+        run,
+        dataset,
+        writer,
+        progress,
+        rows,
+        lease_lost,
+        ..
+    } = pulling;
     progress.update(puller.clock.now(), |p| p.phase = "Saving");
     let had_rows = dataset.current.is_some();
     let outcome = match (lease_lost, ended) {
         // The end was written already, or another process writes it.
         (Some(_), _) => return writer.abandon(),
-        (None, PullEnd::Pulled { total }) => match commit(puller, &run, &dataset, writer, rows, *total, saving).await {
-            Ok(CommitResult::Current | CommitResult::KeptRows) => return on_succeeded(puller, &run, &dataset, rows).await,
-            Ok(CommitResult::PendingApproval(failure)) => return on_pending_approval(puller, &run, &failure).await,
-            Ok(CommitResult::NotCommitted(end)) => end,
-            Err(error) => internal_failure(&error, had_rows),
-        },
+        (None, PullEnd::Pulled { total }) => {
+            match commit(puller, &run, &dataset, writer, rows, *total, saving).await {
+                Ok(CommitResult::Current | CommitResult::KeptRows) => {
+                    return on_succeeded(puller, &run, &dataset, rows).await;
+                }
+                Ok(CommitResult::PendingApproval(failure)) => {
+                    return on_pending_approval(puller, &run, &failure).await;
+                }
+                Ok(CommitResult::NotCommitted(end)) => end,
+                Err(error) => internal_failure(&error, had_rows),
+            }
+        }
         (None, PullEnd::InternalError(error)) => {
             writer.abandon();
             internal_failure(error, had_rows)
         }
         (None, PullEnd::Stalled) => {
             writer.abandon();
-            RunEnd::Failed(retry::no_progress(super::stall_detector::STALLED_AFTER / 60_000, dataset.connector.title(), had_rows))
+            RunEnd::Failed(retry::no_progress(
+                super::stall_detector::STALLED_AFTER / 60_000,
+                dataset.connector.title(),
+                had_rows,
+            ))
         }
         (None, PullEnd::TimedOut) => {
             writer.abandon();
@@ -70,16 +121,34 @@ async fn finish_in_span(puller: &Puller, pulling: PullingRun, ended: &PullEnd, c
         }
         (None, PullEnd::Stopped(error)) => {
             writer.abandon();
-            match retry::decide(error, dataset.connector.title(), dataset.account_name.as_deref().unwrap_or("a deleted account"), had_rows) {
+            match retry::decide(
+                error,
+                dataset.connector.title(),
+                dataset
+                    .account_name
+                    .as_deref()
+                    .unwrap_or("a deleted account"),
+                had_rows,
+            ) {
                 Decision::Fail(failure) => match error {
-                    PullError::Incomplete { window, have, of } => RunEnd::Short(failure, *window, ShortWindow { have: *have, of: *of }),
+                    PullError::Incomplete { window, have, of } => RunEnd::Short(
+                        failure,
+                        *window,
+                        ShortWindow {
+                            have: *have,
+                            of: *of,
+                        },
+                    ),
                     _ => RunEnd::Failed(failure),
                 },
                 Decision::Wait(wait) => {
-                    let until = puller.clock.now() + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+                    let until =
+                        puller.clock.now() + i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
                     return requeue(puller, &run, Some(until), call_stats).await;
                 }
-                Decision::Stop if puller.stop.is_cancelled() => return requeue(puller, &run, None, call_stats).await,
+                Decision::Stop if puller.stop.is_cancelled() => {
+                    return requeue(puller, &run, None, call_stats).await;
+                }
                 Decision::Stop => RunEnd::Cancelled,
             }
         }
@@ -102,8 +171,17 @@ pub(super) fn lease_lost_end(why: LeaseState) -> RunEnd {
 /// The version waits for approval; readers see the current one.
 async fn on_pending_approval(puller: &Puller, run: &Claimed, failure: &Failure) {
     puller.metrics.run_ended("failed");
-    tracing::warn!(code = failure.code, "the new version is waiting for approval: {}", failure.message);
-    if let Err(error) = puller.datasets.versions.apply_retention(&run.dataset_id).await {
+    tracing::warn!(
+        code = failure.code,
+        "the new version is waiting for approval: {}",
+        failure.message
+    );
+    if let Err(error) = puller
+        .datasets
+        .versions
+        .apply_retention(&run.dataset_id)
+        .await
+    {
         tracing::error!(cause = ?error.log_cause(), "old versions could not be deleted: {error}");
     }
 }
@@ -114,7 +192,12 @@ async fn on_succeeded(puller: &Puller, run: &Claimed, dataset: &Dataset, rows: u
     puller.metrics.last_success.set(puller.clock.now() / 1_000);
     tracing::info!(rows, report = dataset.report.id, "the run succeeded");
     wake_scheduler_after_chunk(puller, run);
-    if let Err(error) = puller.datasets.versions.apply_retention(&run.dataset_id).await {
+    if let Err(error) = puller
+        .datasets
+        .versions
+        .apply_retention(&run.dataset_id)
+        .await
+    {
         tracing::error!(cause = ?error.log_cause(), "old versions could not be deleted: {error}");
     }
 }
@@ -135,7 +218,9 @@ fn internal_failure(error: &Error, had_rows: bool) -> RunEnd {
 
 /// Writes the end of a run that did not succeed.
 pub(super) async fn end(puller: &Puller, run: &Claimed, outcome: &RunEnd, call_stats: CallStats) {
-    end_in_span(puller, run, outcome, call_stats).instrument(run.span()).await;
+    end_in_span(puller, run, outcome, call_stats)
+        .instrument(run.span())
+        .await;
 }
 
 async fn end_in_span(puller: &Puller, run: &Claimed, outcome: &RunEnd, call_stats: CallStats) {
@@ -163,7 +248,9 @@ async fn end_in_span(puller: &Puller, run: &Claimed, outcome: &RunEnd, call_stat
             }
         }
         Ok(()) => {}
-        Err(error) => tracing::error!(cause = ?error.log_cause(), "the result of the run could not be saved: {error}"),
+        Err(error) => {
+            tracing::error!(cause = ?error.log_cause(), "the result of the run could not be saved: {error}")
+        }
     }
     wake_followers(puller);
     wake_scheduler_after_chunk(puller, run);

@@ -30,18 +30,33 @@ impl Heartbeat {
     pub fn of(set: &[PullingRun]) -> Self {
         let alive = || set.iter().filter(|pulling| pulling.lease_lost.is_none());
         Self {
-            runs: alive().map(|pulling| (pulling.run.clone(), pulling.progress.to_json())).collect(),
-            segments: alive().map(|pulling| pulling.writer.segments().clone()).collect(),
+            runs: alive()
+                .map(|pulling| (pulling.run.clone(), pulling.progress.to_json()))
+                .collect(),
+            segments: alive()
+                .map(|pulling| pulling.writer.segments().clone())
+                .collect(),
         }
     }
 
     /// For claimed runs that have not started.
     pub fn for_claimed(claimed: &[Claimed]) -> Self {
-        Self { runs: claimed.iter().map(|run| (run.clone(), "{}".to_owned())).collect(), segments: Vec::new() }
+        Self {
+            runs: claimed
+                .iter()
+                .map(|run| (run.clone(), "{}".to_owned()))
+                .collect(),
+            segments: Vec::new(),
+        }
     }
 
     /// Waits for the slot. Returns false if all runs were stopped or the server stops.
-    pub async fn acquire(&self, puller: &Puller, heartbeat: &mut Interval, slot: &mut WorkerSlot) -> bool {
+    pub async fn acquire(
+        &self,
+        puller: &Puller,
+        heartbeat: &mut Interval,
+        slot: &mut WorkerSlot,
+    ) -> bool {
         tokio::select! {
             biased;
             () = slot.acquire() => true,
@@ -54,7 +69,10 @@ impl Heartbeat {
     async fn until_all_stopped(&self, puller: &Puller, heartbeat: &mut Interval) {
         for beats in 0_u64.. {
             heartbeat.tick().await;
-            if !self.send_heartbeat(puller, beats.is_multiple_of(EXTEND_LEASE_EVERY)).await {
+            if !self
+                .send_heartbeat(puller, beats.is_multiple_of(EXTEND_LEASE_EVERY))
+                .await
+            {
                 return;
             }
         }
@@ -62,7 +80,12 @@ impl Heartbeat {
 
     /// Runs `future` while heartbeats are sent; `Err` if it was stopped. Both run concurrently, because each may hold the only write
     /// connection and must be able to return it to the other.
-    pub async fn guard<T>(&self, puller: &Puller, heartbeat: &mut Interval, future: impl Future<Output = T>) -> Result<T, HeartbeatStop> {
+    pub async fn guard<T>(
+        &self,
+        puller: &Puller,
+        heartbeat: &mut Interval,
+        future: impl Future<Output = T>,
+    ) -> Result<T, HeartbeatStop> {
         tokio::select! {
             biased;
             done = future => Ok(done),
@@ -95,7 +118,10 @@ impl Heartbeat {
             match state {
                 Ok(state) => any_active |= state == LeaseState::Active,
                 Err(error) => {
-                    puller.db.outages().record_failure(super::LEASE_OUTAGE, &error);
+                    puller
+                        .db
+                        .outages()
+                        .record_failure(super::LEASE_OUTAGE, &error);
                     any_active = true;
                 }
             }

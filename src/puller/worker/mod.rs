@@ -85,16 +85,37 @@ enum PullEnd {
     InternalError(Error),
 }
 
-async fn process_runs(puller: &Puller, claimed: Vec<Claimed>, mut slot: WorkerSlot, in_flight: InFlight) {
+async fn process_runs(
+    puller: &Puller,
+    claimed: Vec<Claimed>,
+    mut slot: WorkerSlot,
+    in_flight: InFlight,
+) {
     let mut heartbeat = heartbeat();
     let progress = dispatch::wait_for_slot(puller, &claimed, &mut heartbeat, &mut slot).await;
-    let mut run_slot = RunSlot { slot, in_flight, deadline: puller.clock.monotonic().saturating_add(puller.max_run_ms) };
+    let mut run_slot = RunSlot {
+        slot,
+        in_flight,
+        deadline: puller.clock.monotonic().saturating_add(puller.max_run_ms),
+    };
     let mut set: Vec<PullingRun> = Vec::new();
     for (run, progress) in claimed.into_iter().zip(progress) {
-        let leader = set.first().map(|leader| leader.run.source_key_of(&leader.dataset));
-        match panics::guarded(prepare(puller, run.clone(), progress, leader.as_deref()).instrument(run.span())).await {
+        let leader = set
+            .first()
+            .map(|leader| leader.run.source_key_of(&leader.dataset));
+        match panics::guarded(
+            prepare(puller, run.clone(), progress, leader.as_deref()).instrument(run.span()),
+        )
+        .await
+        {
             Ok(Some(pulling)) => {
-                run.span().in_scope(|| tracing::info!(trigger = run.trigger.word(), attempt = run.attempt, "the run began"));
+                run.span().in_scope(|| {
+                    tracing::info!(
+                        trigger = run.trigger.word(),
+                        attempt = run.attempt,
+                        "the run began"
+                    )
+                });
                 set.push(pulling);
             }
             Ok(None) => {}
@@ -106,7 +127,15 @@ async fn process_runs(puller: &Puller, claimed: Vec<Claimed>, mut slot: WorkerSl
     }
     let mut call_stats = CallStats::default();
     let credentials_read_at = puller.clock.now();
-    let ended = match panics::guarded(pull(puller, &mut set, &mut call_stats, &mut run_slot, &mut heartbeat)).await {
+    let ended = match panics::guarded(pull(
+        puller,
+        &mut set,
+        &mut call_stats,
+        &mut run_slot,
+        &mut heartbeat,
+    ))
+    .await
+    {
         Ok(ended) => ended,
         Err(error) => PullEnd::InternalError(error),
     };
@@ -123,10 +152,18 @@ fn heartbeat() -> Interval {
 
 /// Prepares a run of the set. `leader`: the source key of the first run. Returns `None` after requeueing the run: if disk space is low, or
 /// if the run cannot share the read because its DataSet was changed after it was queued.
-async fn prepare(puller: &Puller, mut run: Claimed, progress: ProgressGuard, leader: Option<&str>) -> Result<Option<PullingRun>> {
+async fn prepare(
+    puller: &Puller,
+    mut run: Claimed,
+    progress: ProgressGuard,
+    leader: Option<&str>,
+) -> Result<Option<PullingRun>> {
     let dataset = puller.datasets.for_run(&run.dataset_id).await?;
     if let Some(account) = &dataset.account_id {
-        puller.accounts.ensure_usable_by(account, &dataset.owner_id).await?;
+        puller
+            .accounts
+            .ensure_usable_by(account, &dataset.owner_id)
+            .await?;
     }
     if disk_space::defer_if_low(puller, &run, &dataset).await? {
         return Ok(None);
@@ -140,16 +177,37 @@ async fn prepare(puller: &Puller, mut run: Claimed, progress: ProgressGuard, lea
         puller.wake_dispatcher.notify_one();
         return Ok(None);
     }
-    let writer = puller.datasets.segments.with_own_counter().writer(&run.dataset_id, &run.id);
+    let writer = puller
+        .datasets
+        .segments
+        .with_own_counter()
+        .writer(&run.dataset_id, &run.id);
     let stamp = match dataset.update_mode {
         UpdateMode::Replace => None,
-        _ => queue::batch_number(&puller.db, &run).await.map(|(batch_id, last_run)| Some(Stamp { batch_id, last_run }))?,
+        _ => queue::batch_number(&puller.db, &run)
+            .await
+            .map(|(batch_id, last_run)| Some(Stamp { batch_id, last_run }))?,
     };
-    Ok(Some(PullingRun { run, dataset, writer, progress, rows: 0, window_rows: 0, stamp, empty_parents: Vec::new(), lease_lost: None }))
+    Ok(Some(PullingRun {
+        run,
+        dataset,
+        writer,
+        progress,
+        rows: 0,
+        window_rows: 0,
+        stamp,
+        empty_parents: Vec::new(),
+        lease_lost: None,
+    }))
 }
 
 /// The plan that all runs of the set share. A run with another plan is requeued: an earlier attempt was interrupted at another window.
-async fn plan(puller: &Puller, set: &mut Vec<PullingRun>, source: &Source, fresh: &[Window]) -> Result<Option<RunPlan>> {
+async fn plan(
+    puller: &Puller,
+    set: &mut Vec<PullingRun>,
+    source: &Source,
+    fresh: &[Window],
+) -> Result<Option<RunPlan>> {
     let mut shared: Option<RunPlan> = None;
     let mut at = 0;
     while at < set.len() {
@@ -158,12 +216,22 @@ async fn plan(puller: &Puller, set: &mut Vec<PullingRun>, source: &Source, fresh
         // The key covers the request, the account, and how records become rows.
         let zone = source.zone.iana_name();
         let mode = dataset.update_mode.word();
-        let plan_key = format!("{} {} {mode} {} {:?} {zone:?}", run.source_key, dataset.report.id, source.upstream.address(), source.fields);
-        let key = Sha256::digest(plan_key).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let plan_key = format!(
+            "{} {} {mode} {} {:?} {zone:?}",
+            run.source_key,
+            dataset.report.id,
+            source.upstream.address(),
+            source.fields
+        );
+        let key = Sha256::digest(plan_key)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>();
         let plan = queue::load_or_create_plan(&puller.db, run, &key, windows).await?;
         match (plan, &shared) {
             (Some(plan), None) => shared = Some(plan),
-            (Some(plan), Some(leader)) if plan.windows == leader.windows && plan.remaining() == leader.remaining() => {}
+            (Some(plan), Some(leader))
+                if plan.windows == leader.windows && plan.remaining() == leader.remaining() => {}
             (Some(_), Some(_)) => {
                 queue::requeue(&puller.db, &puller.clock, run, None, CallStats::default()).await?;
                 puller.wake_dispatcher.notify_one();
@@ -174,42 +242,68 @@ async fn plan(puller: &Puller, set: &mut Vec<PullingRun>, source: &Source, fresh
         }
         // The writer continues after the rows that an earlier attempt checkpointed, which are known only now.
         let PullingRun { run, .. } = &set[at];
-        let writer = puller.datasets.segments.with_own_counter().resume(&run.dataset_id, &run.id).await?;
+        let writer = puller
+            .datasets
+            .segments
+            .with_own_counter()
+            .resume(&run.dataset_id, &run.id)
+            .await?;
         (set[at].rows, set[at].writer) = (writer.rows(), writer);
         at += 1;
     }
     Ok(shared)
 }
 
-async fn pull(puller: &Puller, set: &mut Vec<PullingRun>, call_stats: &mut CallStats, run_slot: &mut RunSlot, heartbeat: &mut Interval) -> Result<PullEnd> {
+async fn pull(
+    puller: &Puller,
+    set: &mut Vec<PullingRun>,
+    call_stats: &mut CallStats,
+    run_slot: &mut RunSlot,
+    heartbeat: &mut Interval,
+) -> Result<PullEnd> {
     // The runs may have been cancelled while they waited for others.
     if !send_heartbeat(puller, set, true).await? {
         return Ok(PullEnd::Stopped(PullError::Cancelled));
     }
-    let Some(first) = set.first() else { return Err(Error::internal("a pull of nothing")) };
+    let Some(first) = set.first() else {
+        return Err(Error::internal("a pull of nothing"));
+    };
     let Some(account) = first.dataset.account_id.clone() else {
-        return Err(Error::conflict("account_missing", "The account of this DataSet was deleted."));
+        return Err(Error::conflict(
+            "account_missing",
+            "The account of this DataSet was deleted.",
+        ));
     };
     let source = puller.accounts.source(&account).await?;
     let zone = schedules::zone(&first.dataset.time_zone)?;
     let today = puller.clock.timestamp().to_zoned(zone.clone()).date();
-    let mut fresh = connectors::windows(first.dataset.report, first.run.range.or_else(|| first.dataset.range(today)));
+    let mut fresh = connectors::windows(
+        first.dataset.report,
+        first.run.range.or_else(|| first.dataset.range(today)),
+    );
     if first.run.range.is_some() && !matches!(first.dataset.report.shape, Shape::Export(_)) {
         // A backfill goes from the newest day to the oldest. An export returns several days at once, in ascending order.
         fresh.reverse();
     }
-    let Some(plan) = plan(puller, set, &source, &fresh).await? else { return Ok(PullEnd::Stopped(PullError::Cancelled)) };
+    let Some(plan) = plan(puller, set, &source, &fresh).await? else {
+        return Ok(PullEnd::Stopped(PullError::Cancelled));
+    };
     let mut read_progress = ReadProgress::new(plan, puller.clock.monotonic());
     *call_stats = read_progress.call_stats();
     let left = read_progress.remaining.clone();
     if left.is_empty() {
-        return Ok(PullEnd::Pulled { total: read_progress.total });
+        return Ok(PullEnd::Pulled {
+            total: read_progress.total,
+        });
     }
     let request = PullRequest {
         reports: set.iter().map(|p| p.dataset.report).collect(),
         menus: set[0].dataset.menus.clone(),
         zone,
-        windows: left.iter().filter_map(|at| read_progress.plan.windows.get(*at).copied()).collect(),
+        windows: left
+            .iter()
+            .filter_map(|at| read_progress.plan.windows.get(*at).copied())
+            .collect(),
         extras: set.iter().map(|p| p.writer.extras()).collect(),
         previous_window: read_progress.window_before(),
         second_read: set[0].dataset.options.second_read,
@@ -308,25 +402,45 @@ async fn pull(puller: &Puller, set: &mut Vec<PullingRun>, call_stats: &mut CallS
     cancel.cancel();
     drop(events);
     // After a restart, finished windows need not be read again.
-    if read_progress.settled && puller.stop.is_cancelled() && processed.is_ok() && stop_reason.is_none() {
+    if read_progress.settled
+        && puller.stop.is_cancelled()
+        && processed.is_ok()
+        && stop_reason.is_none()
+    {
         checkpoint(puller, set).await?;
     }
-    if stop_reason.is_some() && tokio::time::timeout(READER_STOP_TIMEOUT, &mut task).await.is_err() {
+    if stop_reason.is_some()
+        && tokio::time::timeout(READER_STOP_TIMEOUT, &mut task)
+            .await
+            .is_err()
+    {
         tracing::error!("a stopped pull does not end; Chatlake no longer waits for it");
         task.abort();
         return Ok(stop_reason.unwrap_or(PullEnd::Stalled));
     }
-    let read = if stop_reason.is_some() { Ok(Ok(Err(PullError::Cancelled))) } else { task.await };
+    let read = if stop_reason.is_some() {
+        Ok(Ok(Err(PullError::Cancelled)))
+    } else {
+        task.await
+    };
     let (before, upstream_stats) = (*call_stats, upstream.call_stats());
-    *call_stats = CallStats { calls: before.calls + upstream_stats.calls, waited_ms: before.waited_ms + upstream_stats.waited_ms };
+    *call_stats = CallStats {
+        calls: before.calls + upstream_stats.calls,
+        waited_ms: before.waited_ms + upstream_stats.waited_ms,
+    };
     puller.metrics.vendor_calls.inc_by(upstream_stats.calls);
-    puller.accounts.save_vendor_hints(&account, &upstream).await?;
+    puller
+        .accounts
+        .save_vendor_hints(&account, &upstream)
+        .await?;
     processed?;
     if let Some(why) = stop_reason {
         return Ok(why);
     }
     Ok(match read {
-        Ok(Ok(Ok(()))) if !puller.stop.is_cancelled() => PullEnd::Pulled { total: read_progress.total },
+        Ok(Ok(Ok(()))) if !puller.stop.is_cancelled() => PullEnd::Pulled {
+            total: read_progress.total,
+        },
         Ok(Ok(Ok(()))) => PullEnd::Stopped(PullError::Cancelled),
         Ok(Ok(Err(error))) => PullEnd::Stopped(error),
         Ok(Err(error)) => PullEnd::InternalError(error),
@@ -335,20 +449,39 @@ async fn pull(puller: &Puller, set: &mut Vec<PullingRun>, call_stats: &mut CallS
 }
 
 /// Before a server stop, processes the rest of the current window if it arrives soon, so that it need not be read again.
-async fn drain_window(puller: &Puller, set: &mut [PullingRun], read_progress: &mut ReadProgress, events: &mut mpsc::Receiver<PullEvent>) -> Result<()> {
+async fn drain_window(
+    puller: &Puller,
+    set: &mut [PullingRun],
+    read_progress: &mut ReadProgress,
+    events: &mut mpsc::Receiver<PullEvent>,
+) -> Result<()> {
     let until = tokio::time::Instant::now() + DRAIN_TIMEOUT;
     while !read_progress.settled {
-        let Ok(Some(event)) = tokio::time::timeout_at(until, events.recv()).await else { break };
+        let Ok(Some(event)) = tokio::time::timeout_at(until, events.recv()).await else {
+            break;
+        };
         process_event(puller, set, read_progress, event, true).await?;
     }
     Ok(())
 }
 
 /// Processes one event of the reader. `has_slot`: the run holds its slot.
-async fn process_event(puller: &Puller, set: &mut [PullingRun], read_progress: &mut ReadProgress, event: PullEvent, has_slot: bool) -> Result<()> {
+async fn process_event(
+    puller: &Puller,
+    set: &mut [PullingRun],
+    read_progress: &mut ReadProgress,
+    event: PullEvent,
+    has_slot: bool,
+) -> Result<()> {
     let now = puller.clock.now();
-    read_progress.settled =
-        matches!(event, PullEvent::WindowDone { is_boundary: true, .. }) || (read_progress.settled && matches!(event, PullEvent::Progress { .. }));
+    read_progress.settled = matches!(
+        event,
+        PullEvent::WindowDone {
+            is_boundary: true,
+            ..
+        }
+    ) || (read_progress.settled
+        && matches!(event, PullEvent::Progress { .. }));
     match event {
         PullEvent::Rows { report, batch } => {
             if let Some(pulling) = set.get_mut(report).filter(|p| p.lease_lost.is_none()) {
@@ -362,12 +495,24 @@ async fn process_event(puller: &Puller, set: &mut [PullingRun], read_progress: &
                 pulling.progress.update(now, |p| p.rows = rows);
             }
         }
-        PullEvent::EmptyParents { report, mut parents } => {
-            if let Some(pulling) = set.get_mut(report).filter(|p| commit::tracks_empty_parents(&p.dataset)) {
+        PullEvent::EmptyParents {
+            report,
+            mut parents,
+        } => {
+            if let Some(pulling) = set
+                .get_mut(report)
+                .filter(|p| commit::tracks_empty_parents(&p.dataset))
+            {
                 pulling.empty_parents.append(&mut parents);
             }
         }
-        PullEvent::Progress { window, page, pages, read, calls } => {
+        PullEvent::Progress {
+            window,
+            page,
+            pages,
+            read,
+            calls,
+        } => {
             let at = read_progress.position(window);
             for pulling in set.iter() {
                 pulling.progress.update(now, |p| {
@@ -376,26 +521,51 @@ async fn process_event(puller: &Puller, set: &mut [PullingRun], read_progress: &
                     }
                     p.windows = read_progress.plan.windows.len().max(1);
                     p.window = at + 1;
-                    p.days = read_progress.plan.windows.get(at).map(Window::to_string).unwrap_or_default();
+                    p.days = read_progress
+                        .plan
+                        .windows
+                        .get(at)
+                        .map(Window::to_string)
+                        .unwrap_or_default();
                     (p.page, p.pages, p.read, p.calls) = (page, pages, read, calls);
                 });
             }
         }
-        PullEvent::WindowDone { window, counts, is_boundary } => {
-            read_progress.total = read_progress.total.zip(counts.total).map(|(sum, part)| sum + part);
+        PullEvent::WindowDone {
+            window,
+            counts,
+            is_boundary,
+        } => {
+            read_progress.total = read_progress
+                .total
+                .zip(counts.total)
+                .map(|(sum, part)| sum + part);
             let at = read_progress.position(window);
             for pulling in set.iter_mut().filter(|p| p.lease_lost.is_none()) {
                 if commit::tracks_empty_parents(&pulling.dataset) {
-                    queue::record_empty_parents(&puller.db, &pulling.run, at, &std::mem::take(&mut pulling.empty_parents)).await?;
+                    queue::record_empty_parents(
+                        &puller.db,
+                        &pulling.run,
+                        at,
+                        &std::mem::take(&mut pulling.empty_parents),
+                    )
+                    .await?;
                 }
                 let rows = std::mem::take(&mut pulling.window_rows);
-                if queue::record_window(&puller.db, &puller.clock, &pulling.run, at, &counts, rows).await? == LeaseState::Lost {
+                if queue::record_window(&puller.db, &puller.clock, &pulling.run, at, &counts, rows)
+                    .await?
+                    == LeaseState::Lost
+                {
                     pulling.lease_lost = Some(LeaseState::Lost);
                 }
             }
             // A resumed run checkpoints every window: it may be interrupted again, and each attempt must get further.
             let last = read_progress.remaining.last() == Some(&at);
-            if is_boundary && !last && (read_progress.plan.resumed || puller.clock.monotonic() - read_progress.checkpointed_at >= CHECKPOINT_EVERY) {
+            if is_boundary
+                && !last
+                && (read_progress.plan.resumed
+                    || puller.clock.monotonic() - read_progress.checkpointed_at >= CHECKPOINT_EVERY)
+            {
                 checkpoint(puller, set).await?;
                 read_progress.checkpointed_at = puller.clock.monotonic();
             }
@@ -409,7 +579,11 @@ async fn checkpoint(puller: &Puller, set: &mut [PullingRun]) -> Result<()> {
     for pulling in set.iter_mut().filter(|p| p.lease_lost.is_none()) {
         pulling.writer.close().await?;
     }
-    let checkpointed: Vec<_> = set.iter().filter(|p| p.lease_lost.is_none()).map(|p| (&p.run, p.writer.written())).collect();
+    let checkpointed: Vec<_> = set
+        .iter()
+        .filter(|p| p.lease_lost.is_none())
+        .map(|p| (&p.run, p.writer.written()))
+        .collect();
     queue::checkpoint(&puller.db, &checkpointed).await
 }
 
@@ -417,7 +591,15 @@ async fn checkpoint(puller: &Puller, set: &mut [PullingRun]) -> Result<()> {
 async fn send_heartbeat(puller: &Puller, set: &mut [PullingRun], extend: bool) -> Result<bool> {
     for pulling in set.iter_mut().filter(|p| p.lease_lost.is_none()) {
         let state = match extend {
-            true => queue::extend_lease(&puller.db, &puller.clock, &pulling.run, &pulling.progress.to_json()).await,
+            true => {
+                queue::extend_lease(
+                    &puller.db,
+                    &puller.clock,
+                    &pulling.run,
+                    &pulling.progress.to_json(),
+                )
+                .await
+            }
             false => queue::check_lease(&puller.db, &pulling.run).await,
         };
         match state {
@@ -434,7 +616,13 @@ async fn send_heartbeat(puller: &Puller, set: &mut [PullingRun], extend: bool) -
             lease_state => {
                 // The end is written at once, so that the cancellation does not wait for the other runs.
                 if lease_state == LeaseState::CancelRequested {
-                    finish::end(puller, &pulling.run, &RunEnd::Cancelled, CallStats::default()).await;
+                    finish::end(
+                        puller,
+                        &pulling.run,
+                        &RunEnd::Cancelled,
+                        CallStats::default(),
+                    )
+                    .await;
                 }
                 pulling.lease_lost = Some(lease_state);
             }

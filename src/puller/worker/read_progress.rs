@@ -17,23 +17,47 @@ pub(super) struct ReadProgress {
 impl ReadProgress {
     /// `passed`: the monotonic time.
     pub fn new(plan: RunPlan, passed: Millis) -> Self {
-        let total = plan.checkpointed.iter().try_fold(0_u64, |sum, (_, counts)| Some(sum + counts.total?));
-        Self { remaining: plan.remaining(), plan, total, checkpointed_at: passed, settled: false }
+        let total = plan
+            .checkpointed
+            .iter()
+            .try_fold(0_u64, |sum, (_, counts)| Some(sum + counts.total?));
+        Self {
+            remaining: plan.remaining(),
+            plan,
+            total,
+            checkpointed_at: passed,
+            settled: false,
+        }
     }
 
     /// The calls and waiting time of the checkpointed windows.
     pub fn call_stats(&self) -> CallStats {
-        let sum = |of: fn(&WindowCounts) -> u64| self.plan.checkpointed.iter().map(|(_, counts)| of(counts)).sum();
-        CallStats { calls: sum(|t| t.calls), waited_ms: sum(|t| t.waited_ms) }
+        let sum = |of: fn(&WindowCounts) -> u64| {
+            self.plan
+                .checkpointed
+                .iter()
+                .map(|(_, counts)| of(counts))
+                .sum()
+        };
+        CallStats {
+            calls: sum(|t| t.calls),
+            waited_ms: sum(|t| t.waited_ms),
+        }
     }
 
     /// The window before the first remaining one; it is already read.
     pub fn window_before(&self) -> Option<Window> {
-        self.plan.windows.get(self.remaining.first()?.checked_sub(1)?).copied()
+        self.plan
+            .windows
+            .get(self.remaining.first()?.checked_sub(1)?)
+            .copied()
     }
 
     /// The position of the connector's window number `window`.
     pub fn position(&self, window: Option<usize>) -> usize {
-        self.remaining.get(window.unwrap_or(0)).copied().unwrap_or(0)
+        self.remaining
+            .get(window.unwrap_or(0))
+            .copied()
+            .unwrap_or(0)
     }
 }

@@ -31,12 +31,19 @@ impl RunSlot {
     }
 
     /// Waits for the slot, with heartbeats. Returns false if all runs were stopped or the server stops.
-    pub async fn acquire(&mut self, puller: &Puller, set: &[PullingRun], heartbeat: &mut Interval) -> bool {
+    pub async fn acquire(
+        &mut self,
+        puller: &Puller,
+        set: &[PullingRun],
+        heartbeat: &mut Interval,
+    ) -> bool {
         if self.slot.is_held() {
             return true;
         }
         show(puller, set, WAITING_FOR_WORKER);
-        let acquired = Heartbeat::of(set).acquire(puller, heartbeat, &mut self.slot).await;
+        let acquired = Heartbeat::of(set)
+            .acquire(puller, heartbeat, &mut self.slot)
+            .await;
         show(puller, set, "Pulling");
         acquired
     }
@@ -52,7 +59,9 @@ impl RunSlot {
 
 fn show(puller: &Puller, set: &[PullingRun], phase: &'static str) {
     for pulling in set {
-        pulling.progress.update(puller.clock.now(), |progress| progress.phase = phase);
+        pulling
+            .progress
+            .update(puller.clock.now(), |progress| progress.phase = phase);
     }
 }
 

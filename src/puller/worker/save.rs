@@ -29,8 +29,12 @@ impl SaveStop {
     pub fn end(self, had_rows: bool) -> RunEnd {
         match self {
             SaveStop::LeaseLost(lease_state) => finish::lease_lost_end(lease_state),
-            SaveStop::TimedOut(max_ms) => RunEnd::Failed(retry::run_too_long(max_ms / 3_600_000, had_rows)),
-            SaveStop::Stalled => RunEnd::Failed(retry::no_progress_saving(STALLED_AFTER / 60_000, had_rows)),
+            SaveStop::TimedOut(max_ms) => {
+                RunEnd::Failed(retry::run_too_long(max_ms / 3_600_000, had_rows))
+            }
+            SaveStop::Stalled => {
+                RunEnd::Failed(retry::no_progress_saving(STALLED_AFTER / 60_000, had_rows))
+            }
         }
     }
 }
@@ -100,7 +104,10 @@ impl SavingRun {
 
     /// Stops the run if nothing was read or written for too long.
     fn check_progress(&self, passed: Millis) {
-        let mut stall_detector = self.stall_detector.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stall_detector = self
+            .stall_detector
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if stall_detector.is_stalled(passed, self.segments.io_count(), !self.is_at(STAGE_SAVING)) {
             self.stop(SaveStop::Stalled);
         }
@@ -108,7 +115,13 @@ impl SavingRun {
 }
 
 /// Saves or ends all runs of the set, depending on how their read ended.
-pub(super) async fn save(puller: &Puller, mut set: Vec<PullingRun>, ended: &PullEnd, call_stats: CallStats, run_slot: &mut RunSlot) {
+pub(super) async fn save(
+    puller: &Puller,
+    mut set: Vec<PullingRun>,
+    ended: &PullEnd,
+    call_stats: CallStats,
+    run_slot: &mut RunSlot,
+) {
     let deadline = run_slot.deadline;
     let full = match ended {
         PullEnd::InternalError(error) => error.is_storage_error(),
@@ -119,11 +132,22 @@ pub(super) async fn save(puller: &Puller, mut set: Vec<PullingRun>, ended: &Pull
         // The ends can only be written if there is disk space, which the files of the runs may use up.
         for pulling in &mut set {
             pulling.writer.halt();
-            puller.datasets.versions.delete_unrecorded(&pulling.run.id).await;
+            puller
+                .datasets
+                .versions
+                .delete_unrecorded(&pulling.run.id)
+                .await;
         }
     }
-    let all: Vec<(Claimed, SavingRun)> =
-        set.iter().map(|pulling| (pulling.run.clone(), SavingRun::new(pulling.writer.segments().clone(), puller.clock.monotonic()))).collect();
+    let all: Vec<(Claimed, SavingRun)> = set
+        .iter()
+        .map(|pulling| {
+            (
+                pulling.run.clone(),
+                SavingRun::new(pulling.writer.segments().clone(), puller.clock.monotonic()),
+            )
+        })
+        .collect();
     let saving = async {
         // Only commits need a slot. While it waits for one, a run can be cancelled at once.
         if matches!(ended, PullEnd::Pulled { .. }) {
@@ -159,7 +183,9 @@ async fn hold_leases(puller: &Puller, all: &[(Claimed, SavingRun)], deadline: Mi
         heartbeat.tick().await;
         for (run, saving) in all.iter().filter(|(_, saving)| !saving.is_at(STAGE_DONE)) {
             match queue::extend_lease(&puller.db, &puller.clock, run, "{}").await {
-                Ok(LeaseState::Active) if puller.clock.monotonic() >= deadline => saving.stop(SaveStop::TimedOut(puller.max_run_ms)),
+                Ok(LeaseState::Active) if puller.clock.monotonic() >= deadline => {
+                    saving.stop(SaveStop::TimedOut(puller.max_run_ms))
+                }
                 Ok(LeaseState::Active) => saving.check_progress(puller.clock.monotonic()),
                 // The end is written at once, so that the cancellation does not wait for the other runs.
                 Ok(LeaseState::CancelRequested) if saving.is_at(STAGE_WAITING) => {
@@ -168,7 +194,10 @@ async fn hold_leases(puller: &Puller, all: &[(Claimed, SavingRun)], deadline: Mi
                 }
                 Ok(lease_state) => saving.stop(SaveStop::LeaseLost(lease_state)),
                 Err(error) => {
-                    puller.db.outages().record_failure(super::LEASE_OUTAGE, &error);
+                    puller
+                        .db
+                        .outages()
+                        .record_failure(super::LEASE_OUTAGE, &error);
                 }
             }
         }

@@ -35,7 +35,11 @@ pub(super) struct SlotDemand {
 
 impl SlotDemand {
     pub fn new() -> Self {
-        Self { counted: 0, counted_at: Instant::now(), last_data_at: None }
+        Self {
+            counted: 0,
+            counted_at: Instant::now(),
+            last_data_at: None,
+        }
     }
 
     /// Records that received data was processed.
@@ -56,7 +60,10 @@ impl SlotDemand {
                 tokio::time::sleep(POLL_INTERVAL).await;
                 continue;
             }
-            if self.last_data_at.is_none_or(|at| at.elapsed() >= RELEASE_AFTER) {
+            if self
+                .last_data_at
+                .is_none_or(|at| at.elapsed() >= RELEASE_AFTER)
+            {
                 return SlotAction::Release;
             }
             tokio::select! {

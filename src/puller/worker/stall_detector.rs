@@ -16,7 +16,11 @@ pub(super) struct StallDetector<T> {
 
 impl<T: Default + PartialEq> StallDetector<T> {
     pub fn new(passed: Millis) -> Self {
-        Self { mark: T::default(), moved_at: passed, overdue: false }
+        Self {
+            mark: T::default(),
+            moved_at: passed,
+            overdue: false,
+        }
     }
 
     pub fn record_progress(&mut self, passed: Millis) {

@@ -21,7 +21,11 @@ struct ChatsJson<'a> {
 }
 
 pub async fn chats(State(world): State<Arc<World>>, request: Request) -> HandlerResult {
-    let page_faults = request.extensions().get::<PageFaults>().copied().unwrap_or_default();
+    let page_faults = request
+        .extensions()
+        .get::<PageFaults>()
+        .copied()
+        .unwrap_or_default();
     let mut arguments = QueryArguments::of(&request);
     let days = DayRange::take(&mut arguments, &world, |_| Date::ZERO)?;
     let mut filter = arguments.filter()?;
@@ -42,12 +46,32 @@ pub async fn chats(State(world): State<Arc<World>>, request: Request) -> Handler
     };
     arguments.done()?;
     if page > MAX_PAGES {
-        return Err(JsonErrorResponse::argument(format!("Only the newest {} chats of a query can be read; narrow the dates", MAX_PAGES * PAGE)));
+        return Err(JsonErrorResponse::argument(format!(
+            "Only the newest {} chats of a query can be read; narrow the dates",
+            MAX_PAGES * PAGE
+        )));
     }
     let selection = world.select(days.span(), &filter);
-    let total = selection.total().saturating_add_signed(page_faults.total_by);
-    let page = if page_faults.repeat_page { page.saturating_sub(1).max(1) } else { page };
-    let chats: Vec<_> = selection.numbers((page - 1) * PAGE, PAGE).into_iter().map(|number| world.chat(number)).collect();
-    let chats = chats.iter().map(|chat| ChatJson::new(chat, &days.zone)).collect();
-    raw_json(&ChatsJson { chats, total, pages: pages(total) })
+    let total = selection
+        .total()
+        .saturating_add_signed(page_faults.total_by);
+    let page = if page_faults.repeat_page {
+        page.saturating_sub(1).max(1)
+    } else {
+        page
+    };
+    let chats: Vec<_> = selection
+        .numbers((page - 1) * PAGE, PAGE)
+        .into_iter()
+        .map(|number| world.chat(number))
+        .collect();
+    let chats = chats
+        .iter()
+        .map(|chat| ChatJson::new(chat, &days.zone))
+        .collect();
+    raw_json(&ChatsJson {
+        chats,
+        total,
+        pages: pages(total),
+    })
 }

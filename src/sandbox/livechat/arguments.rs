@@ -45,18 +45,27 @@ pub struct QueryArguments(Vec<(String, String)>);
 
 impl QueryArguments {
     pub fn of(request: &Request) -> Self {
-        Self(url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect())
+        Self(
+            url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes())
+                .into_owned()
+                .collect(),
+        )
     }
 
     pub fn take(&mut self, name: &str) -> Option<String> {
-        let at = self.0.iter().position(|(name_in_query, _)| name_in_query == name)?;
+        let at = self
+            .0
+            .iter()
+            .position(|(name_in_query, _)| name_in_query == name)?;
         Some(self.0.remove(at).1)
     }
 
     /// All values of `name[]`.
     pub fn list(&mut self, name: &str) -> Vec<String> {
         let name = format!("{name}[]");
-        let (taken, left) = std::mem::take(&mut self.0).into_iter().partition(|(name_in_query, _)| *name_in_query == name);
+        let (taken, left) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|(name_in_query, _)| *name_in_query == name);
         self.0 = left;
         let taken: Vec<(String, String)> = taken;
         taken.into_iter().map(|(_, value)| value).collect()
@@ -67,7 +76,10 @@ impl QueryArguments {
     }
 
     pub fn parsed_list<T: FromStr>(&mut self, name: &str) -> Result<Vec<T>, JsonErrorResponse> {
-        self.list(name).iter().map(|text| parse(name, text)).collect()
+        self.list(name)
+            .iter()
+            .map(|text| parse(name, text))
+            .collect()
     }
 
     /// `0` or `1`.
@@ -97,20 +109,29 @@ impl QueryArguments {
     }
 
     pub fn zone(&mut self) -> Result<TimeZone, JsonErrorResponse> {
-        let Some(name) = self.take("timezone") else { return Ok(TimeZone::UTC) };
+        let Some(name) = self.take("timezone") else {
+            return Ok(TimeZone::UTC);
+        };
         TimeZone::get(&name).map_err(|_| bad_argument("timezone"))
     }
 
     /// `group`, `agent` and `tag[]`.
     pub fn filter(&mut self) -> Result<ChatFilter, JsonErrorResponse> {
         let groups = self.parsed("group")?.into_iter().collect();
-        Ok(ChatFilter { groups, agents: self.take("agent").into_iter().collect(), tags: self.list("tag"), ..ChatFilter::default() })
+        Ok(ChatFilter {
+            groups,
+            agents: self.take("agent").into_iter().collect(),
+            tags: self.list("tag"),
+            ..ChatFilter::default()
+        })
     }
 
     pub fn done(self) -> Result<(), JsonErrorResponse> {
         match self.0.first() {
             None => Ok(()),
-            Some((name, _)) => Err(JsonErrorResponse::argument(format!("Unknown or repeated argument: {name}"))),
+            Some((name, _)) => Err(JsonErrorResponse::argument(format!(
+                "Unknown or repeated argument: {name}"
+            ))),
         }
     }
 }
@@ -131,10 +152,18 @@ pub struct DayRange {
 }
 
 impl DayRange {
-    pub fn take(arguments: &mut QueryArguments, world: &World, default_from: impl Fn(Date) -> Date) -> Result<Self, JsonErrorResponse> {
+    pub fn take(
+        arguments: &mut QueryArguments,
+        world: &World,
+        default_from: impl Fn(Date) -> Date,
+    ) -> Result<Self, JsonErrorResponse> {
         let zone = arguments.zone()?;
-        let to = arguments.parsed("date_to")?.unwrap_or_else(|| zone.to_datetime(world.clock().timestamp()).date());
-        let from = arguments.parsed("date_from")?.unwrap_or_else(|| default_from(to));
+        let to = arguments
+            .parsed("date_to")?
+            .unwrap_or_else(|| zone.to_datetime(world.clock().timestamp()).date());
+        let from = arguments
+            .parsed("date_from")?
+            .unwrap_or_else(|| default_from(to));
         if from > to {
             return Err(JsonErrorResponse::argument("date_from is after date_to"));
         }
@@ -148,7 +177,9 @@ impl DayRange {
 
     pub fn each(&self) -> impl Iterator<Item = Date> {
         let to = self.to;
-        self.from.series(Span::new().days(1)).take_while(move |day| *day <= to)
+        self.from
+            .series(Span::new().days(1))
+            .take_while(move |day| *day <= to)
     }
 }
 
@@ -156,7 +187,8 @@ impl DayRange {
 pub fn begin(day: Date, hour: i8, zone: &TimeZone) -> i64 {
     let time = Time::new(hour, 0, 0, 0).unwrap_or_default();
     let edge = if day < Date::ZERO { i64::MIN } else { i64::MAX };
-    zone.to_timestamp(day.to_datetime(time)).map_or(edge, |moment| moment.as_second())
+    zone.to_timestamp(day.to_datetime(time))
+        .map_or(edge, |moment| moment.as_second())
 }
 
 pub fn day_span(day: Date, zone: &TimeZone) -> Range<i64> {
@@ -165,6 +197,10 @@ pub fn day_span(day: Date, zone: &TimeZone) -> Range<i64> {
 
 /// An hour that a clock change repeats is one hour of double length.
 pub fn hour_span(day: Date, hour: i8, zone: &TimeZone) -> Range<i64> {
-    let end = if hour == 23 { begin(day.saturating_add(1.day()), 0, zone) } else { begin(day, hour + 1, zone) };
+    let end = if hour == 23 {
+        begin(day.saturating_add(1.day()), 0, zone)
+    } else {
+        begin(day, hour + 1, zone)
+    };
     begin(day, hour, zone)..end
 }

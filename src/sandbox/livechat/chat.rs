@@ -58,8 +58,14 @@ pub struct ChatJson<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum VisitorJson<'a> {
-    Now { visitor: VisitorObject<'a> },
-    Old { visitor_name: &'a str, visitor_id: &'a str, visitor_ip: &'a str },
+    Now {
+        visitor: VisitorObject<'a>,
+    },
+    Old {
+        visitor_name: &'a str,
+        visitor_id: &'a str,
+        visitor_ip: &'a str,
+    },
 }
 
 #[derive(Serialize)]
@@ -158,7 +164,11 @@ impl<'a> ChatJson<'a> {
     /// `zone` is the time zone of the query, in which the vendor formats its times.
     pub fn new(chat: &'a Chat, zone: &'a TimeZone) -> Self {
         let variation = chat.variation;
-        let messages: Vec<_> = chat.lines.iter().map(|line| MessageJson::new(line, chat, zone)).collect();
+        let messages: Vec<_> = chat
+            .lines
+            .iter()
+            .map(|line| MessageJson::new(line, chat, zone))
+            .collect();
         ChatJson {
             kind: if chat.missed { "missed_chat" } else { "chat" },
             id: &chat.id,
@@ -177,18 +187,41 @@ impl<'a> ChatJson<'a> {
             timezone: zone.iana_name().unwrap_or("UTC"),
             prechat_survey: chat.before.iter().map(AnswerJson::from).collect(),
             postchat_survey: chat.after.iter().map(AnswerJson::from).collect(),
-            custom_variables: chat.variables.as_ref().map(|all| all.iter().map(|(key, value)| Pair { key, value }).collect()),
-            integration_variables: (variation % 41 == 3).then_some([Pair { key: "shop_id", value: "00042" }]),
-            goals: chat.goals.iter().map(|goal| GoalJson::new(goal, zone)).collect(),
+            custom_variables: chat
+                .variables
+                .as_ref()
+                .map(|all| all.iter().map(|(key, value)| Pair { key, value }).collect()),
+            integration_variables: (variation % 41 == 3).then_some([Pair {
+                key: "shop_id",
+                value: "00042",
+            }]),
+            goals: chat
+                .goals
+                .iter()
+                .map(|goal| GoalJson::new(goal, zone))
+                .collect(),
             queue: chat.queued_seconds.map(|duration| Queue { duration }),
             tags: &chat.tags,
-            tickets: (!chat.tickets.is_empty())
-                .then(|| chat.tickets.iter().map(|id| if variation & 2 == 0 { TicketJson::Id(id) } else { TicketJson::Object { id } }).collect()),
+            tickets: (!chat.tickets.is_empty()).then(|| {
+                chat.tickets
+                    .iter()
+                    .map(|id| {
+                        if variation & 2 == 0 {
+                            TicketJson::Id(id)
+                        } else {
+                            TicketJson::Object { id }
+                        }
+                    })
+                    .collect()
+            }),
             events: events(chat, &messages, zone),
             messages,
             engagement: chat.engagement,
             pending: chat.pending.then_some(true),
-            sentiment: (variation % 97 == 5).then_some(Sentiment { score: 0.73, label: "neutral, mostly" }),
+            sentiment: (variation % 97 == 5).then_some(Sentiment {
+                score: 0.73,
+                label: "neutral, mostly",
+            }),
             ai_summary: (variation % 89 == 7).then_some("Visitor asked; agent \"answered\"."),
         }
     }
@@ -197,7 +230,11 @@ impl<'a> ChatJson<'a> {
 impl<'a> VisitorJson<'a> {
     fn new(visitor: &'a Visitor, old: bool) -> Self {
         if old {
-            return Self::Old { visitor_name: &visitor.name, visitor_id: &visitor.id, visitor_ip: &visitor.ip };
+            return Self::Old {
+                visitor_name: &visitor.name,
+                visitor_id: &visitor.id,
+                visitor_ip: &visitor.ip,
+            };
         }
         Self::Now {
             visitor: VisitorObject {
@@ -214,20 +251,39 @@ impl<'a> VisitorJson<'a> {
 
 impl From<&&'static Agent> for AgentJson {
     fn from(agent: &&'static Agent) -> Self {
-        Self { display_name: agent.name, email: agent.login }
+        Self {
+            display_name: agent.name,
+            email: agent.login,
+        }
     }
 }
 
 impl<'a> From<&'a SurveyAnswer> for AnswerJson<'a> {
     fn from(answer: &'a SurveyAnswer) -> Self {
-        Self { key: answer.key, value: &answer.value, id: answer.id }
+        Self {
+            key: answer.key,
+            value: &answer.value,
+            id: answer.id,
+        }
     }
 }
 
 impl<'a> GoalJson<'a> {
     fn new(goal: &'a ReachedGoal, zone: &TimeZone) -> Self {
-        let order = goal.order.as_ref().map(|order| OrderJson { id: &order.id, description: order.description, price: &order.price, currency: order.currency });
-        Self { id: goal.id, name: goal.name, kind: order.is_some().then_some("sales_tracker"), date: Written::at(goal.at, zone), timestamp: goal.at, order }
+        let order = goal.order.as_ref().map(|order| OrderJson {
+            id: &order.id,
+            description: order.description,
+            price: &order.price,
+            currency: order.currency,
+        });
+        Self {
+            id: goal.id,
+            name: goal.name,
+            kind: order.is_some().then_some("sales_tracker"),
+            date: Written::at(goal.at, zone),
+            timestamp: goal.at,
+            order,
+        }
     }
 }
 
@@ -237,13 +293,28 @@ impl<'a> MessageJson<'a> {
             None => (&*chat.visitor.name, "visitor"),
             Some(agent) => (agent.name, "agent"),
         };
-        Self { author_name, text: &line.text, date: Written::at(line.at, zone), timestamp: line.at, user_type, agent_id: line.by.map(|agent| agent.login) }
+        Self {
+            author_name,
+            text: &line.text,
+            date: Written::at(line.at, zone),
+            timestamp: line.at,
+            user_type,
+            agent_id: line.by.map(|agent| agent.login),
+        }
     }
 }
 
 /// All events: the messages, then files, then the end.
 fn events<'a>(chat: &'a Chat, messages: &[MessageJson<'a>], zone: &TimeZone) -> Vec<EventJson<'a>> {
-    let mut events: Vec<_> = messages.iter().map(|message| EventJson { kind: "message", event_type: None, files: None, message: *message }).collect();
+    let mut events: Vec<_> = messages
+        .iter()
+        .map(|message| EventJson {
+            kind: "message",
+            event_type: None,
+            files: None,
+            message: *message,
+        })
+        .collect();
     let at_end = MessageJson {
         author_name: &chat.visitor.name,
         text: "",
@@ -253,11 +324,24 @@ fn events<'a>(chat: &'a Chat, messages: &[MessageJson<'a>], zone: &TimeZone) -> 
         agent_id: None,
     };
     if !chat.files.is_empty() {
-        events.push(EventJson { kind: "attachment", event_type: None, files: Some(&chat.files), message: at_end });
+        events.push(EventJson {
+            kind: "attachment",
+            event_type: None,
+            files: Some(&chat.files),
+            message: at_end,
+        });
     }
     if !chat.pending {
-        let closed = MessageJson { text: "The chat was closed.", ..at_end };
-        events.push(EventJson { kind: "event", event_type: Some("closed"), files: None, message: closed });
+        let closed = MessageJson {
+            text: "The chat was closed.",
+            ..at_end
+        };
+        events.push(EventJson {
+            kind: "event",
+            event_type: Some("closed"),
+            files: None,
+            message: closed,
+        });
     }
     events
 }
@@ -305,7 +389,9 @@ mod tests {
 
     #[test]
     fn timestamps_have_the_vendors_format() {
-        let written = |seconds| String::from_utf8(Written::at(seconds, &TimeZone::UTC).text().to_vec()).unwrap();
+        let written = |seconds| {
+            String::from_utf8(Written::at(seconds, &TimeZone::UTC).text().to_vec()).unwrap()
+        };
         assert_eq!(written(1_358_941_253), "Wed, 01/23/13 11:40:53 am");
         assert_eq!(written(1_358_899_200), "Wed, 01/23/13 12:00:00 am");
         assert_eq!(written(1_358_944_496), "Wed, 01/23/13 12:34:56 pm");

@@ -24,33 +24,88 @@ pub async fn everything(State(world): State<Arc<World>>, request: Request) -> Ha
     Ok(Json(dashboard(&world, ChatFilter::default())).into_response())
 }
 
-pub async fn of_agent(State(world): State<Arc<World>>, Path(login): Path<String>, request: Request) -> HandlerResult {
+pub async fn of_agent(
+    State(world): State<Arc<World>>,
+    Path(login): Path<String>,
+    request: Request,
+) -> HandlerResult {
     QueryArguments::of(&request).done()?;
-    let agent = AGENTS.iter().find(|agent| agent.login == login).ok_or_else(JsonErrorResponse::not_found)?;
-    let mut dashboard = dashboard(&world, ChatFilter { agents: vec![login], ..ChatFilter::default() });
-    extend(&mut dashboard, json!({"agent": {"login": agent.login, "name": agent.name}}));
+    let agent = AGENTS
+        .iter()
+        .find(|agent| agent.login == login)
+        .ok_or_else(JsonErrorResponse::not_found)?;
+    let mut dashboard = dashboard(
+        &world,
+        ChatFilter {
+            agents: vec![login],
+            ..ChatFilter::default()
+        },
+    );
+    extend(
+        &mut dashboard,
+        json!({"agent": {"login": agent.login, "name": agent.name}}),
+    );
     Ok(Json(dashboard).into_response())
 }
 
-pub async fn of_group(State(world): State<Arc<World>>, Path(id): Path<String>, request: Request) -> HandlerResult {
+pub async fn of_group(
+    State(world): State<Arc<World>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> HandlerResult {
     QueryArguments::of(&request).done()?;
-    let group = GROUPS.iter().find(|group| group.id.to_string() == id).ok_or_else(JsonErrorResponse::not_found)?;
-    let mut dashboard = dashboard(&world, ChatFilter { groups: vec![group.id], ..ChatFilter::default() });
-    extend(&mut dashboard, json!({"group": {"id": group.id, "name": group.name, "status": group.status}}));
+    let group = GROUPS
+        .iter()
+        .find(|group| group.id.to_string() == id)
+        .ok_or_else(JsonErrorResponse::not_found)?;
+    let mut dashboard = dashboard(
+        &world,
+        ChatFilter {
+            groups: vec![group.id],
+            ..ChatFilter::default()
+        },
+    );
+    extend(
+        &mut dashboard,
+        json!({"group": {"id": group.id, "name": group.name, "status": group.status}}),
+    );
     Ok(Json(dashboard).into_response())
 }
 
 fn dashboard(world: &World, filter: ChatFilter) -> Value {
     let to = TimeZone::UTC.to_datetime(world.clock().timestamp()).date();
-    let days = DayRange { from: to.saturating_sub(6.days()), to, zone: TimeZone::UTC };
+    let days = DayRange {
+        from: to.saturating_sub(6.days()),
+        to,
+        zone: TimeZone::UTC,
+    };
     let span = days.span();
     let found = tickets(world, &span, &filter);
-    let figure_query = FigureQuery { filter, ..FigureQuery::default() };
-    let value = |figure: Figure| figure.value(world, std::slice::from_ref(&span), &figure_query, false);
+    let figure_query = FigureQuery {
+        filter,
+        ..FigureQuery::default()
+    };
+    let value =
+        |figure: Figure| figure.value(world, std::slice::from_ref(&span), &figure_query, false);
     let mut chats = value(Figure::TotalChats);
-    let by_day: Map<_, _> = days.each().map(|day| (day.to_string(), json!(world.select(day_span(day, &days.zone), &figure_query.filter).total()))).collect();
+    let by_day: Map<_, _> = days
+        .each()
+        .map(|day| {
+            (
+                day.to_string(),
+                json!(
+                    world
+                        .select(day_span(day, &days.zone), &figure_query.filter)
+                        .total()
+                ),
+            )
+        })
+        .collect();
     chats.insert("by_day".to_owned(), Value::Object(by_day));
-    chats.insert("engagement".to_owned(), Value::Object(value(Figure::Engagement)));
+    chats.insert(
+        "engagement".to_owned(),
+        Value::Object(value(Figure::Engagement)),
+    );
     json!({
         "period": {"from": days.from, "to": days.to}, "chats": chats, "ratings": value(Figure::Ratings), "queue": value(Figure::Queued),
         "response": value(Figure::FirstResponse), "availability": value(Figure::Availability),

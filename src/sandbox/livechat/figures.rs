@@ -68,13 +68,34 @@ impl FigureTotals {
 
 impl Figure {
     /// The value of a period that consists of `spans` (unix seconds, without ends). `by_hour`: in minutes instead of hours.
-    pub fn value(self, world: &World, spans: &[Range<i64>], figure_query: &FigureQuery, by_hour: bool) -> Map<String, Value> {
-        let selections: Vec<_> = spans.iter().map(|span| world.select(span.clone(), &figure_query.filter)).collect();
+    pub fn value(
+        self,
+        world: &World,
+        spans: &[Range<i64>],
+        figure_query: &FigureQuery,
+        by_hour: bool,
+    ) -> Map<String, Value> {
+        let selections: Vec<_> = spans
+            .iter()
+            .map(|span| world.select(span.clone(), &figure_query.filter))
+            .collect();
         let all = || selections.iter().flat_map(|selection| selection.all());
-        let count = |holds: &dyn Fn(&ChatProfile) -> bool| all().filter(|number| holds(world.profile(*number))).count();
-        let time =
-            |seconds: u64| if by_hour { json!({"minutes": rounded(seconds as f64 / 60.0)}) } else { json!({"hours": rounded(seconds as f64 / 3_600.0)}) };
-        let total = || selections.iter().map(|selection| selection.total()).sum::<u64>();
+        let count = |holds: &dyn Fn(&ChatProfile) -> bool| {
+            all().filter(|number| holds(world.profile(*number))).count()
+        };
+        let time = |seconds: u64| {
+            if by_hour {
+                json!({"minutes": rounded(seconds as f64 / 60.0)})
+            } else {
+                json!({"hours": rounded(seconds as f64 / 3_600.0)})
+            }
+        };
+        let total = || {
+            selections
+                .iter()
+                .map(|selection| selection.total())
+                .sum::<u64>()
+        };
         let value = match self {
             Self::TotalChats => json!({"chats": total()}),
             Self::Engagement => {
@@ -89,41 +110,77 @@ impl Figure {
                 json!({"bad": count(&|profile| profile.rating == "rated_bad"), "good": count(&|profile| profile.rating == "rated_good"), "chats": total()})
             }
             Self::Queued => {
-                let (left, entered) = (count(&|profile| profile.queued && profile.missed), count(&|profile| profile.queued && !profile.missed));
+                let (left, entered) = (
+                    count(&|profile| profile.queued && profile.missed),
+                    count(&|profile| profile.queued && !profile.missed),
+                );
                 json!({"queued": {"count": left + entered}, "left_queue": {"count": left}, "entered_chat": {"count": entered}})
             }
             Self::Waiting => {
                 let waits = |holds: &dyn Fn(&ChatProfile) -> bool| {
-                    let queued = all().filter(|number| world.profile(*number).queued && holds(world.profile(*number)));
-                    waits_json(&FigureTotals::of(queued.map(|number| chat::queue_seconds(world.seed(), number))))
+                    let queued = all().filter(|number| {
+                        world.profile(*number).queued && holds(world.profile(*number))
+                    });
+                    waits_json(&FigureTotals::of(
+                        queued.map(|number| chat::queue_seconds(world.seed(), number)),
+                    ))
                 };
                 json!({"queued": waits(&|_| true), "left_queue": waits(&|profile| profile.missed), "entered_chat": waits(&|profile| !profile.missed)})
             }
             Self::Availability => {
-                let staff = shift::staff(figure_query.filter.groups.first().copied(), figure_query.filter.agents.first().map(String::as_str));
-                time(spans.iter().map(|span| shift::accepting(world.seed(), &staff, span, world.now())).sum())
+                let staff = shift::staff(
+                    figure_query.filter.groups.first().copied(),
+                    figure_query.filter.agents.first().map(String::as_str),
+                );
+                time(
+                    spans
+                        .iter()
+                        .map(|span| shift::accepting(world.seed(), &staff, span, world.now()))
+                        .sum(),
+                )
             }
             Self::ChattingTime => time(all().map(|number| world.seconds(number)).sum()),
             Self::FirstResponse => {
-                let totals = FigureTotals::of(all().filter_map(|number| world.waits(number)).map(|(first, _)| first));
+                let totals = FigureTotals::of(
+                    all()
+                        .filter_map(|number| world.waits(number))
+                        .map(|(first, _)| first),
+                );
                 json!({"first_response_time": {"count": totals.count, "seconds": totals.average()}})
             }
             Self::Response => {
-                let totals = FigureTotals::of(all().filter_map(|number| world.waits(number)).map(|(_, later)| later));
+                let totals = FigureTotals::of(
+                    all()
+                        .filter_map(|number| world.waits(number))
+                        .map(|(_, later)| later),
+                );
                 json!({"avg_response_time": {"count": totals.count, "seconds": totals.average()}})
             }
             Self::Goals => return goals(world, all(), figure_query),
             Self::Greetings => {
-                let greeted = || all().filter_map(|number| world.greeting(number).map(|greeting| (number, greeting)));
-                let greeted = || greeted().filter(|(_, (id, _))| figure_query.greeting.is_none_or(|wanted| wanted == *id));
-                let reached = |kind: GoalKind| figure_query.goal.is_none_or(|goal| kind.id() == goal);
+                let greeted = || {
+                    all().filter_map(|number| {
+                        world.greeting(number).map(|greeting| (number, greeting))
+                    })
+                };
+                let greeted = || {
+                    greeted().filter(|(_, (id, _))| {
+                        figure_query.greeting.is_none_or(|wanted| wanted == *id)
+                    })
+                };
+                let reached =
+                    |kind: GoalKind| figure_query.goal.is_none_or(|goal| kind.id() == goal);
                 json!({
                     "displayed": greeted().map(|(_, (_, shown))| shown).sum::<u64>(), "accepted": greeted().count(),
                     "goals": greeted().filter(|(number, _)| world.profile(*number).goal.is_some_and(reached)).count(),
                 })
             }
         };
-        if let Value::Object(value) = value { value } else { Map::new() }
+        if let Value::Object(value) = value {
+            value
+        } else {
+            Map::new()
+        }
     }
 }
 
@@ -133,16 +190,29 @@ fn waits_json(totals: &FigureTotals) -> Value {
 }
 
 /// A period without sales has no `value`.
-fn goals(world: &World, all: impl Iterator<Item = u64>, figure_query: &FigureQuery) -> Map<String, Value> {
+fn goals(
+    world: &World,
+    all: impl Iterator<Item = u64>,
+    figure_query: &FigureQuery,
+) -> Map<String, Value> {
     let (mut reached, mut sales) = (0u64, BTreeMap::<&str, (u64, u64)>::new());
     for number in all {
-        let Some(kind) = world.profile(number).goal else { continue };
-        if figure_query.goal.is_some_and(|goal| goal != kind.id()) || (figure_query.sales_tracker && kind != GoalKind::Sale) {
+        let Some(kind) = world.profile(number).goal else {
+            continue;
+        };
+        if figure_query.goal.is_some_and(|goal| goal != kind.id())
+            || (figure_query.sales_tracker && kind != GoalKind::Sale)
+        {
             continue;
         }
         reached += 1;
         let (cents, currency) = chat::sale(world.seed(), number);
-        if kind == GoalKind::Sale && figure_query.currency.as_ref().is_none_or(|wanted| wanted == currency) {
+        if kind == GoalKind::Sale
+            && figure_query
+                .currency
+                .as_ref()
+                .is_none_or(|wanted| wanted == currency)
+        {
             let (count, sum) = sales.entry(currency).or_default();
             (*count, *sum) = (*count + 1, *sum + cents);
         }
@@ -150,8 +220,16 @@ fn goals(world: &World, all: impl Iterator<Item = u64>, figure_query: &FigureQue
     let mut value = Map::new();
     value.insert("goals".to_owned(), json!(reached));
     if !sales.is_empty() {
-        let by_currency = |(currency, (count, cents)): (&str, (u64, u64))| (currency.to_owned(), json!({"sales_count": count, "value": cents as f64 / 100.0}));
-        value.insert("value".to_owned(), Value::Object(sales.into_iter().map(by_currency).collect()));
+        let by_currency = |(currency, (count, cents)): (&str, (u64, u64))| {
+            (
+                currency.to_owned(),
+                json!({"sales_count": count, "value": cents as f64 / 100.0}),
+            )
+        };
+        value.insert(
+            "value".to_owned(),
+            Value::Object(sales.into_iter().map(by_currency).collect()),
+        );
     }
     value
 }

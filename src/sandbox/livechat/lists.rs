@@ -29,7 +29,13 @@ struct AgentJson {
 impl From<&'static Agent> for AgentJson {
     fn from(agent: &'static Agent) -> Self {
         let avatar = format!("https://cdn.sandbox.test/avatars/{}.png", agent.login.len());
-        Self { login: agent.login, name: agent.name, permission: agent.permission, avatar, status: agent.status }
+        Self {
+            login: agent.login,
+            name: agent.name,
+            permission: agent.permission,
+            avatar,
+            status: agent.status,
+        }
     }
 }
 
@@ -37,17 +43,29 @@ pub async fn agents(request: Request) -> HandlerResult {
     let mut arguments = QueryArguments::of(&request);
     let status = arguments.take("status");
     arguments.done()?;
-    let all = AGENTS.iter().filter(|agent| status.as_ref().is_none_or(|status| agent.status == status));
+    let all = AGENTS
+        .iter()
+        .filter(|agent| status.as_ref().is_none_or(|status| agent.status == status));
     Ok(Json(all.map(AgentJson::from).collect::<Vec<_>>()).into_response())
 }
 
-pub async fn agent(State(world): State<Arc<World>>, Path(login): Path<String>, request: Request) -> HandlerResult {
+pub async fn agent(
+    State(world): State<Arc<World>>,
+    Path(login): Path<String>,
+    request: Request,
+) -> HandlerResult {
     QueryArguments::of(&request).done()?;
-    let position = AGENTS.iter().position(|agent| agent.login == login).ok_or_else(|| JsonErrorResponse::new(StatusCode::NOT_FOUND, "Agent not found"))?;
+    let position = AGENTS
+        .iter()
+        .position(|agent| agent.login == login)
+        .ok_or_else(|| JsonErrorResponse::new(StatusCode::NOT_FOUND, "Agent not found"))?;
     let agent = &AGENTS[position];
     let mut detail = serde_json::to_value(AgentJson::from(agent)).unwrap_or_default();
-    let groups: Vec<_> =
-        GROUPS.iter().filter(|group| group.agents.is_some_and(|of| of.contains(&position))).map(|group| json!({"id": group.id, "name": group.name})).collect();
+    let groups: Vec<_> = GROUPS
+        .iter()
+        .filter(|group| group.agents.is_some_and(|of| of.contains(&position)))
+        .map(|group| json!({"id": group.id, "name": group.name}))
+        .collect();
     let more = json!({
         "login_status": agent.status, "daily_summary": position % 2, "job_title": agent.job_title,
         "notifications": {"new_visitor": 1, "incoming_chat": position % 2, "unassigned_tickets": 0},
@@ -69,8 +87,16 @@ struct GroupJson {
 
 impl From<&'static Group> for GroupJson {
     fn from(group: &'static Group) -> Self {
-        let agents = group.agents.map(|of| of.iter().map(|&at| AGENTS[at].login).collect());
-        Self { id: group.id, name: group.name, language: group.language, agents, status: group.status }
+        let agents = group
+            .agents
+            .map(|of| of.iter().map(|&at| AGENTS[at].login).collect());
+        Self {
+            id: group.id,
+            name: group.name,
+            language: group.language,
+            agents,
+            status: group.status,
+        }
     }
 }
 
@@ -83,7 +109,14 @@ pub async fn canned_responses(request: Request) -> HandlerResult {
     let mut arguments = QueryArguments::of(&request);
     let group = arguments.parsed("group")?.unwrap_or(0);
     arguments.done()?;
-    Ok(Json(CANNED.iter().filter(|canned| canned.group == group).map(canned_json).collect::<Vec<_>>()).into_response())
+    Ok(Json(
+        CANNED
+            .iter()
+            .filter(|canned| canned.group == group)
+            .map(canned_json)
+            .collect::<Vec<_>>(),
+    )
+    .into_response())
 }
 
 fn canned_json(canned: &Canned) -> Value {
@@ -93,7 +126,10 @@ fn canned_json(canned: &Canned) -> Value {
         "created_by": AGENTS[(canned.id % 3) as usize].login, "tags": canned.tags,
     });
     if canned.changed {
-        extend(&mut json, json!({"modification_date": SET_UP + 2 * age, "modified_by": AGENTS[0].login}));
+        extend(
+            &mut json,
+            json!({"modification_date": SET_UP + 2 * age, "modified_by": AGENTS[0].login}),
+        );
     }
     json
 }
@@ -102,14 +138,26 @@ pub async fn goals(request: Request) -> HandlerResult {
     let mut arguments = QueryArguments::of(&request);
     let kind = arguments.take("type");
     arguments.done()?;
-    Ok(Json(GOALS.iter().filter(|goal| kind.as_ref().is_none_or(|kind| goal.kind == kind)).map(goal_json).collect::<Vec<_>>()).into_response())
+    Ok(Json(
+        GOALS
+            .iter()
+            .filter(|goal| kind.as_ref().is_none_or(|kind| goal.kind == kind))
+            .map(goal_json)
+            .collect::<Vec<_>>(),
+    )
+    .into_response())
 }
 
 fn goal_json(goal: &Goal) -> Value {
-    let mut json = json!({"id": goal.id, "name": goal.name, "active": goal.active, "type": goal.kind});
+    let mut json =
+        json!({"id": goal.id, "name": goal.name, "active": goal.active, "type": goal.kind});
     let more = match goal.kind {
-        "custom_variable" => json!({"custom_variable_name": "level", "custom_variable_value": "gold"}),
-        "url" => json!({"url": "https://shop.sandbox.test/hjelp/?a=1&b=2", "match_type": "substring"}),
+        "custom_variable" => {
+            json!({"custom_variable_name": "level", "custom_variable_value": "gold"})
+        }
+        "url" => {
+            json!({"url": "https://shop.sandbox.test/hjelp/?a=1&b=2", "match_type": "substring"})
+        }
         "sales_tracker" => json!({
             "sales_tracker_id": "ST1", "value_type": "dynamic", "value": "0.00", "currency": "NOK", "time_range": 30,
             "order_field_name": "order_id", "value_field_name": "order_price",
@@ -124,7 +172,14 @@ pub async fn greetings(request: Request) -> HandlerResult {
     let mut arguments = QueryArguments::of(&request);
     let group = arguments.parsed::<u32>("group")?;
     arguments.done()?;
-    Ok(Json(GREETINGS.iter().filter(|greeting| group.is_none_or(|group| greeting.group == group)).map(greeting_json).collect::<Vec<_>>()).into_response())
+    Ok(Json(
+        GREETINGS
+            .iter()
+            .filter(|greeting| group.is_none_or(|group| greeting.group == group))
+            .map(greeting_json)
+            .collect::<Vec<_>>(),
+    )
+    .into_response())
 }
 
 fn greeting_json(greeting: &Greeting) -> Value {
@@ -144,7 +199,13 @@ pub async fn tags(State(world): State<Arc<World>>, request: Request) -> HandlerR
     let mut arguments = QueryArguments::of(&request);
     let group = arguments.parsed::<u32>("group")?;
     arguments.done()?;
-    let counts = |tag: &str| world.profiles().iter().filter(|profile| profile.tags.contains(&tag)).count();
+    let counts = |tag: &str| {
+        world
+            .profiles()
+            .iter()
+            .filter(|profile| profile.tags.contains(&tag))
+            .count()
+    };
     let tags = TAGS.iter().enumerate().filter(|(at, _)| group.is_none_or(|group| group_of_tag(*at) == group)).map(|(at, tag)| {
         json!({
             "name": tag, "author": AGENTS[at % 3].login, "creation_date": SET_UP + 86_400 * at as i64,
@@ -161,7 +222,10 @@ pub async fn status(request: Request) -> HandlerResult {
 
 pub async fn status_of(Path(id): Path<String>, request: Request) -> HandlerResult {
     QueryArguments::of(&request).done()?;
-    let group = GROUPS.iter().find(|group| group.id.to_string() == id).ok_or_else(JsonErrorResponse::not_found)?;
+    let group = GROUPS
+        .iter()
+        .find(|group| group.id.to_string() == id)
+        .ok_or_else(JsonErrorResponse::not_found)?;
     Ok(status_json(is_online(group)))
 }
 

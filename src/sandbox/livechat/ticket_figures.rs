@@ -29,9 +29,18 @@ impl TicketFigure {
 
     /// The value of a period that consists of `spans` (unix seconds, without ends).
     pub fn value(self, tickets: &[Ticket], spans: &[Range<i64>]) -> Map<String, Value> {
-        let here: Vec<_> = tickets.iter().filter(|ticket| self.moment(ticket).is_some_and(|at| spans.iter().any(|span| span.contains(&at)))).collect();
+        let here: Vec<_> = tickets
+            .iter()
+            .filter(|ticket| {
+                self.moment(ticket)
+                    .is_some_and(|at| spans.iter().any(|span| span.contains(&at)))
+            })
+            .collect();
         let durations = || {
-            let seconds: i64 = here.iter().filter_map(|ticket| self.moment(ticket).map(|at| at - ticket.opened())).sum();
+            let seconds: i64 = here
+                .iter()
+                .filter_map(|ticket| self.moment(ticket).map(|at| at - ticket.opened()))
+                .sum();
             json!({"count": here.len(), "hours": (!here.is_empty()).then(|| rounded(seconds as f64 / 3_600.0 / here.len() as f64))})
         };
         let value = match self {
@@ -39,14 +48,23 @@ impl TicketFigure {
             Self::Solved => json!({"solved_tickets": here.len()}),
             Self::FirstResponse | Self::Resolution => durations(),
             Self::Sources => {
-                let from = |source: &str| here.iter().filter(|ticket| ticket.source == source).count();
+                let from =
+                    |source: &str| here.iter().filter(|ticket| ticket.source == source).count();
                 json!({"tickets_from_chat_window": from("chat_window"), "tickets_from_mail": from("mail"), "tickets_from_chat": from("chat")})
             }
             Self::Ratings => {
-                let rated = |good: bool| here.iter().filter(|ticket| ticket.rating() == Some(good)).count();
+                let rated = |good: bool| {
+                    here.iter()
+                        .filter(|ticket| ticket.rating() == Some(good))
+                        .count()
+                };
                 json!({"bad": rated(false), "good": rated(true)})
             }
         };
-        if let Value::Object(value) = value { value } else { Map::new() }
+        if let Value::Object(value) = value {
+            value
+        } else {
+            Map::new()
+        }
     }
 }

@@ -20,7 +20,10 @@ pub async fn visitors(State(world): State<Arc<World>>, request: Request) -> Hand
     let groups: Vec<u32> = arguments.parsed_list("group")?;
     arguments.done()?;
     let mut all = on_site(world.seed(), world.now());
-    all.retain(|visitor| state.as_ref().is_none_or(|state| visitor.state == state) && (groups.is_empty() || groups.contains(&visitor.group)));
+    all.retain(|visitor| {
+        state.as_ref().is_none_or(|state| visitor.state == state)
+            && (groups.is_empty() || groups.contains(&visitor.group))
+    });
     Ok(Json(all.iter().map(visitor_json).collect::<Vec<_>>()).into_response())
 }
 
@@ -45,8 +48,14 @@ fn visitor_json(visitor: &OnSite) -> Value {
         .iter()
         .map(|(at, page)| json!({"page": page, "title": "Shop, «sko»", "invitation": "", "time": written(*at), "time_ref": "", "time_ts": at}))
         .collect();
-    let operators = visitor.operators.iter().map(|agent| json!({"id": agent.login, "display_name": agent.name}));
-    let survey = visitor.survey.iter().map(|(key, value)| json!({"key": key, "value": value}));
+    let operators = visitor
+        .operators
+        .iter()
+        .map(|agent| json!({"id": agent.login, "display_name": agent.name}));
+    let survey = visitor
+        .survey
+        .iter()
+        .map(|(key, value)| json!({"key": key, "value": value}));
     extend(
         &mut json,
         json!({
@@ -63,7 +72,10 @@ fn visitor_json(visitor: &OnSite) -> Value {
         extend(&mut json, chat);
     }
     if let Some(level) = visitor.variables {
-        extend(&mut json, json!({"custom_variables": [{"key": "level", "value": level}]}));
+        extend(
+            &mut json,
+            json!({"custom_variables": [{"key": "level", "value": level}]}),
+        );
     }
     json
 }

@@ -16,7 +16,8 @@ pub const ODD_START: &str = "the day before yesterday, 12.49";
 pub const ODD_TIME: &str = "32-13-2008T25:61:99";
 
 /// Three HTML entities, two bare ampersands, and the numbers of three invalid characters.
-pub const LOOSE_TEXT: &str = " 10&nbsp;kr, caf&eacute;&hellip; AT&T, ?a=1&b=2 &#0;&#xD83D;&#x110000;.";
+pub const LOOSE_TEXT: &str =
+    " 10&nbsp;kr, caf&eacute;&hellip; AT&T, ?a=1&b=2 &#0;&#xD83D;&#x110000;.";
 
 pub struct ChatWriter {
     pub out: String,
@@ -41,7 +42,11 @@ enum Escape {
 
 impl ChatWriter {
     pub fn new(document_faults: Arc<DocumentFaults>) -> Self {
-        Self { out: String::with_capacity(PIECE + PIECE / 2), document_faults, loose: false }
+        Self {
+            out: String::with_capacity(PIECE + PIECE / 2),
+            document_faults,
+            loose: false,
+        }
     }
 
     /// The text that was written since the last call.
@@ -50,8 +55,14 @@ impl ChatWriter {
     }
 
     pub fn head(&mut self) {
-        let declared = self.document_faults.encoding.map_or("UTF-8", super::encoding::Label::declared);
-        let _ = write!(self.out, "<?xml version=\"1.0\" encoding=\"{declared}\"?>\n<chats>\n");
+        let declared = self
+            .document_faults
+            .encoding
+            .map_or("UTF-8", super::encoding::Label::declared);
+        let _ = write!(
+            self.out,
+            "<?xml version=\"1.0\" encoding=\"{declared}\"?>\n<chats>\n"
+        );
     }
 
     pub fn tail(&mut self) {
@@ -61,8 +72,16 @@ impl ChatWriter {
     /// Writes a chat. `first`: apply the faults of the first chat.
     pub fn chat(&mut self, chat: &ChatSession, first: bool) {
         self.open(chat, first);
-        let odd = if first && self.document_faults.odd_times { chat.messages.len() - 1 } else { usize::MAX };
-        let messages = if first && self.document_faults.bare { &[][..] } else { &chat.messages };
+        let odd = if first && self.document_faults.odd_times {
+            chat.messages.len() - 1
+        } else {
+            usize::MAX
+        };
+        let messages = if first && self.document_faults.bare {
+            &[][..]
+        } else {
+            &chat.messages
+        };
         for (at, message) in messages.iter().enumerate() {
             self.loose = first && self.document_faults.loose_text && at == 0;
             self.message(message, at == odd);
@@ -76,22 +95,44 @@ impl ChatWriter {
         if chat.variation.is_multiple_of(61) {
             self.out.push_str("  <!-- <chat> & so on: no chat -->\n");
         }
-        self.out.push_str(if document_faults.unknown { "  <chat lang=\"no\" priority=\"2 &lt; 3\">\n" } else { "  <chat>\n" });
+        self.out.push_str(if document_faults.unknown {
+            "  <chat lang=\"no\" priority=\"2 &lt; 3\">\n"
+        } else {
+            "  <chat>\n"
+        });
         let escape = Escape::of(chat.variation >> 8, &document_faults);
         let on_own_line = chat.variation >> 4 & 7 == 0;
         let mut element = |name: &str, text: &str| self.element(name, text, escape, on_own_line);
         if !(first && document_faults.no_id) {
             element("id", &chat.id);
         }
-        chat.referrer.into_iter().for_each(|referrer| element("referrer", referrer));
-        chat.keywords.into_iter().for_each(|keywords| element("keywords", keywords));
+        chat.referrer
+            .into_iter()
+            .for_each(|referrer| element("referrer", referrer));
+        chat.keywords
+            .into_iter()
+            .for_each(|keywords| element("keywords", keywords));
         if !(first && document_faults.bare) {
             for operator in &chat.operators {
-                element("operator", &if document_faults.capital_operators { operator.to_uppercase() } else { (*operator).to_owned() });
+                element(
+                    "operator",
+                    &if document_faults.capital_operators {
+                        operator.to_uppercase()
+                    } else {
+                        (*operator).to_owned()
+                    },
+                );
             }
         }
         element("visitorip", &chat.visitor_ip);
-        self.moment("start", if first && document_faults.odd_times { Err(ODD_START) } else { Ok(chat.start) });
+        self.moment(
+            "start",
+            if first && document_faults.odd_times {
+                Err(ODD_START)
+            } else {
+                Ok(chat.start)
+            },
+        );
         self.moment("stop", Ok(chat.stop));
         let _ = writeln!(self.out, "    <duration>{}</duration>", chat.duration);
         self.element("url", chat.url, escape, on_own_line);
@@ -114,15 +155,29 @@ impl ChatWriter {
     }
 
     pub fn message(&mut self, message: &SessionMessage, odd: bool) {
-        self.open_message(message.from, if odd { Err(ODD_TIME) } else { Ok(message.at) });
-        self.out.push_str(if self.document_faults.unknown { " read=\"true\">" } else { ">" });
+        self.open_message(
+            message.from,
+            if odd { Err(ODD_TIME) } else { Ok(message.at) },
+        );
+        self.out.push_str(if self.document_faults.unknown {
+            " read=\"true\">"
+        } else {
+            ">"
+        });
         let on_own_line = message.variation & 3 == 0;
         self.out.push_str(if on_own_line { "\n      " } else { "" });
-        self.text(&message.text, Escape::of(message.variation >> 8, &self.document_faults));
+        self.text(
+            &message.text,
+            Escape::of(message.variation >> 8, &self.document_faults),
+        );
         if self.loose {
             self.out.push_str(LOOSE_TEXT);
         }
-        self.out.push_str(if on_own_line { "\n    </msg>\n" } else { "</msg>\n" });
+        self.out.push_str(if on_own_line {
+            "\n    </msg>\n"
+        } else {
+            "</msg>\n"
+        });
     }
 
     /// The start tag without its closing bracket.
@@ -135,15 +190,21 @@ impl ChatWriter {
     }
 
     fn element(&mut self, name: &str, text: &str, escape: Escape, on_own_line: bool) {
-        let attribute = if self.document_faults.unknown { " source=\"export\"" } else { "" };
+        let attribute = if self.document_faults.unknown {
+            " source=\"export\""
+        } else {
+            ""
+        };
         self.out.extend(["    <", name, attribute]);
         if text.is_empty() && on_own_line {
             self.out.push_str("/>\n");
             return;
         }
-        self.out.push_str(if on_own_line { ">\n      " } else { ">" });
+        self.out
+            .push_str(if on_own_line { ">\n      " } else { ">" });
         self.text(text, escape);
-        self.out.extend([if on_own_line { "\n    </" } else { "</" }, name, ">\n"]);
+        self.out
+            .extend([if on_own_line { "\n    </" } else { "</" }, name, ">\n"]);
     }
 
     fn moment(&mut self, name: &str, at: Result<Millis, &str>) {
@@ -166,7 +227,11 @@ impl ChatWriter {
         match escape {
             Escape::Cdata if !text.contains('\r') => cdata(&mut self.out, text),
             Escape::Half if !text.contains('\r') => {
-                let half = text.char_indices().map(|(at, _)| at).find(|at| at * 2 >= text.len()).unwrap_or(text.len());
+                let half = text
+                    .char_indices()
+                    .map(|(at, _)| at)
+                    .find(|at| at * 2 >= text.len())
+                    .unwrap_or(text.len());
                 escaped(&mut self.out, &text[..half], Escape::All);
                 cdata(&mut self.out, &text[half..]);
             }
@@ -177,7 +242,9 @@ impl ChatWriter {
 
 impl Escape {
     fn of(variation: u64, document_faults: &DocumentFaults) -> Self {
-        let narrow = document_faults.encoding.is_some_and(super::encoding::Label::is_narrow);
+        let narrow = document_faults
+            .encoding
+            .is_some_and(super::encoding::Label::is_narrow);
         match variation & 15 {
             0 | 1 if !narrow => Self::Cdata,
             2 if !narrow => Self::Half,
@@ -281,10 +348,29 @@ mod tests {
             write(&mut out);
             out
         };
-        assert_eq!(written(&|out| iso(out, 1_795_162_530_007)), "2026-11-20T08:15:30.007+00:00");
-        assert_eq!(written(&|out| sample(out, 1_224_766_152_319, &TimeZone::UTC)), "23-10-2008T12:49:1231");
-        assert_eq!(written(&|out| sample(out, 1_224_766_152_309, &TimeZone::get("Europe/Oslo").unwrap())), "23-10-2008T14:49:1230");
-        assert_eq!(written(&|out| cdata(out, "a]]>b")), "<![CDATA[a]]]]><![CDATA[>b]]>");
-        assert_eq!(written(&|out| escaped(out, "é<\r\n'", Escape::Numbers)), "&#xE9;&lt;&#13;\n&apos;");
+        assert_eq!(
+            written(&|out| iso(out, 1_795_162_530_007)),
+            "2026-11-20T08:15:30.007+00:00"
+        );
+        assert_eq!(
+            written(&|out| sample(out, 1_224_766_152_319, &TimeZone::UTC)),
+            "23-10-2008T12:49:1231"
+        );
+        assert_eq!(
+            written(&|out| sample(
+                out,
+                1_224_766_152_309,
+                &TimeZone::get("Europe/Oslo").unwrap()
+            )),
+            "23-10-2008T14:49:1230"
+        );
+        assert_eq!(
+            written(&|out| cdata(out, "a]]>b")),
+            "<![CDATA[a]]]]><![CDATA[>b]]>"
+        );
+        assert_eq!(
+            written(&|out| escaped(out, "é<\r\n'", Escape::Numbers)),
+            "&#xE9;&lt;&#13;\n&apos;"
+        );
     }
 }

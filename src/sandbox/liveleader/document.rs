@@ -30,7 +30,11 @@ enum DocumentStage {
 }
 
 impl Document {
-    pub fn new(world: Arc<World>, period: RequestedPeriod, document_faults: DocumentFaults) -> Self {
+    pub fn new(
+        world: Arc<World>,
+        period: RequestedPeriod,
+        document_faults: DocumentFaults,
+    ) -> Self {
         let document_faults = Arc::new(document_faults);
         Self {
             sessions: sessions(world, period, &document_faults),
@@ -47,7 +51,8 @@ impl Document {
                 self.end();
                 return;
             };
-            self.chat_writer.chat(&session, self.next == DocumentStage::First);
+            self.chat_writer
+                .chat(&session, self.next == DocumentStage::First);
             if self.next == DocumentStage::First {
                 self.first = Some(session);
                 self.next = DocumentStage::Others;
@@ -62,7 +67,9 @@ impl Document {
         self.chat_writer.tail();
         if self.document_faults.two_roots {
             self.chat_writer.out.push_str("<chats>\n");
-            self.first.iter().for_each(|first| self.chat_writer.chat(first, false));
+            self.first
+                .iter()
+                .for_each(|first| self.chat_writer.chat(first, false));
             self.chat_writer.tail();
         }
         if self.document_faults.trailing {
@@ -72,8 +79,14 @@ impl Document {
     }
 
     fn encoded(&self, text: String, begins: bool) -> Bytes {
-        let text = if self.document_faults.crlf { text.replace('\n', "\r\n") } else { text };
-        let Some(label) = self.document_faults.encoding else { return Bytes::from(text) };
+        let text = if self.document_faults.crlf {
+            text.replace('\n', "\r\n")
+        } else {
+            text
+        };
+        let Some(label) = self.document_faults.encoding else {
+            return Bytes::from(text);
+        };
         let mark = if begins { label.mark() } else { b"" };
         Bytes::from([mark, &label.encode(&text)].concat())
     }

@@ -33,7 +33,11 @@ impl DocumentFaults {
         for kind in active {
             match kind {
                 FaultKind::SampleTimes { zone } => {
-                    document_faults.sample_times = Some(zone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC));
+                    document_faults.sample_times = Some(
+                        zone.as_deref()
+                            .and_then(|name| TimeZone::get(name).ok())
+                            .unwrap_or(TimeZone::UTC),
+                    );
                 }
                 FaultKind::OddTimes => document_faults.odd_times = true,
                 FaultKind::Encoding { label } => document_faults.encoding = Some(*label),

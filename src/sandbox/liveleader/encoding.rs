@@ -63,7 +63,10 @@ impl Label {
             Self::Windows1252 => narrow(text, |letter| match letter {
                 '\u{80}'..='\u{9f}' | ' ' => (letter == ' ').then_some(b' '),
                 '\0'..='\u{ff}' => u8::try_from(letter).ok(),
-                _ => (0x80..=0x9f).zip(MIDDLE.chars()).find(|(_, other)| *other == letter).map(|(byte, _)| byte),
+                _ => (0x80..=0x9f)
+                    .zip(MIDDLE.chars())
+                    .find(|(_, other)| *other == letter)
+                    .map(|(byte, _)| byte),
             }),
             Self::Iso88591 => narrow(text, |letter| u8::try_from(letter).ok()),
             Self::Utf16Le => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
@@ -96,7 +99,10 @@ mod tests {
 
     #[test]
     fn characters_that_an_encoding_lacks_become_references() {
-        assert_eq!(Label::Windows1252.encode("Å €\u{81}Ÿ ž 佐"), b"\xc5 \x80&#129;\x9f \x9e &#20304;");
+        assert_eq!(
+            Label::Windows1252.encode("Å €\u{81}Ÿ ž 佐"),
+            b"\xc5 \x80&#129;\x9f \x9e &#20304;"
+        );
         assert_eq!(Label::Iso88591.encode("Å €"), b"\xc5 &#8364;");
         assert_eq!(Label::Utf16Le.encode("Å佐"), b"\xc5\x00\x50\x4f");
         assert_eq!(Label::Utf16Be.encode("Å佐"), b"\x00\xc5\x4f\x50");

@@ -48,7 +48,13 @@ pub fn chunks(kind: &FaultKind, seed: u64, period: &RequestedPeriod) -> ByteChun
 }
 
 /// A document with one chat that has its own content between `begin` and `end`.
-fn framed(seed: u64, period: &RequestedPeriod, begin: impl FnOnce(&mut ChatWriter), middle: ByteChunks, end: &str) -> ByteChunks {
+fn framed(
+    seed: u64,
+    period: &RequestedPeriod,
+    begin: impl FnOnce(&mut ChatWriter),
+    middle: ByteChunks,
+    end: &str,
+) -> ByteChunks {
     let chat = made_up(seed, 0, period.start);
     let mut chat_writer = ChatWriter::new(Arc::new(DocumentFaults::default()));
     chat_writer.head();
@@ -56,10 +62,16 @@ fn framed(seed: u64, period: &RequestedPeriod, begin: impl FnOnce(&mut ChatWrite
     begin(&mut chat_writer);
     let begin = chat_writer.take();
     chat_writer.out.push_str(end);
-    chat.messages.iter().for_each(|message| chat_writer.message(message, false));
+    chat.messages
+        .iter()
+        .for_each(|message| chat_writer.message(message, false));
     chat_writer.close();
     chat_writer.tail();
-    Box::new(once(Bytes::from(begin)).chain(middle).chain(once(Bytes::from(chat_writer.take()))))
+    Box::new(
+        once(Bytes::from(begin))
+            .chain(middle)
+            .chain(once(Bytes::from(chat_writer.take()))),
+    )
 }
 
 fn repeated(pattern: &'static [u8], times: u64) -> impl Iterator<Item = Bytes> {
@@ -78,12 +90,22 @@ fn attributes(count: u64) -> impl Iterator<Item = Bytes> {
     from_fn(move || {
         let from = next;
         next = count.min(next + PIECE as u64 / 16);
-        (from < next).then(|| Bytes::from((from..next).map(|at| format!(" a{at}=\"{at}\"")).collect::<String>()))
+        (from < next).then(|| {
+            Bytes::from(
+                (from..next)
+                    .map(|at| format!(" a{at}=\"{at}\""))
+                    .collect::<String>(),
+            )
+        })
     })
 }
 
 /// One chat of about this number of bytes, with one message per millisecond.
-fn large_chat(seed: u64, period: &RequestedPeriod, bytes: u64) -> impl Iterator<Item = Bytes> + use<> {
+fn large_chat(
+    seed: u64,
+    period: &RequestedPeriod,
+    bytes: u64,
+) -> impl Iterator<Item = Bytes> + use<> {
     let count = (bytes / 180).max(1) as i64;
     let start = period.start;
     let mut chat = made_up(seed, 0, start);
@@ -136,21 +158,40 @@ fn made_up(seed: u64, number: u64, start: Millis) -> ChatSession {
         duration: 0,
         url: "https://shop.sandbox.test/",
         about: Vec::new(),
-        messages: vec![line(start), SessionMessage { from: AGENTS[1].login, ..line(start + 1) }],
+        messages: vec![
+            line(start),
+            SessionMessage {
+                from: AGENTS[1].login,
+                ..line(start + 1)
+            },
+        ],
         variation: !0,
     }
 }
 
 fn line(at: Millis) -> SessionMessage {
-    SessionMessage { from: "visitor", at, text: Cow::Borrowed(LINE), variation: !0 }
+    SessionMessage {
+        from: "visitor",
+        at,
+        text: Cow::Borrowed(LINE),
+        variation: !0,
+    }
 }
 
 /// Small documents that expand, or load external data, in a parser that accepts their declarations.
 fn doctype(how: Doctype) -> String {
     let (declarations, text) = match how {
         Doctype::Laughs => {
-            let more = (1..10).map(|level| format!("  <!ENTITY lol{level} \"{}\">\n", format!("&lol{};", level - 1).repeat(10)));
-            ("  <!ENTITY lol0 \"lol\">\n".to_owned() + more.collect::<String>().as_str(), "&lol9;".to_owned())
+            let more = (1..10).map(|level| {
+                format!(
+                    "  <!ENTITY lol{level} \"{}\">\n",
+                    format!("&lol{};", level - 1).repeat(10)
+                )
+            });
+            (
+                "  <!ENTITY lol0 \"lol\">\n".to_owned() + more.collect::<String>().as_str(),
+                "&lol9;".to_owned(),
+            )
         }
         Doctype::External => (
             concat!(
@@ -161,7 +202,10 @@ fn doctype(how: Doctype) -> String {
             .to_owned(),
             "&file;&far;&near;".to_owned(),
         ),
-        Doctype::Quadratic => (format!("  <!ENTITY a \"{}\">\n", "a".repeat(50_000)), "&a;".repeat(20_000)),
+        Doctype::Quadratic => (
+            format!("  <!ENTITY a \"{}\">\n", "a".repeat(50_000)),
+            "&a;".repeat(20_000),
+        ),
         Doctype::Parameter => (
             concat!(
                 "  <!ENTITY % file SYSTEM \"file:///etc/passwd\">\n",

@@ -41,12 +41,27 @@ pub fn router(world: Arc<World>) -> Router {
     Router::new().route("/a/Srv", get(export)).with_state(world)
 }
 
-async fn export(State(world): State<Arc<World>>, request: Request) -> Result<Response, TextErrorResponse> {
-    let document_faults = request.extensions().get::<DocumentFaults>().cloned().unwrap_or_default();
+async fn export(
+    State(world): State<Arc<World>>,
+    request: Request,
+) -> Result<Response, TextErrorResponse> {
+    let document_faults = request
+        .extensions()
+        .get::<DocumentFaults>()
+        .cloned()
+        .unwrap_or_default();
     let period = RequestedPeriod::of(&request)?;
     let (charset, body) = match document_faults.replacement.clone() {
-        Some(odd) => ("utf-8", body_of(fault_documents::chunks(&odd, world.seed(), &period))),
-        None => (document_faults.encoding.map_or("utf-8", encoding::Label::charset), body_of(Document::new(world, period, document_faults))),
+        Some(odd) => (
+            "utf-8",
+            body_of(fault_documents::chunks(&odd, world.seed(), &period)),
+        ),
+        None => (
+            document_faults
+                .encoding
+                .map_or("utf-8", encoding::Label::charset),
+            body_of(Document::new(world, period, document_faults)),
+        ),
     };
     let kind = format!("text/xml; charset={charset}");
     Ok(([(header::CONTENT_TYPE, kind)], body).into_response())

@@ -14,16 +14,30 @@ use super::document_faults::DocumentFaults;
 use super::request::RequestedPeriod;
 
 /// The chats of a period, generated one by one.
-pub fn sessions(world: Arc<World>, period: RequestedPeriod, document_faults: &DocumentFaults) -> Box<dyn Iterator<Item = ChatSession> + Send> {
+pub fn sessions(
+    world: Arc<World>,
+    period: RequestedPeriod,
+    document_faults: &DocumentFaults,
+) -> Box<dyn Iterator<Item = ChatSession> + Send> {
     // No chat is longer than an hour.
     let early = if document_faults.overlap { HOUR } else { 0 };
-    let ordered = SessionNumbers::new(world.clone(), period.start.div_euclid(1_000) - early..(period.stop + 999).div_euclid(1_000));
+    let ordered = SessionNumbers::new(
+        world.clone(),
+        period.start.div_euclid(1_000) - early..(period.stop + 999).div_euclid(1_000),
+    );
     let (overlap, several) = (document_faults.overlap, document_faults.several_operators);
     let session_of = move |number| {
         let mut session = ChatSession::of(&world, number)?;
         if several {
-            let more: Vec<_> = AGENTS.iter().map(|agent| agent.login).filter(|login| !session.operators.contains(login)).collect();
-            session.operators.extend(more.iter().take(3usize.saturating_sub(session.operators.len())));
+            let more: Vec<_> = AGENTS
+                .iter()
+                .map(|agent| agent.login)
+                .filter(|login| !session.operators.contains(login))
+                .collect();
+            session.operators.extend(
+                more.iter()
+                    .take(3usize.saturating_sub(session.operators.len())),
+            );
         }
         let from = if overlap { session.stop } else { session.start };
         (from >= period.start && session.start < period.stop).then_some(session)
@@ -65,11 +79,23 @@ impl SessionNumbers {
     /// The chats that started in these unix seconds.
     fn new(world: Arc<World>, seconds: Range<i64>) -> Self {
         let (snapshot, archive) = (world.changes().snapshot(), world.numbers().archive);
-        let number = |second| world.calendar().first_from(second).clamp(archive.start, archive.end);
+        let number = |second| {
+            world
+                .calendar()
+                .first_from(second)
+                .clamp(archive.start, archive.end)
+        };
         let extra = |second| snapshot.extras.partition_point(|started| *started < second);
         let numbers = number(seconds.start)..number(seconds.end);
         let extras = extra(seconds.start)..extra(seconds.end);
-        let mut ordered = Self { world, snapshot, numbers, extras, next: None, second: VecDeque::new() };
+        let mut ordered = Self {
+            world,
+            snapshot,
+            numbers,
+            extras,
+            next: None,
+            second: VecDeque::new(),
+        };
         ordered.update_next();
         ordered
     }
@@ -81,7 +107,9 @@ impl SessionNumbers {
     /// Loads the chats of the next second. Returns false if there is none.
     fn take_second(&mut self) -> bool {
         let extra = self.snapshot.extras[self.extras.clone()].first().copied();
-        let Some(second) = self.next.into_iter().chain(extra).min() else { return false };
+        let Some(second) = self.next.into_iter().chain(extra).min() else {
+            return false;
+        };
         let mut found = Vec::new();
         while self.next == Some(second) {
             found.push(self.numbers.start);
@@ -92,7 +120,9 @@ impl SessionNumbers {
             found.push(EXTRA + self.extras.start as u64);
             self.extras.start += 1;
         }
-        found.retain(|number| !self.snapshot.removed.contains(number) && !self.world.profile(*number).missed);
+        found.retain(|number| {
+            !self.snapshot.removed.contains(number) && !self.world.profile(*number).missed
+        });
         found.sort_by_key(|number| (millisecond(self.world.seed(), *number, 0), *number));
         self.second.extend(found);
         true

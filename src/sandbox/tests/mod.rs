@@ -22,7 +22,14 @@ use super::*;
 const NOON: i64 = 1_795_177_800_000;
 
 fn sandbox(chats: u64, days: u32) -> Sandbox {
-    Sandbox::new(SandboxOptions { chats, days, ..SandboxOptions::default() }, Clock::stopped_at(NOON))
+    Sandbox::new(
+        SandboxOptions {
+            chats,
+            days,
+            ..SandboxOptions::default()
+        },
+        Clock::stopped_at(NOON),
+    )
 }
 
 /// A sandbox on its own port, until it is dropped.
@@ -40,7 +47,12 @@ impl Served {
         let stop = CancellationToken::new();
         let (serving, token) = (sandbox.clone(), stop.clone());
         tokio::spawn(async move { serving.serve(listener, token).await });
-        Self { sandbox, address, http: client(), _stop: stop.drop_guard() }
+        Self {
+            sandbox,
+            address,
+            http: client(),
+            _stop: stop.drop_guard(),
+        }
     }
 
     fn url(&self, path: &str) -> String {
@@ -48,7 +60,10 @@ impl Served {
     }
 
     fn request(&self, path: &str) -> reqwest::RequestBuilder {
-        self.http.get(self.url(path)).basic_auth(LOGIN, Some(API_KEY)).header("X-API-Version", "2")
+        self.http
+            .get(self.url(path))
+            .basic_auth(LOGIN, Some(API_KEY))
+            .header("X-API-Version", "2")
     }
 
     async fn get(&self, path: &str) -> reqwest::Result<reqwest::Response> {
@@ -82,42 +97,92 @@ impl Served {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a plain client, to see what any client would")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a plain client, to see what any client would"
+)]
 fn client() -> reqwest::Client {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .unwrap()
 }
 
 fn ids_of(page: &Value) -> Vec<String> {
-    page["chats"].as_array().unwrap().iter().map(|chat| chat["id"].as_str().unwrap().to_owned()).collect()
+    page["chats"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|chat| chat["id"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn question(query: &str) -> truth::TruthQuestion {
-    Query::try_from_uri(&format!("/?{query}").parse().unwrap()).unwrap().0
+    Query::try_from_uri(&format!("/?{query}").parse().unwrap())
+        .unwrap()
+        .0
 }
 
 /// The ids in the truth, newest first.
 fn true_ids(sandbox: &Sandbox, query: &str) -> Vec<String> {
-    let truth = sandbox.truth(&question(&format!("report=chat&ids=1&{query}"))).unwrap();
-    truth["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+    let truth = sandbox
+        .truth(&question(&format!("report=chat&ids=1&{query}")))
+        .unwrap();
+    truth["ids"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|id| id.as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
 fn each_fault_has_a_story_and_each_route_is_in_the_table() {
-    let stories =
-        concat!(include_str!("fault_stories.rs"), include_str!("world_stories.rs"), include_str!("time_stories.rs"), include_str!("xml_fault_stories.rs"));
-    let kinds = include_str!("../faults.rs").split_once("pub enum FaultKind {").unwrap().1.split_once("\n}").unwrap().0;
-    let kinds: Vec<_> =
-        kinds.lines().filter(|line| !line.contains("//")).map(|line| line.trim().split([' ', ',']).next().unwrap()).filter(|name| !name.is_empty()).collect();
+    let stories = concat!(
+        include_str!("fault_stories.rs"),
+        include_str!("world_stories.rs"),
+        include_str!("time_stories.rs"),
+        include_str!("xml_fault_stories.rs")
+    );
+    let kinds = include_str!("../faults.rs")
+        .split_once("pub enum FaultKind {")
+        .unwrap()
+        .1
+        .split_once("\n}")
+        .unwrap()
+        .0;
+    let kinds: Vec<_> = kinds
+        .lines()
+        .filter(|line| !line.contains("//"))
+        .map(|line| line.trim().split([' ', ',']).next().unwrap())
+        .filter(|name| !name.is_empty())
+        .collect();
     assert!(kinds.len() > 15, "{kinds:?}");
     for kind in kinds {
-        assert!(stories.contains(&format!("FaultKind::{kind}")), "no story tests the fault {kind}");
+        assert!(
+            stories.contains(&format!("FaultKind::{kind}")),
+            "no story tests the fault {kind}"
+        );
     }
     let source = include_str!("../mod.rs");
     let table = source.split_once("mod calendar;").unwrap().0;
-    let routes =
-        [source, include_str!("../livechat/mod.rs"), include_str!("../liveleader/mod.rs")].into_iter().flat_map(|file| file.split(".route(\"").skip(1));
-    for route in routes.filter_map(|rest| rest.split_once('"')).map(|(route, _)| route).filter(|route| route.starts_with('/')) {
-        assert!(table.contains(&format!(" {route}`")) || table.contains(&format!(" {route}?")), "{route} is not in the table");
+    let routes = [
+        source,
+        include_str!("../livechat/mod.rs"),
+        include_str!("../liveleader/mod.rs"),
+    ]
+    .into_iter()
+    .flat_map(|file| file.split(".route(\"").skip(1));
+    for route in routes
+        .filter_map(|rest| rest.split_once('"'))
+        .map(|(route, _)| route)
+        .filter(|route| route.starts_with('/'))
+    {
+        assert!(
+            table.contains(&format!(" {route}`")) || table.contains(&format!(" {route}?")),
+            "{route} is not in the table"
+        );
     }
 }

@@ -11,23 +11,36 @@ pub struct Element {
 
 impl Element {
     pub fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+        self.attributes
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn all(&self, name: &str) -> Vec<&Element> {
-        self.children.iter().filter(|child| child.name == name).collect()
+        self.children
+            .iter()
+            .filter(|child| child.name == name)
+            .collect()
     }
 
     /// The text of the first child with that name.
     pub fn of(&self, name: &str) -> Option<&str> {
-        self.children.iter().find(|child| child.name == name).map(|child| child.text.as_str())
+        self.children
+            .iter()
+            .find(|child| child.name == name)
+            .map(|child| child.text.as_str())
     }
 }
 
 /// The root of a document; `Err` if it is not well-formed or has a document type declaration.
 pub fn read(document: &str) -> Result<Element, String> {
     let normal = document.replace("\r\n", "\n").replace('\r', "\n");
-    let mut rest = normal.strip_prefix("<?xml ").and_then(|rest| rest.split_once("?>")).ok_or("no declaration")?.1;
+    let mut rest = normal
+        .strip_prefix("<?xml ")
+        .and_then(|rest| rest.split_once("?>"))
+        .ok_or("no declaration")?
+        .1;
     let mut open = vec![Element::default()];
     while !rest.is_empty() {
         let top = open.last_mut().ok_or("closed too often")?;
@@ -44,11 +57,16 @@ pub fn read(document: &str) -> Result<Element, String> {
                 return Err(format!("{} ends as {name}", closed.name));
             }
             closed.text = closed.text.trim_matches([' ', '\n']).to_owned();
-            open.last_mut().ok_or("closed too often")?.children.push(closed);
+            open.last_mut()
+                .ok_or("closed too often")?
+                .children
+                .push(closed);
             rest = after;
         } else if let Some(after) = rest.strip_prefix('<') {
             let (tag, after) = after.split_once('>').ok_or("an open tag")?;
-            let (tag, empty) = tag.strip_suffix('/').map_or((tag, false), |tag| (tag, true));
+            let (tag, empty) = tag
+                .strip_suffix('/')
+                .map_or((tag, false), |tag| (tag, true));
             let element = start(tag)?;
             if empty {
                 top.children.push(element)
@@ -65,7 +83,10 @@ pub fn read(document: &str) -> Result<Element, String> {
     let mut outer = open.pop().ok_or("closed too often")?;
     match (open.is_empty(), outer.children.pop(), outer.text.trim()) {
         (true, Some(root), "") if outer.children.is_empty() => Ok(root),
-        (_, _, text) => Err(format!("not one root: {} more, text {text:?}", outer.children.len())),
+        (_, _, text) => Err(format!(
+            "not one root: {} more, text {text:?}",
+            outer.children.len()
+        )),
     }
 }
 
@@ -75,14 +96,22 @@ fn start(tag: &str) -> Result<Element, String> {
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(format!("<{name}"));
     }
-    let mut element = Element { name: name.to_owned(), ..Element::default() };
+    let mut element = Element {
+        name: name.to_owned(),
+        ..Element::default()
+    };
     while !rest.is_empty() {
-        let (name, after) = rest.trim_start().split_once("=\"").ok_or("an attribute without a value")?;
+        let (name, after) = rest
+            .trim_start()
+            .split_once("=\"")
+            .ok_or("an attribute without a value")?;
         let (value, after) = after.split_once('"').ok_or("an open value")?;
         if element.attribute(name).is_some() || value.contains('<') {
             return Err(format!("the attribute {name}"));
         }
-        element.attributes.push((name.to_owned(), unescaped(value)?));
+        element
+            .attributes
+            .push((name.to_owned(), unescaped(value)?));
         rest = after;
     }
     Ok(element)
@@ -96,14 +125,21 @@ fn unescaped(text: &str) -> Result<String, String> {
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (name, after) = part.split_once(';').ok_or("an open reference")?;
-        let number = |digits: &str, radix| u32::from_str_radix(digits, radix).ok().and_then(char::from_u32);
+        let number = |digits: &str, radix| {
+            u32::from_str_radix(digits, radix)
+                .ok()
+                .and_then(char::from_u32)
+        };
         let letter = match name {
             "amp" => Some('&'),
             "lt" => Some('<'),
             "gt" => Some('>'),
             "quot" => Some('"'),
             "apos" => Some('\''),
-            _ => name.strip_prefix("#x").map_or_else(|| number(name.strip_prefix('#')?, 10), |hex| number(hex, 16)),
+            _ => name.strip_prefix("#x").map_or_else(
+                || number(name.strip_prefix('#')?, 10),
+                |hex| number(hex, 16),
+            ),
         };
         out.push(letter.ok_or_else(|| format!("&{name};"))?);
         out.push_str(after);

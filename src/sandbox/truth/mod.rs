@@ -58,11 +58,22 @@ pub struct TruthQuestion {
 /// `city`, `country`, `organization` and `isp` that are known. Times are in UTC with milliseconds and a Z, a missing referrer or keywords
 /// is null, a message is `{"from", "time", "text"}`.
 pub fn answer(world: &World, question: &TruthQuestion) -> Result<Value, String> {
-    let zone = question.timezone.as_deref().map_or(Ok(TimeZone::UTC), TimeZone::get).map_err(|_| "There is no such time zone.".to_owned())?;
-    if question.since.is_some_and(|id| world.changes().mark_by_id(id).is_none()) {
+    let zone = question
+        .timezone
+        .as_deref()
+        .map_or(Ok(TimeZone::UTC), TimeZone::get)
+        .map_err(|_| "There is no such time zone.".to_owned())?;
+    if question
+        .since
+        .is_some_and(|id| world.changes().mark_by_id(id).is_none())
+    {
         return Err("There is no such mark.".to_owned());
     }
-    let context = TruthContext { world, question, zone };
+    let context = TruthContext {
+        world,
+        question,
+        zone,
+    };
     let mut truth = match question.connector.as_deref() {
         None | Some("livechat") => of_livechat(&context)?,
         Some("liveleader") => sessions::answer(&context)?,
@@ -74,8 +85,16 @@ pub fn answer(world: &World, question: &TruthQuestion) -> Result<Value, String> 
 }
 
 fn of_livechat(context: &TruthContext<'_>) -> Result<Option<Value>, String> {
-    let truth = context.list().or_else(|| context.of_visitors()).or_else(|| chats::answer(context)).or_else(|| tickets::answer(context));
-    if truth.is_some() { Ok(truth) } else { periods::answer(context) }
+    let truth = context
+        .list()
+        .or_else(|| context.of_visitors())
+        .or_else(|| chats::answer(context))
+        .or_else(|| tickets::answer(context));
+    if truth.is_some() {
+        Ok(truth)
+    } else {
+        periods::answer(context)
+    }
 }
 
 /// A question with the world and the parsed days.
@@ -87,37 +106,62 @@ struct TruthContext<'a> {
 
 impl TruthContext<'_> {
     fn local(&self, seconds: i64) -> DateTime {
-        self.zone.to_datetime(Timestamp::from_second(seconds).unwrap_or_default())
+        self.zone
+            .to_datetime(Timestamp::from_second(seconds).unwrap_or_default())
     }
 
     fn day_matches(&self, day: Date) -> bool {
-        self.question.date_from.is_none_or(|from| day >= from) && self.question.date_to.is_none_or(|to| day <= to)
+        self.question.date_from.is_none_or(|from| day >= from)
+            && self.question.date_to.is_none_or(|to| day <= to)
     }
 
     fn group_matches(&self, groups: &[u32]) -> bool {
-        self.question.group.is_none_or(|group| groups.contains(&group))
+        self.question
+            .group
+            .is_none_or(|group| groups.contains(&group))
     }
 
     fn tag_matches(&self, tags: &[&str]) -> bool {
-        self.question.tag.as_ref().is_none_or(|wanted| tags.iter().any(|tag| tag == wanted))
+        self.question
+            .tag
+            .as_ref()
+            .is_none_or(|wanted| tags.iter().any(|tag| tag == wanted))
     }
 
     /// The short lists. Reports with one call per agent or group have one row for each, or one row if the question names one.
     fn list(&self) -> Option<Value> {
         let TruthQuestion { group, agent, .. } = self.question;
-        let groups = || GROUPS.iter().map(|one| one.id).filter(|id| group.is_none_or(|group| group == *id));
+        let groups = || {
+            GROUPS
+                .iter()
+                .map(|one| one.id)
+                .filter(|id| group.is_none_or(|group| group == *id))
+        };
         let ids: Vec<Value> = match self.question.report.as_str() {
             "agents" => AGENTS.iter().map(|agent| json!(agent.login)).collect(),
-            "agent_dashboard_report" => {
-                AGENTS.iter().filter(|one| agent.as_ref().is_none_or(|login| login == one.login)).map(|agent| json!(agent.login)).collect()
-            }
+            "agent_dashboard_report" => AGENTS
+                .iter()
+                .filter(|one| agent.as_ref().is_none_or(|login| login == one.login))
+                .map(|agent| json!(agent.login))
+                .collect(),
             "groups" => GROUPS.iter().map(|group| json!(group.id)).collect(),
             "group_dashboard_report" | "status_report" => groups().map(Value::from).collect(),
             "dashboard_report" => vec![Value::Null],
-            "canned_responses" => CANNED.iter().filter(|canned| group.is_none_or(|group| canned.group == group)).map(|canned| json!(canned.id)).collect(),
+            "canned_responses" => CANNED
+                .iter()
+                .filter(|canned| group.is_none_or(|group| canned.group == group))
+                .map(|canned| json!(canned.id))
+                .collect(),
             "goals" => GOALS.iter().map(|goal| json!(goal.id)).collect(),
-            "greetings" => GREETINGS.iter().filter(|greeting| group.is_none_or(|group| greeting.group == group)).map(|greeting| json!(greeting.id)).collect(),
-            "tags" => (0..TAGS.len()).filter(|at| group.is_none_or(|group| group_of_tag(*at) == group)).map(|at| json!(TAGS[at])).collect(),
+            "greetings" => GREETINGS
+                .iter()
+                .filter(|greeting| group.is_none_or(|group| greeting.group == group))
+                .map(|greeting| json!(greeting.id))
+                .collect(),
+            "tags" => (0..TAGS.len())
+                .filter(|at| group.is_none_or(|group| group_of_tag(*at) == group))
+                .map(|at| json!(TAGS[at]))
+                .collect(),
             _ => return None,
         };
         Some(json!({"count": ids.len(), "ids": ids}))
@@ -131,9 +175,15 @@ impl TruthContext<'_> {
             "visitors_visit_path" => Some(visitor.path.len()),
             _ => None,
         };
-        let here: Vec<_> = on_site(self.world.seed(), self.world.now()).into_iter().filter(|visitor| self.group_matches(&[visitor.group])).collect();
+        let here: Vec<_> = on_site(self.world.seed(), self.world.now())
+            .into_iter()
+            .filter(|visitor| self.group_matches(&[visitor.group]))
+            .collect();
         let count: Option<usize> = here.iter().map(rows).sum();
-        let each: serde_json::Map<String, Value> = here.iter().map(|visitor| (visitor.id.to_string(), json!(rows(visitor).unwrap_or(0)))).collect();
+        let each: serde_json::Map<String, Value> = here
+            .iter()
+            .map(|visitor| (visitor.id.to_string(), json!(rows(visitor).unwrap_or(0))))
+            .collect();
         // Zero visitors must not look like a valid answer of a report about visitors.
         count
             .filter(|_| self.question.report.starts_with("visitors"))

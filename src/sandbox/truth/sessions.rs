@@ -15,7 +15,10 @@ pub fn answer(context: &TruthContext<'_>) -> Result<Option<Value>, String> {
         "chat_operators" => |session| session.operators.len(),
         _ => return Ok(None),
     };
-    let has_other_filter = question.group.is_some() || question.tag.is_some() || question.group_by.is_some() || question.weekday.is_some();
+    let has_other_filter = question.group.is_some()
+        || question.tag.is_some()
+        || question.group_by.is_some()
+        || question.weekday.is_some();
     if has_other_filter || question.include_pending == 1 {
         return Err("LiveLeader's reports have no filter except days, agent and since.".to_owned());
     }
@@ -24,7 +27,13 @@ pub fn answer(context: &TruthContext<'_>) -> Result<Option<Value>, String> {
     if question.ids == 1 {
         match question.report.as_str() {
             "chats" => truth["ids"] = found.iter().map(|session| session.id.as_str()).collect(),
-            _ => truth["rows"] = found.iter().map(|session| (session.id.clone(), json!(rows(session)))).collect::<Map<_, _>>().into(),
+            _ => {
+                truth["rows"] = found
+                    .iter()
+                    .map(|session| (session.id.clone(), json!(rows(session))))
+                    .collect::<Map<_, _>>()
+                    .into()
+            }
         }
     }
     if question.records == 1 {
@@ -38,16 +47,29 @@ pub fn answer(context: &TruthContext<'_>) -> Result<Option<Value>, String> {
 
 /// Oldest first.
 fn found(context: &TruthContext<'_>) -> Vec<ChatSession> {
-    let (world, question, snapshot) = (context.world, context.question, context.world.changes().snapshot());
+    let (world, question, snapshot) = (
+        context.world,
+        context.question,
+        context.world.changes().snapshot(),
+    );
     let mark = question.since.and_then(|id| world.changes().mark_by_id(id));
     let extras = EXTRA..EXTRA + snapshot.extras.len() as u64;
-    let there = world.numbers().archive.chain(extras).filter(|number| !snapshot.removed.contains(number));
+    let there = world
+        .numbers()
+        .archive
+        .chain(extras)
+        .filter(|number| !snapshot.removed.contains(number));
     let mut found: Vec<ChatSession> = there
         .filter(|number| mark.is_none_or(|mark| world.existed(*number, mark)))
         // Checks the day of the start first, because generating the chat takes longer.
         .filter(|number| context.day_matches(context.local(world.started(*number)).date()))
         .filter_map(|number| ChatSession::of(world, number))
-        .filter(|session| question.agent.as_ref().is_none_or(|agent| session.operators.iter().any(|operator| operator == agent)))
+        .filter(|session| {
+            question
+                .agent
+                .as_ref()
+                .is_none_or(|agent| session.operators.iter().any(|operator| operator == agent))
+        })
         .collect();
     // A stable sort: chats of the same millisecond stay ordered by their numbers.
     found.sort_by_key(|session| session.start);
@@ -55,7 +77,11 @@ fn found(context: &TruthContext<'_>) -> Vec<ChatSession> {
 }
 
 fn record(session: &ChatSession) -> Value {
-    let messages: Vec<_> = session.messages.iter().map(|message| json!({"from": message.from, "time": iso(message.at), "text": message.text})).collect();
+    let messages: Vec<_> = session
+        .messages
+        .iter()
+        .map(|message| json!({"from": message.from, "time": iso(message.at), "text": message.text}))
+        .collect();
     let mut record = json!({
         "id": session.id,
         "referrer": session.referrer,

@@ -9,8 +9,15 @@ pub fn answer(context: &TruthContext<'_>) -> Option<Value> {
     if context.question.report != "tickets" {
         return None;
     }
-    let mut found: Vec<_> =
-        all(context).into_iter().filter(|ticket| ticket.steps.iter().any(|(at, _)| context.day_matches(context.local(*at).date()))).collect();
+    let mut found: Vec<_> = all(context)
+        .into_iter()
+        .filter(|ticket| {
+            ticket
+                .steps
+                .iter()
+                .any(|(at, _)| context.day_matches(context.local(*at).date()))
+        })
+        .collect();
     let mut truth = json!({"count": found.len()});
     if context.question.ids == 1 {
         found.sort_by_key(|ticket| (ticket.modified(), ticket.number));
@@ -21,6 +28,20 @@ pub fn answer(context: &TruthContext<'_>) -> Option<Value> {
 
 /// All tickets with the group, the assignee and the tag, of any day.
 pub fn all(context: &TruthContext<'_>) -> Vec<Ticket> {
-    let of_agent = |ticket: &Ticket| context.question.agent.as_ref().is_none_or(|login| ticket.assignee.is_some_and(|agent| agent.login == login));
-    context.world.tickets().filter(|ticket| context.group_matches(ticket.groups) && context.tag_matches(&ticket.tags) && of_agent(ticket)).collect()
+    let of_agent = |ticket: &Ticket| {
+        context
+            .question
+            .agent
+            .as_ref()
+            .is_none_or(|login| ticket.assignee.is_some_and(|agent| agent.login == login))
+    };
+    context
+        .world
+        .tickets()
+        .filter(|ticket| {
+            context.group_matches(ticket.groups)
+                && context.tag_matches(&ticket.tags)
+                && of_agent(ticket)
+        })
+        .collect()
 }

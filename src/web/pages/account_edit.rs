@@ -75,23 +75,38 @@ impl AccountFields {
 
     /// The value of a field that is not secret.
     fn text(&self, name: &str) -> String {
-        self.0.get(name).map(|value| value.reveal().trim().to_owned()).unwrap_or_default()
+        self.0
+            .get(name)
+            .map(|value| value.reveal().trim().to_owned())
+            .unwrap_or_default()
     }
 
     fn credentials(&self, connector: Connector) -> BTreeMap<String, Secret> {
         let of = |id: &str| self.0.get(&format!("credentials.{id}")).cloned();
-        connector.fields().iter().filter_map(|field| Some((field.id.to_owned(), of(field.id)?))).collect()
+        connector
+            .fields()
+            .iter()
+            .filter_map(|field| Some((field.id.to_owned(), of(field.id)?)))
+            .collect()
     }
 
     /// The requests per minute. Empty means the default; text that is not a number becomes an invalid number.
     fn per_minute(&self) -> i64 {
         let text = self.text("requests_per_minute");
-        if text.is_empty() { i64::from(DEFAULT_REQUESTS_PER_MINUTE) } else { text.parse().unwrap_or(0) }
+        if text.is_empty() {
+            i64::from(DEFAULT_REQUESTS_PER_MINUTE)
+        } else {
+            text.parse().unwrap_or(0)
+        }
     }
 
     fn zone(&self) -> String {
         let text = self.text("account_zone");
-        if text.is_empty() { "UTC".to_owned() } else { text }
+        if text.is_empty() {
+            "UTC".to_owned()
+        } else {
+            text
+        }
     }
 
     fn api_url(&self) -> Option<String> {
@@ -100,13 +115,22 @@ impl AccountFields {
 }
 
 /// The form for a new account, with the input so far.
-async fn new_account_page(web: &Web, Person { actor, session }: &Person, connector: Connector, typed: &AccountFields) -> AccountEditPage {
+async fn new_account_page(
+    web: &Web,
+    Person { actor, session }: &Person,
+    connector: Connector,
+    typed: &AccountFields,
+) -> AccountEditPage {
     let fields = connector.fields().iter().map(|field| CredentialField {
         id: field.id.to_owned(),
         label: field.label.to_owned(),
         help: field.help.to_owned(),
         secret: field.secret,
-        value: if field.secret { String::new() } else { typed.text(&format!("credentials.{}", field.id)) },
+        value: if field.secret {
+            String::new()
+        } else {
+            typed.text(&format!("credentials.{}", field.id))
+        },
     });
     let w = AccountForm {
         credential_fields: fields.collect(),
@@ -136,17 +160,36 @@ async fn new_account_page(web: &Web, Person { actor, session }: &Person, connect
 }
 
 /// The form for an existing account.
-async fn edit_account_page(web: &Web, Person { actor, session }: &Person, account: &Account) -> Result<AccountEditPage> {
+async fn edit_account_page(
+    web: &Web,
+    Person { actor, session }: &Person,
+    account: &Account,
+) -> Result<AccountEditPage> {
     let other_users = web.accounts.count_datasets_of_others(&account.id).await?;
-    let set_on = timestamp(account.sealed_at).to_zoned(TimeZone::UTC).strftime("%-d %B %Y").to_string();
+    let set_on = timestamp(account.sealed_at)
+        .to_zoned(TimeZone::UTC)
+        .strftime("%-d %B %Y")
+        .to_string();
     let stored_note = format!("Set on {set_on}, stored encrypted. Leave empty to keep it.");
-    let fields = account.connector.fields().iter().map(|field| CredentialField {
-        id: field.id.to_owned(),
-        label: field.label.to_owned(),
-        help: if field.secret { format!("{stored_note} {}", field.help) } else { field.help.to_owned() },
-        secret: field.secret,
-        value: if field.secret { "Stored".to_owned() } else { account.fields.get(field.id).cloned().unwrap_or_default() },
-    });
+    let fields = account
+        .connector
+        .fields()
+        .iter()
+        .map(|field| CredentialField {
+            id: field.id.to_owned(),
+            label: field.label.to_owned(),
+            help: if field.secret {
+                format!("{stored_note} {}", field.help)
+            } else {
+                field.help.to_owned()
+            },
+            secret: field.secret,
+            value: if field.secret {
+                "Stored".to_owned()
+            } else {
+                account.fields.get(field.id).cloned().unwrap_or_default()
+            },
+        });
     let w = AccountForm {
         credential_fields: fields.collect(),
         where_to_find: String::new(),
@@ -154,7 +197,10 @@ async fn edit_account_page(web: &Web, Person { actor, session }: &Person, accoun
         requests_per_minute: account.requests_per_minute.to_string(),
         account_zone: account.time_zone.clone(),
         advanced_open: account.api_url.is_some() && actor.is_admin(),
-        vendor: VendorNotes::of(account.connector, account.api_url.as_deref().unwrap_or_default()),
+        vendor: VendorNotes::of(
+            account.connector,
+            account.api_url.as_deref().unwrap_or_default(),
+        ),
         errors: Errors::default(),
     };
     let used = humanize::counted(account.dataset_count, "DataSet uses it", "DataSets use it");
@@ -184,7 +230,12 @@ impl AccountEditPage {
     fn refill(&mut self, typed: &AccountFields) {
         self.name = typed.text("name");
         self.shared = typed.0.contains_key("shared");
-        for field in self.w.credential_fields.iter_mut().filter(|field| !field.secret) {
+        for field in self
+            .w
+            .credential_fields
+            .iter_mut()
+            .filter(|field| !field.secret)
+        {
             field.value = typed.text(&format!("credentials.{}", field.id));
         }
         self.w.api_url = typed.text("api_url");
@@ -194,28 +245,62 @@ impl AccountEditPage {
 
     /// Shows the form again with the errors.
     fn with_error(mut self, error: Error) -> PageResult {
-        if matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::NotFound | ErrorKind::Internal) {
+        if matches!(
+            error.kind(),
+            ErrorKind::Forbidden | ErrorKind::NotFound | ErrorKind::Internal
+        ) {
             return Err(error.into());
         }
         let mut status = StatusCode::UNPROCESSABLE_ENTITY;
         for (field, sentence) in error.field_errors() {
-            self.w.errors.add(if field == "time_zone" { "account_zone" } else { field }, sentence);
+            self.w.errors.add(
+                if field == "time_zone" {
+                    "account_zone"
+                } else {
+                    field
+                },
+                sentence,
+            );
         }
         if self.w.errors.is_empty() {
             status = error_page::http_status(error.kind());
-            let text = format!("Nothing was saved. {}", error.suggested_action().unwrap_or_default());
-            self.problem = Some(Band { tone: "bad".to_owned(), title: error.message().to_owned(), text, actions: Vec::new() });
+            let text = format!(
+                "Nothing was saved. {}",
+                error.suggested_action().unwrap_or_default()
+            );
+            self.problem = Some(Band {
+                tone: "bad".to_owned(),
+                title: error.message().to_owned(),
+                text,
+                actions: Vec::new(),
+            });
         }
-        self.w.advanced_open |= ["api_url", "requests_per_minute", "account_zone"].iter().any(|field| !self.w.errors.of(field).is_empty());
+        self.w.advanced_open |= ["api_url", "requests_per_minute", "account_zone"]
+            .iter()
+            .any(|field| !self.w.errors.of(field).is_empty());
         render_with_status(status, &self)
     }
 }
 
 /// `GET /accounts/new?connector=`
-pub async fn add_form(State(web): State<Web>, AccountsViewer(person): AccountsViewer, uri: Uri) -> PageResult {
+pub async fn add_form(
+    State(web): State<Web>,
+    AccountsViewer(person): AccountsViewer,
+    uri: Uri,
+) -> PageResult {
     let connector = connector(&uri)?;
-    let usual = [("requests_per_minute", DEFAULT_REQUESTS_PER_MINUTE.to_string()), ("account_zone", "UTC".to_owned())];
-    let typed = AccountFields::new(usual.map(|(field, value)| (field.to_owned(), Secret::new(value))).into());
+    let usual = [
+        (
+            "requests_per_minute",
+            DEFAULT_REQUESTS_PER_MINUTE.to_string(),
+        ),
+        ("account_zone", "UTC".to_owned()),
+    ];
+    let typed = AccountFields::new(
+        usual
+            .map(|(field, value)| (field.to_owned(), Secret::new(value)))
+            .into(),
+    );
     render(&new_account_page(&web, &person, connector, &typed).await)
 }
 
@@ -240,22 +325,34 @@ pub async fn add(
     match connect(&web, &person, &new).await {
         Ok((account, seen)) => {
             let spaces = outer_spaces_note(connector, &new.credentials);
-            web.flash(&person.session, format!("{} is connected: {seen}.{spaces}", account.name)).await;
+            web.flash(
+                &person.session,
+                format!("{} is connected: {seen}.{spaces}", account.name),
+            )
+            .await;
             redirect_from_form(&headers, "/accounts")
         }
-        Err(error) => new_account_page(&web, &person, connector, &typed).await.with_error(error),
+        Err(error) => new_account_page(&web, &person, connector, &typed)
+            .await
+            .with_error(error),
     }
 }
 
 async fn connect(web: &Web, person: &Person, new: &NewAccount) -> Result<(Account, String)> {
     let seen = web.accounts.try_credentials(&person.actor, new).await?;
     let account = web.accounts.create(&person.actor, new).await?;
-    web.accounts.record_health(&account.id, Ok(&seen), web.clock.now()).await?;
+    web.accounts
+        .record_health(&account.id, Ok(&seen), web.clock.now())
+        .await?;
     Ok((account, seen))
 }
 
 /// `GET /accounts/{id}/edit`
-pub async fn edit_form(State(web): State<Web>, AccountsViewer(person): AccountsViewer, FirstPathId(id): FirstPathId<AccountId>) -> PageResult {
+pub async fn edit_form(
+    State(web): State<Web>,
+    AccountsViewer(person): AccountsViewer,
+    FirstPathId(id): FirstPathId<AccountId>,
+) -> PageResult {
     let account = web.accounts.get_to_change(&person.actor, &id).await?;
     render(&edit_account_page(&web, &person, &account).await?)
 }
@@ -282,17 +379,30 @@ pub async fn edit(
     match save(&web, &person, &id, &change).await {
         Ok((account, Some(seen))) => {
             let spaces = outer_spaces_note(account.connector, &change.credentials);
-            web.flash(&person.session, format!("{} is saved and connected: {seen}.{spaces}", account.name)).await;
+            web.flash(
+                &person.session,
+                format!("{} is saved and connected: {seen}.{spaces}", account.name),
+            )
+            .await;
             redirect_from_form(&headers, "/accounts")
         }
         Ok((after, None)) => {
-            let stop = if account.shared && !after.shared { web.accounts.count_datasets_of_others(&id).await? } else { 0 };
+            let stop = if account.shared && !after.shared {
+                web.accounts.count_datasets_of_others(&id).await?
+            } else {
+                0
+            };
             let stops = match stop {
                 0 => String::new(),
-                1 => " It is no longer shared: 1 DataSet of another owner stops updating.".to_owned(),
-                many => format!(" It is no longer shared: {many} DataSets of other owners stop updating."),
+                1 => {
+                    " It is no longer shared: 1 DataSet of another owner stops updating.".to_owned()
+                }
+                many => format!(
+                    " It is no longer shared: {many} DataSets of other owners stop updating."
+                ),
             };
-            web.flash(&person.session, format!("{} is saved.{stops}", after.name)).await;
+            web.flash(&person.session, format!("{} is saved.{stops}", after.name))
+                .await;
             redirect_from_form(&headers, "/accounts")
         }
         Err(error) => {
@@ -303,11 +413,18 @@ pub async fn edit(
     }
 }
 
-async fn save(web: &Web, person: &Person, id: &AccountId, change: &ChangeAccount) -> Result<(Account, Option<String>)> {
+async fn save(
+    web: &Web,
+    person: &Person,
+    id: &AccountId,
+    change: &ChangeAccount,
+) -> Result<(Account, Option<String>)> {
     let seen = web.accounts.try_change(&person.actor, id, change).await?;
     let account = web.accounts.update(&person.actor, id, change).await?;
     if let Some(seen) = &seen {
-        web.accounts.record_health(id, Ok(seen), web.clock.now()).await?;
+        web.accounts
+            .record_health(id, Ok(seen), web.clock.now())
+            .await?;
     }
     // The change may restart schedules that stopped because of the credentials, or stop those of people who lose access.
     web.puller.wake_deadlines.notify_one();
@@ -316,6 +433,8 @@ async fn save(web: &Web, person: &Person, id: &AccountId, change: &ChangeAccount
 
 fn connector(uri: &Uri) -> Result<Connector> {
     let query = uri.query().unwrap_or_default().as_bytes();
-    let named = url::form_urlencoded::parse(query).find(|(name, _)| name == "connector").and_then(|(_, id)| Connector::parse(&id));
+    let named = url::form_urlencoded::parse(query)
+        .find(|(name, _)| name == "connector")
+        .and_then(|(_, id)| Connector::parse(&id));
     named.ok_or_else(|| Error::not_found("connector"))
 }

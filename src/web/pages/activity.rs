@@ -53,9 +53,22 @@ struct ActivityRow {
 pub async fn show_activity(State(web): State<Web>, person: Person) -> PageResult {
     let now = web.clock.now();
     let runs = queue::newest(&web.db, &person.actor, MAX_RUNS_COUNTED).await?;
-    let datasets: HashMap<DatasetId, Dataset> = web.datasets.list(&person.actor).await?.into_iter().map(|d| (d.id.clone(), d)).collect();
-    let count = |is: fn(RunState) -> bool| runs.iter().filter(|run| now - run.finished_at.unwrap_or(now) < DAY && is(run.state)).count();
-    let zone_name = runs.first().and_then(|run| datasets.get(&run.dataset_id)).map_or_else(|| "UTC".to_owned(), |dataset| dataset.time_zone.clone());
+    let datasets: HashMap<DatasetId, Dataset> = web
+        .datasets
+        .list(&person.actor)
+        .await?
+        .into_iter()
+        .map(|d| (d.id.clone(), d))
+        .collect();
+    let count = |is: fn(RunState) -> bool| {
+        runs.iter()
+            .filter(|run| now - run.finished_at.unwrap_or(now) < DAY && is(run.state))
+            .count()
+    };
+    let zone_name = runs
+        .first()
+        .and_then(|run| datasets.get(&run.dataset_id))
+        .map_or_else(|| "UTC".to_owned(), |dataset| dataset.time_zone.clone());
     let zone = crate::puller::schedules::zone(&zone_name).unwrap_or(TimeZone::UTC);
     let shown = runs.len().min(MAX_RUNS_SHOWN);
     let pager = Pager {
@@ -76,7 +89,15 @@ pub async fn show_activity(State(web): State<Web>, person: Person) -> PageResult
         running: count(|state| !state.is_final()),
         failed: count(|state| matches!(state, RunState::Failed | RunState::Parked)),
         succeeded: count(|state| state == RunState::Succeeded),
-        rows: runs.iter().take(MAX_RUNS_SHOWN).filter_map(|run| datasets.get(&run.dataset_id).map(|dataset| row(run, dataset, now, &zone))).collect(),
+        rows: runs
+            .iter()
+            .take(MAX_RUNS_SHOWN)
+            .filter_map(|run| {
+                datasets
+                    .get(&run.dataset_id)
+                    .map(|dataset| row(run, dataset, now, &zone))
+            })
+            .collect(),
         pager,
     })
 }
@@ -86,12 +107,22 @@ fn row(run: &Run, dataset: &Dataset, now: Millis, zone: &TimeZone) -> ActivityRo
         dataset_id: dataset.id.to_string(),
         dataset: dataset.name.clone(),
         monogram: dataset.connector.monogram().to_owned(),
-        about: format!("{} · {}", dataset.report.title, dataset.account_name.as_deref().unwrap_or("account deleted")),
+        about: format!(
+            "{} · {}",
+            dataset.report.title,
+            dataset.account_name.as_deref().unwrap_or("account deleted")
+        ),
         run_href: format!("/runs/{}", run.id),
         started: DisplayTime::ago(run.started_at.unwrap_or(run.queued_at), now, zone),
-        duration: run.duration(now).map_or_else(|| "–".to_owned(), humanize::span),
+        duration: run
+            .duration(now)
+            .map_or_else(|| "–".to_owned(), humanize::span),
         by: started_by(run),
-        rows: if run.state == RunState::Succeeded { grouped(run.rows) } else { "–".to_owned() },
+        rows: if run.state == RunState::Succeeded {
+            grouped(run.rows)
+        } else {
+            "–".to_owned()
+        },
         status: run_live::status(run),
     }
 }

@@ -20,7 +20,9 @@ pub fn word(completeness: Completeness) -> &'static str {
 
 /// Like `word`, with its tone. `unread`: the status of a date range that was not read.
 pub fn status(completeness: Option<Completeness>, unread: Status) -> Status {
-    let Some(completeness) = completeness else { return unread };
+    let Some(completeness) = completeness else {
+        return unread;
+    };
     let tone = match completeness {
         Completeness::Verified | Completeness::Reread | Completeness::Complete => "good",
         Completeness::Counted | Completeness::Corrected => "info",
@@ -32,33 +34,52 @@ pub fn status(completeness: Option<Completeness>, unread: Status) -> Status {
 /// The sentence about the completeness of a run; empty if there is nothing to say.
 pub fn of_run(run: &Run, dataset: &Dataset) -> String {
     let (vendor, (one, many)) = (dataset.connector.title(), dataset.report.records());
-    let total = run.vendor_total.map_or_else(|| "a total".to_owned(), |total| counted(total, one, many));
+    let total = run
+        .vendor_total
+        .map_or_else(|| "a total".to_owned(), |total| counted(total, one, many));
     match run.completeness {
-        Some(Completeness::Verified) => format!("Verified: {vendor} reports {total}, and all were read."),
-        Some(Completeness::Reread) => format!("Read twice: two reads of the newest days agree. {vendor} reports {total}."),
+        Some(Completeness::Verified) => {
+            format!("Verified: {vendor} reports {total}, and all were read.")
+        }
+        Some(Completeness::Reread) => {
+            format!("Read twice: two reads of the newest days agree. {vendor} reports {total}.")
+        }
         Some(Completeness::Counted) => {
             format!(
                 "Counted: {vendor} reports {total}, and all were read. The newest days were read only once, \
                  so changes during the read may be missing."
             )
         }
-        Some(Completeness::Corrected) => format!("Corrected: pages changed while they were read, so they were read again. {vendor} now reports {total}."),
-        Some(Completeness::Complete) if run.state == RunState::Succeeded && run.trigger != Trigger::Revert => {
+        Some(Completeness::Corrected) => format!(
+            "Corrected: pages changed while they were read, so they were read again. {vendor} now reports {total}."
+        ),
+        Some(Completeness::Complete)
+            if run.state == RunState::Succeeded && run.trigger != Trigger::Revert =>
+        {
             format!("Complete: read to the end. {vendor} gives no total to compare with.")
         }
-        Some(Completeness::Short) => format!("Incomplete: {vendor} returned fewer {many} than it reported."),
+        Some(Completeness::Short) => {
+            format!("Incomplete: {vendor} returned fewer {many} than it reported.")
+        }
         Some(Completeness::Complete) | None => String::new(),
     }
 }
 
 /// The text after the number of records of one date range: ". Two reads agree. LiveChat reports 214."
 pub fn of_window(completeness: Option<Completeness>, vendor: &str, total: Option<u64>) -> String {
-    let total = total.map_or_else(|| "no total".to_owned(), |total| grouped(i64::try_from(total).unwrap_or(i64::MAX)));
+    let total = total.map_or_else(
+        || "no total".to_owned(),
+        |total| grouped(i64::try_from(total).unwrap_or(i64::MAX)),
+    );
     match completeness {
         Some(Completeness::Verified) => format!(". {vendor} reports {total}."),
         Some(Completeness::Reread) => format!(". Two reads agree. {vendor} reports {total}."),
-        Some(Completeness::Counted) => format!(". {vendor} reports {total}. These days were read only once."),
-        Some(Completeness::Corrected) => format!(". Pages changed while they were read, so they were read again. {vendor} reports {total}."),
+        Some(Completeness::Counted) => {
+            format!(". {vendor} reports {total}. These days were read only once.")
+        }
+        Some(Completeness::Corrected) => format!(
+            ". Pages changed while they were read, so they were read again. {vendor} reports {total}."
+        ),
         Some(Completeness::Short) => format!(", fewer than the {total} that {vendor} reports."),
         Some(Completeness::Complete) | None => ".".to_owned(),
     }

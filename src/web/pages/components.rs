@@ -22,7 +22,10 @@ struct ComponentsPage {
 }
 
 /// `GET /help/components`
-pub async fn components(State(web): State<Web>, Admin(Person { actor, session }): Admin) -> PageResult {
+pub async fn components(
+    State(web): State<Web>,
+    Admin(Person { actor, session }): Admin,
+) -> PageResult {
     let now = web.clock.now();
     let statuses = [
         ("good", false, "Up to date"),
@@ -36,7 +39,16 @@ pub async fn components(State(web): State<Web>, Admin(Person { actor, session })
         tone: tone.to_owned(),
         title: title.to_owned(),
         text: text.to_owned(),
-        actions: if action.is_empty() { Vec::new() } else { vec![Action { label: action.to_owned(), href: "#".to_owned(), primary: false, post: false }] },
+        actions: if action.is_empty() {
+            Vec::new()
+        } else {
+            vec![Action {
+                label: action.to_owned(),
+                href: "#".to_owned(),
+                primary: false,
+                post: false,
+            }]
+        },
     };
     let spark = Spark {
         points: "1,20 12,16 23,18 34,9 45,12 56,6 70,4".to_owned(),
@@ -58,15 +70,40 @@ pub async fn components(State(web): State<Web>, Admin(Person { actor, session })
     let choices = ["All groups", "Sales", "Support"];
     render(&ComponentsPage {
         chrome: web.chrome(&actor, &session, "").await,
-        statuses: statuses.into_iter().map(|(tone, ring, word)| Status::new(tone, ring, word, "")).collect(),
+        statuses: statuses
+            .into_iter()
+            .map(|(tone, ring, word)| Status::new(tone, ring, word, ""))
+            .collect(),
         bands: vec![
-            band("bad", "LiveChat rejected the API key.", "The existing rows are unchanged. Maren Aasen can update the key.", "Update API Key"),
-            band("warn", "Late since 06:30.", "LiveChat limits calls. The run continues at 06:45.", ""),
-            band("info", "The first run is in progress.", "Its rows appear here when it finishes.", ""),
+            band(
+                "bad",
+                "LiveChat rejected the API key.",
+                "The existing rows are unchanged. Maren Aasen can update the key.",
+                "Update API Key",
+            ),
+            band(
+                "warn",
+                "Late since 06:30.",
+                "LiveChat limits calls. The run continues at 06:45.",
+                "",
+            ),
+            band(
+                "info",
+                "The first run is in progress.",
+                "Its rows appear here when it finishes.",
+                "",
+            ),
             band("good", "Connected.", "12 agents visible.", ""),
         ],
         spark,
-        choices: choices.into_iter().map(|label| Choice { value: label.to_owned(), label: label.to_owned(), selected: label == "Sales" }).collect(),
+        choices: choices
+            .into_iter()
+            .map(|label| Choice {
+                value: label.to_owned(),
+                label: label.to_owned(),
+                selected: label == "Sales",
+            })
+            .collect(),
         pager,
         when: DisplayTime::ago(now - 2 * 60 * 60 * 1_000, now, &TimeZone::UTC),
     })

@@ -16,7 +16,9 @@ use crate::error::Error;
 use crate::secret::Secret;
 use crate::web::components::Chrome;
 use crate::web::forms::{FirstPathId, Form};
-use crate::web::page::{FRAGMENT, PageResult, redirect, redirect_from_form, render, render_with_status};
+use crate::web::page::{
+    FRAGMENT, PageResult, redirect, redirect_from_form, render, render_with_status,
+};
 use crate::web::panes::form_fields::FormFields;
 use crate::web::panes::preview::{self, PreviewLocks};
 use crate::web::panes::view::Wizard;
@@ -70,24 +72,57 @@ struct WizardPage {
 }
 
 /// `GET /connect`
-pub async fn gallery(State(web): State<Web>, person: Person, Query(query): Query<HashMap<String, String>>) -> PageResult {
+pub async fn gallery(
+    State(web): State<Web>,
+    person: Person,
+    Query(query): Query<HashMap<String, String>>,
+) -> PageResult {
     editors_only(&person.actor)?;
-    let field = |name: &str| query.get(name).map(|value| value.trim().to_owned()).unwrap_or_default();
+    let field = |name: &str| {
+        query
+            .get(name)
+            .map(|value| value.trim().to_owned())
+            .unwrap_or_default()
+    };
     let (q, from) = (field("q"), Connector::parse(&field("from")));
     let accounts = web.accounts.list(&person.actor).await?;
-    let finds = |texts: [&str; 2]| texts.iter().any(|text| text.to_lowercase().contains(&q.to_lowercase()));
+    let finds = |texts: [&str; 2]| {
+        texts
+            .iter()
+            .any(|text| text.to_lowercase().contains(&q.to_lowercase()))
+    };
     let found = |connector: Connector| {
         let named = finds([connector.title(), ""]);
-        connector.reports().iter().filter(move |report| named || finds([report.title, report.about]))
+        connector
+            .reports()
+            .iter()
+            .filter(move |report| named || finds([report.title, report.about]))
     };
-    let connectors: Vec<Connector> = Connector::ALL.into_iter().filter(|c| found(*c).next().is_some() || finds([c.title(), c.about()])).collect();
-    let shown = connectors.iter().filter(|c| from.is_none_or(|from| from == **c));
-    let mut reports: Vec<(Connector, &Report)> = shown.flat_map(|c| found(*c).map(|report| (*c, report))).collect();
+    let connectors: Vec<Connector> = Connector::ALL
+        .into_iter()
+        .filter(|c| found(*c).next().is_some() || finds([c.title(), c.about()]))
+        .collect();
+    let shown = connectors
+        .iter()
+        .filter(|c| from.is_none_or(|from| from == **c));
+    let mut reports: Vec<(Connector, &Report)> = shown
+        .flat_map(|c| found(*c).map(|report| (*c, report)))
+        .collect();
     reports.sort_by_key(|(_, report)| rank(report, &q.to_lowercase()));
     let page = Gallery {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
-        reports: reports.into_iter().map(|(connector, report)| report_row(connector, report)).collect(),
-        quick: quick(&q, from, &connectors.iter().map(|c| (*c, found(*c).count())).collect::<Vec<_>>()),
+        reports: reports
+            .into_iter()
+            .map(|(connector, report)| report_row(connector, report))
+            .collect(),
+        quick: quick(
+            &q,
+            from,
+            &connectors
+                .iter()
+                .map(|c| (*c, found(*c).count()))
+                .collect::<Vec<_>>(),
+        ),
         connectors: connectors.iter().map(|c| card(*c, &accounts)).collect(),
         q,
     };
@@ -114,9 +149,22 @@ pub async fn wizard(
     Query(query): Query<HashMap<String, String>>,
 ) -> PageResult {
     editors_only(&person.actor)?;
-    let f = FormContext { web: &web, actor: &person.actor, connector: find(&connector)?, dataset: None };
-    let w = panes::new_dataset(&f, query.get("report").map(String::as_str), query.get("account").map(String::as_str)).await?;
-    render(&WizardPage { chrome: web.chrome(&person.actor, &person.session, "datasets").await, w })
+    let f = FormContext {
+        web: &web,
+        actor: &person.actor,
+        connector: find(&connector)?,
+        dataset: None,
+    };
+    let w = panes::new_dataset(
+        &f,
+        query.get("report").map(String::as_str),
+        query.get("account").map(String::as_str),
+    )
+    .await?;
+    render(&WizardPage {
+        chrome: web.chrome(&person.actor, &person.session, "datasets").await,
+        w,
+    })
 }
 
 /// `POST /connect/{connector}`: handles every action of the form that creates a DataSet.
@@ -130,26 +178,59 @@ pub async fn step(
 ) -> PageResult {
     editors_only(&person.actor)?;
     let connector = find(&connector)?;
-    let f = FormContext { web: &web, actor: &person.actor, connector, dataset: None };
+    let f = FormContext {
+        web: &web,
+        actor: &person.actor,
+        connector,
+        dataset: None,
+    };
     let typed = FormFields::read(connector, fields);
     let spaces = outer_spaces_note(connector, &typed.secrets);
     match panes::handle(&f, &preview_locks, typed, headers.contains_key(FRAGMENT)).await? {
-        FormOutcome::Show(w, status) => render_with_status(status, &WizardPage { chrome: web.chrome(&person.actor, &person.session, "datasets").await, w: *w }),
+        FormOutcome::Show(w, status) => render_with_status(
+            status,
+            &WizardPage {
+                chrome: web.chrome(&person.actor, &person.session, "datasets").await,
+                w: *w,
+            },
+        ),
         FormOutcome::Preview(preview) => preview_fragment(*preview),
         FormOutcome::NextRuns(next) => next_runs_fragment(next),
         FormOutcome::Connected(account, report) => {
-            let query =
-                url::form_urlencoded::Serializer::new(String::new()).append_pair("account", account.id.as_str()).append_pair("report", &report).finish();
+            let query = url::form_urlencoded::Serializer::new(String::new())
+                .append_pair("account", account.id.as_str())
+                .append_pair("report", &report)
+                .finish();
             if !spaces.is_empty() {
-                web.flash(&person.session, format!("{} is connected.{spaces}", account.name)).await;
+                web.flash(
+                    &person.session,
+                    format!("{} is connected.{spaces}", account.name),
+                )
+                .await;
             }
             redirect_from_form(&headers, &format!("/connect/{}?{query}", connector.id()))
         }
-        FormOutcome::Saved { id, name, and_new, not_started } => {
-            let first_run = not_started.map_or_else(|| "The first run has started.".to_owned(), |why| format!("The first run could not start. {why}"));
-            let sentence = if and_new { format!("“{name}” is saved. {first_run}") } else { format!("Saved. {first_run}") };
+        FormOutcome::Saved {
+            id,
+            name,
+            and_new,
+            not_started,
+        } => {
+            let first_run = not_started.map_or_else(
+                || "The first run has started.".to_owned(),
+                |why| format!("The first run could not start. {why}"),
+            );
+            let sentence = if and_new {
+                format!("“{name}” is saved. {first_run}")
+            } else {
+                format!("Saved. {first_run}")
+            };
             web.flash(&person.session, sentence).await;
-            if and_new { redirect(&format!("/connect/{}", connector.id())) } else { redirect(&format!("/datasets/{id}")) }
+            if and_new {
+                redirect(&format!("/connect/{}", connector.id()))
+            } else {
+                redirect(&format!("/datasets/{id}"))
+            }
         }
     }
 }
@@ -157,7 +238,10 @@ pub async fn step(
 /// The note about secrets that begin or end with a space, such as " API Key ends with a space, which is a part of it."; empty if there is
 /// none.
 pub fn outer_spaces_note(connector: Connector, secrets: &BTreeMap<String, Secret>) -> String {
-    outer_spaces(connector, secrets).into_iter().map(|(_, sentence)| format!(" {sentence}")).collect()
+    outer_spaces(connector, secrets)
+        .into_iter()
+        .map(|(_, sentence)| format!(" {sentence}"))
+        .collect()
 }
 
 /// Only the preview, for `static/js/fragment.js`.
@@ -173,7 +257,13 @@ pub fn next_runs_fragment(w: scheduling::NextRuns) -> PageResult {
 }
 
 fn editors_only(actor: &Actor) -> Result<(), Error> {
-    if actor.may_edit() { Ok(()) } else { Err(Error::forbidden("Viewers cannot create DataSets. An admin can change your role.")) }
+    if actor.may_edit() {
+        Ok(())
+    } else {
+        Err(Error::forbidden(
+            "Viewers cannot create DataSets. An admin can change your role.",
+        ))
+    }
 }
 
 fn find(connector: &str) -> Result<Connector, Error> {
@@ -181,16 +271,28 @@ fn find(connector: &str) -> Result<Connector, Error> {
 }
 
 fn card(connector: Connector, accounts: &[Account]) -> ConnectorCard {
-    let own: Vec<&Account> = accounts.iter().filter(|a| a.connector == connector).collect();
+    let own: Vec<&Account> = accounts
+        .iter()
+        .filter(|a| a.connector == connector)
+        .collect();
     let failing = own.iter().filter(|a| a.health == Health::Failing).count();
-    let noun = if own.len() == 1 { "account" } else { "accounts" };
+    let noun = if own.len() == 1 {
+        "account"
+    } else {
+        "accounts"
+    };
     ConnectorCard {
         id: connector.id(),
         name: connector.title(),
         monogram: connector.monogram(),
         about: connector.about(),
         reports: connector.reports().len(),
-        needs: connector.fields().iter().map(|field| field.label).collect::<Vec<_>>().join(", "),
+        needs: connector
+            .fields()
+            .iter()
+            .map(|field| field.label)
+            .collect::<Vec<_>>()
+            .join(", "),
         accounts: own.len(),
         accounts_words: match failing {
             0 => noun.to_owned(),
@@ -214,16 +316,41 @@ fn quick(q: &str, from: Option<Connector>, found: &[(Connector, usize)]) -> Vec<
     if found.len() < 2 {
         return Vec::new();
     }
-    let all = ConnectorFilter { label: "All".to_owned(), count: found.iter().map(|(_, n)| n).sum(), href: href(None), chosen: from.is_none() };
-    let each = found.iter().map(|(c, n)| ConnectorFilter { label: c.title().to_owned(), count: *n, href: href(Some(*c)), chosen: from == Some(*c) });
+    let all = ConnectorFilter {
+        label: "All".to_owned(),
+        count: found.iter().map(|(_, n)| n).sum(),
+        href: href(None),
+        chosen: from.is_none(),
+    };
+    let each = found.iter().map(|(c, n)| ConnectorFilter {
+        label: c.title().to_owned(),
+        count: *n,
+        href: href(Some(*c)),
+        chosen: from == Some(*c),
+    });
     std::iter::once(all).chain(each).collect()
 }
 
 fn report_row(connector: Connector, report: &'static Report) -> ReportRow {
-    let plain = report.menus.iter().filter(|m| !m.extra && m.menu != Menu::EndDays);
-    let taken: Vec<&str> = plain.map(|m| if m.menu == Menu::StartDays { "Days" } else { m.menu.label() }).collect();
+    let plain = report
+        .menus
+        .iter()
+        .filter(|m| !m.extra && m.menu != Menu::EndDays);
+    let taken: Vec<&str> = plain
+        .map(|m| {
+            if m.menu == Menu::StartDays {
+                "Days"
+            } else {
+                m.menu.label()
+            }
+        })
+        .collect();
     // The leading "One row per ...:" is shown in its own column, so it is removed here.
-    let about = report.about.strip_prefix("One row per ").and_then(|about| about.split_once(": ")).map_or(report.about, |(_, about)| about);
+    let about = report
+        .about
+        .strip_prefix("One row per ")
+        .and_then(|about| about.split_once(": "))
+        .map_or(report.about, |(_, about)| about);
     ReportRow {
         connector: connector.id(),
         monogram: connector.monogram(),
@@ -231,20 +358,45 @@ fn report_row(connector: Connector, report: &'static Report) -> ReportRow {
         title: report.title,
         about: humanize::capitalize(about),
         row_per: row_per(report),
-        choose: if taken.is_empty() { "–".to_owned() } else { taken.join(", ") },
+        choose: if taken.is_empty() {
+            "–".to_owned()
+        } else {
+            taken.join(", ")
+        },
     }
 }
 
 /// What a row is, in one or two words, from the start of the report's description.
 fn row_per(report: &Report) -> String {
-    const NOUN_ENDS: [&str; 12] = [":", ",", ".", " that ", " who ", " with ", " made ", " created ", " of a ", " on ", " in ", " was "];
-    let noun = |text: &str| NOUN_ENDS.iter().filter_map(|end| text.find(end)).min().map_or_else(|| text.to_owned(), |at| text[..at].to_owned());
+    const NOUN_ENDS: [&str; 12] = [
+        ":",
+        ",",
+        ".",
+        " that ",
+        " who ",
+        " with ",
+        " made ",
+        " created ",
+        " of a ",
+        " on ",
+        " in ",
+        " was ",
+    ];
+    let noun = |text: &str| {
+        NOUN_ENDS
+            .iter()
+            .filter_map(|end| text.find(end))
+            .min()
+            .map_or_else(|| text.to_owned(), |at| text[..at].to_owned())
+    };
     match report.shape {
         Shape::Periods(PeriodRows::Currencies) => "period and currency".to_owned(),
         Shape::Periods(_) => "period".to_owned(),
-        Shape::List { .. } | Shape::Archive { .. } | Shape::Single | Shape::Export(_) => match report.about.strip_prefix("One row per ") {
-            Some(rest) => noun(rest),
-            None => "account".to_owned(),
-        },
+        Shape::List { .. } | Shape::Archive { .. } | Shape::Single | Shape::Export(_) => {
+            match report.about.strip_prefix("One row per ") {
+                Some(rest) => noun(rest),
+                None => "account".to_owned(),
+            }
+        }
     }
 }

@@ -68,33 +68,83 @@ pub struct OpenedDataset {
 }
 
 /// Loads a DataSet for a tab (overview, data, history, settings) if this person may see it.
-pub async fn open_dataset(web: &Web, actor: &Actor, id: &DatasetId, tab: &str) -> Result<OpenedDataset> {
+pub async fn open_dataset(
+    web: &Web,
+    actor: &Actor,
+    id: &DatasetId,
+    tab: &str,
+) -> Result<OpenedDataset> {
     let dataset = web.datasets.get(actor, id).await?;
-    let mut runs: Vec<Run> = queue::of_dataset(&web.db, id, 0, RECENT_RUNS).await?.into_iter().map(|run| run.redacted_with(&dataset)).collect();
+    let mut runs: Vec<Run> = queue::of_dataset(&web.db, id, 0, RECENT_RUNS)
+        .await?
+        .into_iter()
+        .map(|run| run.redacted_with(&dataset))
+        .collect();
     if let Some(newest) = runs.first_mut() {
         newest.wait_reason = web.puller.wait_reason(newest).await?;
     }
     let (zone, now) = (zone_of(&dataset), web.clock.now());
-    let pulls: Vec<Run> = queue::recent(&web.db, id, RECENT_RUNS).await?.into_iter().map(|run| run.redacted_with(&dataset)).collect();
+    let pulls: Vec<Run> = queue::recent(&web.db, id, RECENT_RUNS)
+        .await?
+        .into_iter()
+        .map(|run| run.redacted_with(&dataset))
+        .collect();
     let mut dataset_status = DatasetStatus::from_runs(&pulls);
     if dataset_status.failed_in_a_row >= RECENT_RUNS as usize / 2 {
-        (dataset_status.failed_in_a_row, dataset_status.failing_since) = web.datasets.failing(id).await?;
+        (dataset_status.failed_in_a_row, dataset_status.failing_since) =
+            web.datasets.failing(id).await?;
     }
-    let live = runs.iter().take(3).find(|run| !run.state.is_final()).map(|run| {
-        let progress = web.puller.live.current(&run.id);
-        LiveRun::new(run, &dataset, progress.as_ref(), now, &zone, dataset.can_be_run_by(actor))
-    });
+    let live = runs
+        .iter()
+        .take(3)
+        .find(|run| !run.state.is_final())
+        .map(|run| {
+            let progress = web.puller.live.current(&run.id);
+            LiveRun::new(
+                run,
+                &dataset,
+                progress.as_ref(),
+                now,
+                &zone,
+                dataset.can_be_run_by(actor),
+            )
+        });
     let mut head = head(&dataset, &dataset_status, tab, actor, now, &zone);
     head.damage = damage_band(web, &dataset, head.mine, head.can_run, now, &zone).await?;
     // Two runs can be active: a manual run may be queued next to a run of a backfill.
-    head.running = runs.iter().take(2).any(|run| !run.state.is_final() && run.trigger != Trigger::Backfill);
-    Ok(OpenedDataset { dataset, head, runs, pulls, dataset_status, live, zone, now })
+    head.running = runs
+        .iter()
+        .take(2)
+        .any(|run| !run.state.is_final() && run.trigger != Trigger::Backfill);
+    Ok(OpenedDataset {
+        dataset,
+        head,
+        runs,
+        pulls,
+        dataset_status,
+        live,
+        zone,
+        now,
+    })
 }
 
-fn head(dataset: &Dataset, dataset_status: &DatasetStatus, tab: &str, actor: &Actor, now: Millis, zone: &TimeZone) -> DatasetHeader {
+fn head(
+    dataset: &Dataset,
+    dataset_status: &DatasetStatus,
+    tab: &str,
+    actor: &Actor,
+    now: Millis,
+    zone: &TimeZone,
+) -> DatasetHeader {
     let size = dataset.current.as_ref().map_or_else(
         || "no rows yet".to_owned(),
-        |c| format!("{}, {}", humanize::counted(c.rows, "row", "rows"), humanize::counted(i64::try_from(c.columns).unwrap_or(0), "column", "columns")),
+        |c| {
+            format!(
+                "{}, {}",
+                humanize::counted(c.rows, "row", "rows"),
+                humanize::counted(i64::try_from(c.columns).unwrap_or(0), "column", "columns")
+            )
+        },
     );
     let (csv_href, excel_href) = downloads(dataset);
     DatasetHeader {
@@ -103,9 +153,15 @@ fn head(dataset: &Dataset, dataset_status: &DatasetStatus, tab: &str, actor: &Ac
         monogram: dataset.connector.monogram().to_owned(),
         description: dataset.description.clone(),
         status: dataset_status.status(dataset, None, now, zone),
-        updated: DisplayTime::maybe(dataset.current.as_ref().map(CurrentVersion::updated_at), now, zone),
+        updated: DisplayTime::maybe(
+            dataset.current.as_ref().map(CurrentVersion::updated_at),
+            now,
+            zone,
+        ),
         size,
-        next: next_retry_text(dataset, now, zone).map(|words| with_zone(dataset, words)).unwrap_or_else(|| next_run_text(dataset, now, zone)),
+        next: next_retry_text(dataset, now, zone)
+            .map(|words| with_zone(dataset, words))
+            .unwrap_or_else(|| next_run_text(dataset, now, zone)),
         schedule_action: schedule_action(dataset),
         owner: dataset.owner_name.clone(),
         owner_initials: humanize::initials(&dataset.owner_name),
@@ -113,18 +169,28 @@ fn head(dataset: &Dataset, dataset_status: &DatasetStatus, tab: &str, actor: &Ac
         can_run: dataset.can_be_run_by(actor) && dataset.account_id.is_some(),
         mine: dataset.can_be_changed_by(actor),
         running: dataset_status.active_run().is_some(),
-        run_id: dataset_status.active_run().map(ToString::to_string).unwrap_or_default(),
+        run_id: dataset_status
+            .active_run()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         csv_href,
         excel_href,
         sheet_rows: humanize::grouped(SHEET_ROWS),
-        excel_note: dataset.current.as_ref().map_or_else(String::new, |current| excel_note(current.rows)),
+        excel_note: dataset
+            .current
+            .as_ref()
+            .map_or_else(String::new, |current| excel_note(current.rows)),
         damage: None,
     }
 }
 
 /// Appends the name of the time zone to a clock time.
 fn with_zone(dataset: &Dataset, words: String) -> String {
-    if dataset.policies.retry_at.is_some() { format!("{words} {}", dataset.time_zone) } else { words }
+    if dataset.policies.retry_at.is_some() {
+        format!("{words} {}", dataset.time_zone)
+    } else {
+        words
+    }
 }
 
 /// The links of the two downloads; empty before the first version.
@@ -143,7 +209,11 @@ fn excel_note(rows: i64) -> String {
     if cut <= 0 {
         String::new()
     } else {
-        format!("Excel cuts off the last {} of {}. Use CSV for all rows.", humanize::grouped(cut), humanize::counted(rows, "row", "rows"))
+        format!(
+            "Excel cuts off the last {} of {}. Use CSV for all rows.",
+            humanize::grouped(cut),
+            humanize::counted(rows, "row", "rows")
+        )
     }
 }
 
@@ -159,8 +229,18 @@ mod tests {
     #[test]
     fn a_table_too_large_for_a_spreadsheet_is_reported_before_the_download() {
         assert_eq!(excel_note(0), "");
-        assert_eq!(excel_note(SHEET_ROWS - 1), "", "with its headings that is a full sheet");
-        assert_eq!(excel_note(SHEET_ROWS), "Excel cuts off the last 1 of 1,048,576 rows. Use CSV for all rows.");
-        assert_eq!(excel_note(1_183_790), "Excel cuts off the last 135,215 of 1,183,790 rows. Use CSV for all rows.");
+        assert_eq!(
+            excel_note(SHEET_ROWS - 1),
+            "",
+            "with its headings that is a full sheet"
+        );
+        assert_eq!(
+            excel_note(SHEET_ROWS),
+            "Excel cuts off the last 1 of 1,048,576 rows. Use CSV for all rows."
+        );
+        assert_eq!(
+            excel_note(1_183_790),
+            "Excel cuts off the last 135,215 of 1,183,790 rows. Use CSV for all rows."
+        );
     }
 }

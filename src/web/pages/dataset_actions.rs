@@ -26,10 +26,17 @@ pub struct Publishing {
 }
 
 /// `POST /datasets/{id}/run`: starts a run, unless one is in progress.
-pub async fn run(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>) -> PageResult {
+pub async fn run(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<DatasetId>,
+) -> PageResult {
     let dataset = web.datasets.get_to_run(&person.actor, &id).await?;
     let before = queue::of_dataset(&web.db, &id, 0, 2).await?;
-    let run = web.puller.run_now(&person.actor, &id, Trigger::Manual).await?;
+    let run = web
+        .puller
+        .run_now(&person.actor, &id, Trigger::Manual)
+        .await?;
     let was_active = before.iter().any(|there| there.id == run.id);
     let sentence = match (was_active, &dataset.current) {
         (true, _) => "A run is already in progress.",
@@ -41,19 +48,40 @@ pub async fn run(State(web): State<Web>, person: Person, PathId(id): PathId<Data
 }
 
 /// `POST /datasets/{id}/sharing`
-pub async fn share(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>, Form(fields): Form<Sharing>) -> PageResult {
+pub async fn share(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<DatasetId>,
+    Form(fields): Form<Sharing>,
+) -> PageResult {
     let shared = fields.shared == "true";
     web.datasets.share(&person.actor, &id, shared).await?;
-    let sentence = if shared { "Everyone signed in can view this DataSet." } else { "Only the owner and admins can view this DataSet." };
+    let sentence = if shared {
+        "Everyone signed in can view this DataSet."
+    } else {
+        "Only the owner and admins can view this DataSet."
+    };
     web.flash(&person.session, sentence).await;
     redirect(&format!("/datasets/{id}/settings"))
 }
 
 /// `POST /datasets/{id}/publishing`
-pub async fn publish(State(web): State<Web>, from: ClientAddress, person: Person, PathId(id): PathId<DatasetId>, Form(fields): Form<Publishing>) -> PageResult {
+pub async fn publish(
+    State(web): State<Web>,
+    from: ClientAddress,
+    person: Person,
+    PathId(id): PathId<DatasetId>,
+    Form(fields): Form<Publishing>,
+) -> PageResult {
     let published = fields.published == "true";
-    web.datasets.publish(person.audit_actor(from), &id, published).await?;
-    let sentence = if published { "The LiveLeader API serves these chats." } else { "The LiveLeader API no longer serves these chats." };
+    web.datasets
+        .publish(person.audit_actor(from), &id, published)
+        .await?;
+    let sentence = if published {
+        "The LiveLeader API serves these chats."
+    } else {
+        "The LiveLeader API no longer serves these chats."
+    };
     web.flash(&person.session, sentence).await;
     redirect(&format!("/datasets/{id}/settings"))
 }

@@ -91,7 +91,12 @@ pub fn no_backfill_reason(opened: &OpenedDataset) -> &'static str {
 }
 
 /// `GET /datasets/{id}/coverage`
-pub async fn show_coverage(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>, query: PageQuery) -> PageResult {
+pub async fn show_coverage(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<DatasetId>,
+    query: PageQuery,
+) -> PageResult {
     let opened = open_dataset(&web, &person.actor, &id, "history").await?;
     let days = coverage::of_dataset(&web.db, &web.clock, &opened.dataset).await?;
     let no_backfill_reason = no_backfill_reason(&opened).to_owned();
@@ -112,49 +117,101 @@ pub async fn show_coverage(State(web): State<Web>, person: Person, PathId(id): P
 }
 
 /// The calendar of the twelve months that end with `until`, or with the last day, and the links to the previous and the next year.
-fn calendar_page(days: &[CoverageDay], until: Option<Date>, dataset: &Dataset) -> (Calendar, String, String) {
-    let (Some(first), Some(last)) = (days.first(), days.last()) else { return (Calendar::default(), String::new(), String::new()) };
-    let end = until.unwrap_or(last.day).clamp(first.day.first_of_month(), last.day).last_of_month();
-    let begin = end.first_of_month().saturating_sub((MONTHS_PER_PAGE - 1).months()).max(first.day.first_of_month());
-    let to = |day: Date| format!("/datasets/{}/coverage?until={}", dataset.id, day.strftime("%Y-%m"));
-    let older = if begin > first.day { to(begin.saturating_sub(1.day())) } else { String::new() };
-    let newer = if end < last.day { to(end.saturating_add(MONTHS_PER_PAGE.months()).min(last.day)) } else { String::new() };
+fn calendar_page(
+    days: &[CoverageDay],
+    until: Option<Date>,
+    dataset: &Dataset,
+) -> (Calendar, String, String) {
+    let (Some(first), Some(last)) = (days.first(), days.last()) else {
+        return (Calendar::default(), String::new(), String::new());
+    };
+    let end = until
+        .unwrap_or(last.day)
+        .clamp(first.day.first_of_month(), last.day)
+        .last_of_month();
+    let begin = end
+        .first_of_month()
+        .saturating_sub((MONTHS_PER_PAGE - 1).months())
+        .max(first.day.first_of_month());
+    let to = |day: Date| {
+        format!(
+            "/datasets/{}/coverage?until={}",
+            dataset.id,
+            day.strftime("%Y-%m")
+        )
+    };
+    let older = if begin > first.day {
+        to(begin.saturating_sub(1.day()))
+    } else {
+        String::new()
+    };
+    let newer = if end < last.day {
+        to(end.saturating_add(MONTHS_PER_PAGE.months()).min(last.day))
+    } else {
+        String::new()
+    };
     (Calendar::new(days, dataset, begin, end), older, newer)
 }
 
 /// The newest three months, for the History tab. `None` for a report without days.
 pub fn recent_calendar(days: &[CoverageDay], dataset: &Dataset) -> Option<Calendar> {
     let (first, last) = (days.first()?, days.last()?);
-    let begin = last.day.first_of_month().saturating_sub(2.months()).max(first.day.first_of_month());
+    let begin = last
+        .day
+        .first_of_month()
+        .saturating_sub(2.months())
+        .max(first.day.first_of_month());
     Some(Calendar::new(days, dataset, begin, last.day))
 }
 
 /// `GET /datasets/{id}/days/{day}`
-pub async fn show_day(State(web): State<Web>, person: Person, PathIds(id, day): PathIds<DatasetId, Date>) -> PageResult {
+pub async fn show_day(
+    State(web): State<Web>,
+    person: Person,
+    PathIds(id, day): PathIds<DatasetId, Date>,
+) -> PageResult {
     let opened = open_dataset(&web, &person.actor, &id, "history").await?;
     let days = coverage::of_dataset(&web.db, &web.clock, &opened.dataset).await?;
-    let known = days.into_iter().find(|known| known.day == day).ok_or_else(|| Error::not_found("day of this DataSet"))?;
+    let known = days
+        .into_iter()
+        .find(|known| known.day == day)
+        .ok_or_else(|| Error::not_found("day of this DataSet"))?;
     let mut readings = Vec::new();
     for line in coverage::of_day(&web.db, &id, day).await? {
-        let Some(run) = queue::get(&web.db, &line.run).await? else { continue };
-        let status = completeness::status(line.completeness(), Status::new("", true, "Not read", ""));
+        let Some(run) = queue::get(&web.db, &line.run).await? else {
+            continue;
+        };
+        let status =
+            completeness::status(line.completeness(), Status::new("", true, "Not read", ""));
         let count = |number: u64| grouped(i64::try_from(number).unwrap_or(i64::MAX));
         readings.push(DayReading {
             days: days_of(line.window),
             status,
-            records: if line.done || line.short { count(line.counts.kept) } else { "–".to_owned() },
+            records: if line.done || line.short {
+                count(line.counts.kept)
+            } else {
+                "–".to_owned()
+            },
             of: line.counts.total.map_or_else(|| "–".to_owned(), count),
             when: DisplayTime::maybe(line.finished_at, opened.now, &opened.zone),
             run_href: format!("/runs/{}", run.id),
             run: format!(
                 "{}, {}",
-                humanize::short(run.started_at.unwrap_or(run.queued_at), opened.now, &opened.zone),
+                humanize::short(
+                    run.started_at.unwrap_or(run.queued_at),
+                    opened.now,
+                    &opened.zone
+                ),
                 run_live::status(&run).word.to_lowercase()
             ),
             here: known.run.as_ref() == Some(&line.run) && known.state.has_rows(),
         });
     }
-    let parts = if opened.dataset.setup().supports_single_days() { PartialPull::of(opened.dataset.update_mode) } else { PartialPull::Unsupported };
+    let parts = if opened.dataset.setup().supports_single_days() {
+        PartialPull::of(opened.dataset.update_mode)
+    } else {
+        PartialPull::Unsupported
+    };
     render(&DayPage {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         id: id.to_string(),
@@ -162,13 +219,17 @@ pub async fn show_day(State(web): State<Web>, person: Person, PathIds(id, day): 
         title: humanize::day(day),
         day: day.to_string(),
         status: calendar::status(known.state),
-        meaning: humanize::capitalize(&calendar::meaning(known.state, opened.dataset.connector.title())),
+        meaning: humanize::capitalize(&calendar::meaning(
+            known.state,
+            opened.dataset.connector.title(),
+        )),
         readings,
         records: humanize::capitalize(opened.dataset.report.records().1),
         vendor: opened.dataset.connector.title(),
         zone: opened.dataset.time_zone.clone(),
         can_run: opened.head.can_run,
-        alone: parts == PartialPull::Replaces || (parts == PartialPull::Appends && !known.state.has_rows()),
+        alone: parts == PartialPull::Replaces
+            || (parts == PartialPull::Appends && !known.state.has_rows()),
         adds: parts == PartialPull::Appends && known.state.has_rows(),
         merges: opened.dataset.update_mode == UpdateMode::Merge,
         running: opened.head.running,

@@ -85,13 +85,25 @@ struct DataView {
 
 impl DataView {
     fn at(&self, page: u64) -> String {
-        let page = if page > 1 { page.to_string() } else { String::new() };
+        let page = if page > 1 {
+            page.to_string()
+        } else {
+            String::new()
+        };
         let stored = if self.stored { STORED } else { "" };
-        self.with(&[("q", &self.q), ("sort", &self.sort), ("order", stored), ("page", &page)])
+        self.with(&[
+            ("q", &self.q),
+            ("sort", &self.sort),
+            ("order", stored),
+            ("page", &page),
+        ])
     }
 
     fn with(&self, fields: &[(&str, &str)]) -> String {
-        path_with_query(&self.path, &[&[("version", self.version.as_str())], fields].concat())
+        path_with_query(
+            &self.path,
+            &[&[("version", self.version.as_str())], fields].concat(),
+        )
     }
 
     /// The link to this view, to which `page=N` is added.
@@ -118,9 +130,14 @@ impl DataView {
     /// The link to the other order (stored or sorted), and its label.
     fn other_order(&self) -> (String, &'static str) {
         match (self.sort.is_empty(), self.stored) {
-            (false, _) if self.default_sort.is_empty() => (self.with(&[("q", &self.q)]), "Stored order"),
+            (false, _) if self.default_sort.is_empty() => {
+                (self.with(&[("q", &self.q)]), "Stored order")
+            }
             (false, _) | (true, true) => (self.with(&[("q", &self.q)]), "Newest first"),
-            (true, false) => (self.with(&[("q", &self.q), ("order", STORED)]), "Stored order"),
+            (true, false) => (
+                self.with(&[("q", &self.q), ("order", STORED)]),
+                "Stored order",
+            ),
         }
     }
 
@@ -128,7 +145,11 @@ impl DataView {
         PreviewQuery {
             offset: (page - 1).saturating_mul(PER_PAGE),
             limit: PER_PAGE as usize,
-            sort: self.sorted().map(|(column, descends)| (column.to_owned(), descends)).into_iter().collect(),
+            sort: self
+                .sorted()
+                .map(|(column, descends)| (column.to_owned(), descends))
+                .into_iter()
+                .collect(),
             filters: Vec::new(),
             search: Some(self.q.clone()).filter(|q| !q.is_empty()),
         }
@@ -136,7 +157,12 @@ impl DataView {
 }
 
 /// `GET /datasets/{id}/data`
-pub async fn show_data(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>, query: PageQuery) -> PageResult {
+pub async fn show_data(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<DatasetId>,
+    query: PageQuery,
+) -> PageResult {
     let opened = open_dataset(&web, &person.actor, &id, "data").await?;
     let mut view = DataView {
         path: format!("/datasets/{id}/data"),
@@ -152,7 +178,12 @@ pub async fn show_data(State(web): State<Web>, person: Person, PathId(id): PathI
         text => {
             let wanted = VersionId::parse(text).ok_or_else(|| Error::not_found("version"))?;
             let (_, version) = web.datasets.version(&person.actor, &id, &wanted).await?;
-            opened.dataset.current.as_ref().is_none_or(|current| current.version != version.id).then_some(version)
+            opened
+                .dataset
+                .current
+                .as_ref()
+                .is_none_or(|current| current.version != version.id)
+                .then_some(version)
         }
     };
     if let Some(version) = &old {
@@ -170,27 +201,42 @@ pub async fn show_data(State(web): State<Web>, person: Person, PathId(id): PathI
         sorted_words: String::new(),
         other_order_href: String::new(),
         other_order_words: "",
-        all_rows_href: view.with(&[("sort", &view.sort), ("order", if view.stored { STORED } else { "" })]),
+        all_rows_href: view.with(&[
+            ("sort", &view.sort),
+            ("order", if view.stored { STORED } else { "" }),
+        ]),
         depth_words: String::new(),
         columns: Vec::new(),
         rows: Vec::new(),
         pager: Pager::default(),
         version_words: String::new(),
         version: view.version.clone(),
-        old: old.as_ref().map(|version| old_band(version, &id, mine, opened.now, &opened.zone)),
+        old: old
+            .as_ref()
+            .map(|version| old_band(version, &id, mine, opened.now, &opened.zone)),
         problem: None,
     };
     let wanted = match old {
         Some(version) => Some(version),
         None => web.datasets.versions.current(&id).await?,
     };
-    let Some(version) = wanted else { return render_with_status(StatusCode::OK, &page) };
+    let Some(version) = wanted else {
+        return render_with_status(StatusCode::OK, &page);
+    };
     let version = web.datasets.versions.pin(&version);
     page.has_data = true;
-    page.version_words = format!("Version {}, {}", version.number, humanize::short(version.created_at, opened.now, &opened.zone));
+    page.version_words = format!(
+        "Version {}, {}",
+        version.number,
+        humanize::short(version.created_at, opened.now, &opened.zone)
+    );
     view.default_sort = newest_first(opened.dataset.report, &version.columns);
     let mut found = read_page(&web, &version, &view).await;
-    if view.is_default_sort() && found.as_ref().is_err_and(|why| why.kind() == ErrorKind::Unavailable) {
+    if view.is_default_sort()
+        && found
+            .as_ref()
+            .is_err_and(|why| why.kind() == ErrorKind::Unavailable)
+    {
         // Sorting this many rows takes too long, so they are shown in stored order.
         view.stored = true;
         found = read_page(&web, &version, &view).await;
@@ -199,39 +245,90 @@ pub async fn show_data(State(web): State<Web>, person: Person, PathId(id): PathI
     (page.other_order_href, page.other_order_words) = view.other_order();
     if view.sorted().is_some() && version.rows > MAX_SORTED_DEPTH {
         let depth = grouped(i64::try_from(MAX_SORTED_DEPTH).unwrap_or(i64::MAX));
-        page.depth_words = format!("Sorted rows are available up to row {depth}. The download and the stored order contain all rows.");
+        page.depth_words = format!(
+            "Sorted rows are available up to row {depth}. The download and the stored order contain all rows."
+        );
     }
-    page.columns = version.columns.iter().map(|column| column_head(column, opened.dataset.report, &view)).collect();
-    if let Some(first) = page.columns.iter_mut().find(|column| column.kind == ColumnKind::Timestamp.word()) {
+    page.columns = version
+        .columns
+        .iter()
+        .map(|column| column_head(column, opened.dataset.report, &view))
+        .collect();
+    if let Some(first) = page
+        .columns
+        .iter_mut()
+        .find(|column| column.kind == ColumnKind::Timestamp.word())
+    {
         first.zone.clone_from(&opened.dataset.time_zone);
     }
     match found {
         Ok((number, rows)) => {
             page.pager = pager(&rows, number, &version, &view);
-            page.rows = rows.rows.into_iter().map(|row| row.into_iter().map(|cell| CellView::new(cell, &opened.zone)).collect()).collect();
+            page.rows = rows
+                .rows
+                .into_iter()
+                .map(|row| {
+                    row.into_iter()
+                        .map(|cell| CellView::new(cell, &opened.zone))
+                        .collect()
+                })
+                .collect();
             render_with_status(StatusCode::OK, &page)
         }
-        Err(error) if matches!(error.kind(), ErrorKind::Unprocessable | ErrorKind::Unavailable) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::Unprocessable | ErrorKind::Unavailable
+            ) =>
+        {
             let text = error.suggested_action().unwrap_or_default().to_owned();
-            page.problem = Some(Band { tone: "warn".to_owned(), title: error.message().to_owned(), text, actions: Vec::new() });
+            page.problem = Some(Band {
+                tone: "warn".to_owned(),
+                title: error.message().to_owned(),
+                text,
+                actions: Vec::new(),
+            });
             render_with_status(error_page::http_status(error.kind()), &page)
         }
         Err(error) if error.code() == DATA_DAMAGED => {
             tracing::error!(dataset = %id, cause = ?error.log_cause(), "rows cannot be shown: {error}");
             web.datasets.segments.save_damage(&version.segments).await?;
-            page.head.damage = damage_band(&web, &opened.dataset, mine, page.head.can_run, opened.now, &opened.zone).await?;
+            page.head.damage = damage_band(
+                &web,
+                &opened.dataset,
+                mine,
+                page.head.can_run,
+                opened.now,
+                &opened.zone,
+            )
+            .await?;
             if page.head.damage.is_some() {
                 page.head.status = dataset_status::damaged_status();
             }
             // The banner above the tabs describes the current version, and says how to fix it.
             let (title, text) = match (page.old.is_some(), page.head.damage.is_some()) {
-                (true, _) => ("The rows of this version cannot be read: a stored file is damaged or missing.", ""),
-                (false, true) => ("No rows are shown, because a stored file is damaged or missing.", ""),
-                (false, false) => (error.message(), error.suggested_action().unwrap_or_default()),
+                (true, _) => (
+                    "The rows of this version cannot be read: a stored file is damaged or missing.",
+                    "",
+                ),
+                (false, true) => (
+                    "No rows are shown, because a stored file is damaged or missing.",
+                    "",
+                ),
+                (false, false) => (
+                    error.message(),
+                    error.suggested_action().unwrap_or_default(),
+                ),
             };
-            page.problem = Some(Band { tone: "bad".to_owned(), title: title.to_owned(), text: text.to_owned(), actions: Vec::new() });
+            page.problem = Some(Band {
+                tone: "bad".to_owned(),
+                title: title.to_owned(),
+                text: text.to_owned(),
+                actions: Vec::new(),
+            });
             if let Some(old) = &mut page.old {
-                old.actions.retain(|action| action.href == format!("/datasets/{id}/data"));
+                old.actions
+                    .retain(|action| action.href == format!("/datasets/{id}/data"));
             }
             render_with_status(error_page::http_status(error.kind()), &page)
         }
@@ -241,37 +338,73 @@ pub async fn show_data(State(web): State<Web>, person: Person, PathId(id): PathI
 
 /// The banner above the rows of an older version.
 fn old_band(version: &Version, id: &DatasetId, mine: bool, now: Millis, zone: &TimeZone) -> Band {
-    let at = |href: String, label: &str| Action { label: label.to_owned(), href, primary: false, post: false };
-    let mut actions =
-        vec![at(format!("/datasets/{id}/download?version={}", version.id), "Download CSV"), at(format!("/datasets/{id}/data"), "Show current version")];
+    let at = |href: String, label: &str| Action {
+        label: label.to_owned(),
+        href,
+        primary: false,
+        post: false,
+    };
+    let mut actions = vec![
+        at(
+            format!("/datasets/{id}/download?version={}", version.id),
+            "Download CSV",
+        ),
+        at(format!("/datasets/{id}/data"), "Show current version"),
+    ];
     if mine {
-        actions.push(at(format!("/datasets/{id}/versions/{}/revert", version.id), "Revert to this point"));
+        actions.push(at(
+            format!("/datasets/{id}/versions/{}/revert", version.id),
+            "Revert to this point",
+        ));
     }
     Band {
         tone: "info".to_owned(),
-        title: format!("Version {}, created {}.", version.number, humanize::short(version.created_at, now, zone)),
+        title: format!(
+            "Version {}, created {}.",
+            version.number,
+            humanize::short(version.created_at, now, zone)
+        ),
         text: "This is not the current version.".to_owned(),
         actions,
     }
 }
 
 /// Reads the requested page, or the last page if it does not exist. Returns the number of the page with it.
-async fn read_page(web: &Web, version: &Version, view: &DataView) -> Result<(u64, preview::RowPage), Error> {
-    let known = if view.q.is_empty() { last_page(version.rows, view) } else { u64::MAX };
-    let deepest = if view.sorted().is_some() { MAX_SORTED_DEPTH / PER_PAGE } else { u64::MAX / PER_PAGE };
+async fn read_page(
+    web: &Web,
+    version: &Version,
+    view: &DataView,
+) -> Result<(u64, preview::RowPage), Error> {
+    let known = if view.q.is_empty() {
+        last_page(version.rows, view)
+    } else {
+        u64::MAX
+    };
+    let deepest = if view.sorted().is_some() {
+        MAX_SORTED_DEPTH / PER_PAGE
+    } else {
+        u64::MAX / PER_PAGE
+    };
     let number = view.page.min(known).min(deepest).max(1);
     let page = preview::page(&web.datasets.segments, version, view.request(number)).await?;
     match page.total_matching {
         Some(total) if page.rows.is_empty() && total > 0 => {
             let last = last_page(total, view);
-            Ok((last, preview::page(&web.datasets.segments, version, view.request(last)).await?))
+            Ok((
+                last,
+                preview::page(&web.datasets.segments, version, view.request(last)).await?,
+            ))
         }
         _ => Ok((number, page)),
     }
 }
 
 fn last_page(rows: u64, view: &DataView) -> u64 {
-    let reachable = if view.sorted().is_some() { rows.min(MAX_SORTED_DEPTH) } else { rows };
+    let reachable = if view.sorted().is_some() {
+        rows.min(MAX_SORTED_DEPTH)
+    } else {
+        rows
+    };
     reachable.div_ceil(PER_PAGE).max(1)
 }
 
@@ -279,21 +412,43 @@ fn pager(page: &preview::RowPage, number: u64, version: &Version, view: &DataVie
     let in_all = counted(signed(version.rows), "row", "rows");
     let of = match page.total_matching {
         _ if view.q.is_empty() => format!("of {in_all}"),
-        Some(total) => format!("of {} that match, {} in all", counted(signed(total), "row", "rows"), grouped(signed(version.rows))),
-        None => format!("of the rows that match, {} in all", grouped(signed(version.rows))),
+        Some(total) => format!(
+            "of {} that match, {} in all",
+            counted(signed(total), "row", "rows"),
+            grouped(signed(version.rows))
+        ),
+        None => format!(
+            "of the rows that match, {} in all",
+            grouped(signed(version.rows))
+        ),
     };
     // The rows were not counted to the end. If this page is full, there is at least one more.
     let full = page.rows.len() as u64 == PER_PAGE;
-    let pages = page.total_matching.map_or(number + u64::from(full), |total| last_page(total, view)).max(number);
+    let pages = page
+        .total_matching
+        .map_or(number + u64::from(full), |total| last_page(total, view))
+        .max(number);
     Pager {
         first: grouped(signed(page.offset + 1)),
         last: grouped(signed(page.offset + page.rows.len() as u64)),
         of,
         page: number,
         pages,
-        previous: if number > 1 { view.at(number - 1) } else { String::new() },
-        next: if number < pages { view.at(number + 1) } else { String::new() },
-        jump: if pages > 2 { view.any_page() } else { String::new() },
+        previous: if number > 1 {
+            view.at(number - 1)
+        } else {
+            String::new()
+        },
+        next: if number < pages {
+            view.at(number + 1)
+        } else {
+            String::new()
+        },
+        jump: if pages > 2 {
+            view.any_page()
+        } else {
+            String::new()
+        },
     }
 }
 
@@ -303,7 +458,11 @@ fn column_head(column: &ColumnInfo, report: &Report, view: &DataView) -> ColumnH
         Some((name, true)) if name == column.name => "desc",
         _ => "",
     };
-    let sort = if sorted == "asc" { format!("-{}", column.name) } else { column.name.clone() };
+    let sort = if sorted == "asc" {
+        format!("-{}", column.name)
+    } else {
+        column.name.clone()
+    };
     ColumnHead {
         kind: column.kind.word(),
         zone: String::new(),
@@ -317,10 +476,23 @@ fn column_head(column: &ColumnInfo, report: &Report, view: &DataView) -> ColumnH
 /// The sort order that puts the newest rows first: by the column of the report's days, or by the first column with times for parts of chats
 /// and tickets. Empty if rows have no order in time, as in a list of agents.
 fn newest_first(report: &Report, columns: &[ColumnInfo]) -> String {
-    let is_time = |column: &&ColumnInfo| matches!(column.kind, ColumnKind::Timestamp | ColumnKind::Date);
-    let by_day = report.day.and_then(|day| columns.iter().filter(is_time).find(|column| column.name == day));
-    let by_time = || columns.iter().filter(|_| matches!(report.shape, Shape::Archive { .. } | Shape::Export(_))).find(is_time);
-    by_day.or_else(by_time).map_or_else(String::new, |column| format!("-{}", column.name))
+    let is_time =
+        |column: &&ColumnInfo| matches!(column.kind, ColumnKind::Timestamp | ColumnKind::Date);
+    let by_day = report.day.and_then(|day| {
+        columns
+            .iter()
+            .filter(is_time)
+            .find(|column| column.name == day)
+    });
+    let by_time = || {
+        columns
+            .iter()
+            .filter(|_| matches!(report.shape, Shape::Archive { .. } | Shape::Export(_)))
+            .find(is_time)
+    };
+    by_day
+        .or_else(by_time)
+        .map_or_else(String::new, |column| format!("-{}", column.name))
 }
 
 /// The sort order in words, such as "started, newest first".
@@ -328,8 +500,12 @@ fn sorted_words(columns: &[ColumnInfo], view: &DataView) -> String {
     if view.stored && !view.default_sort.is_empty() {
         return "stored order".to_owned();
     }
-    let Some((name, descends)) = view.sorted() else { return String::new() };
-    let Some(column) = columns.iter().find(|column| column.name == name) else { return String::new() };
+    let Some((name, descends)) = view.sorted() else {
+        return String::new();
+    };
+    let Some(column) = columns.iter().find(|column| column.name == name) else {
+        return String::new();
+    };
     let how = match (column.kind, descends) {
         (ColumnKind::Date | ColumnKind::Timestamp, false) => "oldest first",
         (ColumnKind::Date | ColumnKind::Timestamp, true) => "newest first",

@@ -26,7 +26,11 @@ struct DeleteDatasetPage {
 }
 
 /// `GET /datasets/{id}/delete`
-pub async fn form(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>) -> PageResult {
+pub async fn form(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<DatasetId>,
+) -> PageResult {
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
     let contents = web.datasets.contents(&id).await?;
     let newest = queue::of_dataset(&web.db, &id, 0, 1).await?;
@@ -43,9 +47,17 @@ pub async fn form(State(web): State<Web>, person: Person, PathId(id): PathId<Dat
 }
 
 /// `POST /datasets/{id}/delete`
-pub async fn delete(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>) -> PageResult {
+pub async fn delete(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<DatasetId>,
+) -> PageResult {
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
     web.datasets.delete(&person.actor, &id).await?;
-    web.flash(&person.session, format!("“{}” deleted, with its rows and versions.", dataset.name)).await;
+    web.flash(
+        &person.session,
+        format!("“{}” deleted, with its rows and versions.", dataset.name),
+    )
+    .await;
     redirect("/datasets")
 }

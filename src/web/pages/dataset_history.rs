@@ -86,21 +86,48 @@ struct VersionRow {
 }
 
 /// `GET /datasets/{id}/history`
-pub async fn show_history(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>, query: PageQuery) -> PageResult {
+pub async fn show_history(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<DatasetId>,
+    query: PageQuery,
+) -> PageResult {
     let opened = open_dataset(&web, &person.actor, &id, "history").await?;
     let count = queue::count(&web.db, &id).await?;
-    let pages = count.max(1).unsigned_abs().div_ceil(PER_PAGE.unsigned_abs());
+    let pages = count
+        .max(1)
+        .unsigned_abs()
+        .div_ceil(PER_PAGE.unsigned_abs());
     let page = query.page().min(pages);
     let offset = i64::try_from(page - 1).unwrap_or(0) * PER_PAGE;
     let stored = web.datasets.versions.list(&id).await?;
-    let integrity: HashMap<VersionId, Integrity> = web.datasets.versions.integrity(&id).await?.into_iter().map(|of| (of.version.clone(), of.state())).collect();
+    let integrity: HashMap<VersionId, Integrity> = web
+        .datasets
+        .versions
+        .integrity(&id)
+        .await?
+        .into_iter()
+        .map(|of| (of.version.clone(), of.state()))
+        .collect();
     let mut runs = Vec::new();
     for run in queue::of_dataset(&web.db, &id, offset, PER_PAGE).await? {
         let run = run.redacted_with(&opened.dataset);
         let lines = ledger::of_run(&web.db, &run.id).await?;
-        let open = runs.is_empty() && offset == 0 && matches!(run.state, RunState::Failed | RunState::Parked);
-        let version = run.version_id.as_ref().and_then(|id| stored.iter().find(|version| version.id == *id));
-        let actions = version.map(|version| version_actions(&version.id, version.number, integrity.get(&version.id), &opened));
+        let open = runs.is_empty()
+            && offset == 0
+            && matches!(run.state, RunState::Failed | RunState::Parked);
+        let version = run
+            .version_id
+            .as_ref()
+            .and_then(|id| stored.iter().find(|version| version.id == *id));
+        let actions = version.map(|version| {
+            version_actions(
+                &version.id,
+                version.number,
+                integrity.get(&version.id),
+                &opened,
+            )
+        });
         runs.push(row(&run, lines, &opened, open, actions));
     }
     let to = |page: u64| format!("/datasets/{id}/history?page={page}");
@@ -110,11 +137,24 @@ pub async fn show_history(State(web): State<Web>, person: Person, PathId(id): Pa
         of: format!("of {}", humanize::counted(count, "run", "runs")),
         page,
         pages,
-        previous: if page > 1 { to(page - 1) } else { String::new() },
-        next: if page < pages { to(page + 1) } else { String::new() },
+        previous: if page > 1 {
+            to(page - 1)
+        } else {
+            String::new()
+        },
+        next: if page < pages {
+            to(page + 1)
+        } else {
+            String::new()
+        },
         jump: String::new(),
     };
-    let retention = web.datasets.versions.retention_override(&id).await?.or(web.datasets.versions.default_retention());
+    let retention = web
+        .datasets
+        .versions
+        .retention_override(&id)
+        .await?
+        .or(web.datasets.versions.default_retention());
     let days = coverage::of_dataset(&web.db, &web.clock, &opened.dataset).await?;
     render(&HistoryPage {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
@@ -137,22 +177,48 @@ pub async fn show_history(State(web): State<Web>, person: Person, PathId(id): Pa
     })
 }
 
-fn row(run: &Run, mut lines: Vec<LedgerLine>, opened: &OpenedDataset, open: bool, actions: Option<VersionActions>) -> RunRow {
-    let date_range = run.reverted_to.map_or_else(|| span_of(&lines, opened), |number| format!("reverted to version {number}"));
+fn row(
+    run: &Run,
+    mut lines: Vec<LedgerLine>,
+    opened: &OpenedDataset,
+    open: bool,
+    actions: Option<VersionActions>,
+) -> RunRow {
+    let date_range = run.reverted_to.map_or_else(
+        || span_of(&lines, opened),
+        |number| format!("reverted to version {number}"),
+    );
     if lines.len() > MAX_WINDOWS {
         lines.clear();
     }
     let (rows, rows_line) = match run.state {
-        RunState::Succeeded if run.outcome == Some(RunOutcome::Kept) => ("0".to_owned(), "existing rows unchanged".to_owned()),
-        RunState::Succeeded if run.outcome == Some(RunOutcome::Unchanged) => (grouped(run.rows), "no changes".to_owned()),
-        RunState::Succeeded if run.read_no_rows() && run.change().unwrap_or(0) == 0 => {
-            ("0".to_owned(), format!("now {}", humanize::counted(run.rows_after.unwrap_or_default(), "row", "rows")))
+        RunState::Succeeded if run.outcome == Some(RunOutcome::Kept) => {
+            ("0".to_owned(), "existing rows unchanged".to_owned())
         }
-        RunState::Failed if run.outcome == Some(RunOutcome::PendingApproval) => (grouped(run.rows), "waiting for approval".to_owned()),
+        RunState::Succeeded if run.outcome == Some(RunOutcome::Unchanged) => {
+            (grouped(run.rows), "no changes".to_owned())
+        }
+        RunState::Succeeded if run.read_no_rows() && run.change().unwrap_or(0) == 0 => (
+            "0".to_owned(),
+            format!(
+                "now {}",
+                humanize::counted(run.rows_after.unwrap_or_default(), "row", "rows")
+            ),
+        ),
+        RunState::Failed if run.outcome == Some(RunOutcome::PendingApproval) => {
+            (grouped(run.rows), "waiting for approval".to_owned())
+        }
         RunState::Succeeded => {
             let after = humanize::counted(run.rows_after.unwrap_or(run.rows), "row", "rows");
             (
-                run.change().map_or_else(|| "first rows".to_owned(), |change| row_change_text(change).replace(" rows", "").replace(" row", "")),
+                run.change().map_or_else(
+                    || "first rows".to_owned(),
+                    |change| {
+                        row_change_text(change)
+                            .replace(" rows", "")
+                            .replace(" row", "")
+                    },
+                ),
                 format!("now {after}"),
             )
         }
@@ -161,7 +227,9 @@ fn row(run: &Run, mut lines: Vec<LedgerLine>, opened: &OpenedDataset, open: bool
     };
     RunRow {
         started: DisplayTime::clock(run.started_at.unwrap_or(run.queued_at), &opened.zone),
-        duration: run.duration(opened.now).map_or_else(|| "–".to_owned(), humanize::span),
+        duration: run
+            .duration(opened.now)
+            .map_or_else(|| "–".to_owned(), humanize::span),
         by: started_by(run),
         date_range,
         rows,
@@ -172,7 +240,13 @@ fn row(run: &Run, mut lines: Vec<LedgerLine>, opened: &OpenedDataset, open: bool
         run: RunRecord::new(
             run,
             &lines,
-            &RecordContext { dataset: &opened.dataset, zone: &opened.zone, now: opened.now, own_page: false, hide_failure: false },
+            &RecordContext {
+                dataset: &opened.dataset,
+                zone: &opened.zone,
+                now: opened.now,
+                own_page: false,
+                hide_failure: false,
+            },
         ),
     }
 }
@@ -180,9 +254,16 @@ fn row(run: &Run, mut lines: Vec<LedgerLine>, opened: &OpenedDataset, open: bool
 /// The days from the first date range to the last.
 fn span_of(lines: &[LedgerLine], opened: &OpenedDataset) -> String {
     let windows = || lines.iter().filter_map(|line| line.window);
-    let whole = windows().map(|w| w.from).min().zip(windows().map(|w| w.to).max());
+    let whole = windows()
+        .map(|w| w.from)
+        .min()
+        .zip(windows().map(|w| w.to).max());
     match whole {
-        Some((from, to)) => humanize::days_brief(from, to, timestamp(opened.now).to_zoned(opened.zone.clone()).year()),
+        Some((from, to)) => humanize::days_brief(
+            from,
+            to,
+            timestamp(opened.now).to_zoned(opened.zone.clone()).year(),
+        ),
         None if lines.is_empty() => "–".to_owned(),
         None => "everything".to_owned(),
     }
@@ -191,31 +272,70 @@ fn span_of(lines: &[LedgerLine], opened: &OpenedDataset) -> String {
 /// Totals over all runs except cancelled ones, runs of backfills and reverts.
 async fn summary(web: &Web, opened: &OpenedDataset) -> crate::error::Result<Vec<Fact>> {
     let sums = queue::summary(&web.db, &opened.dataset.id).await?;
-    let rate = format!("{} of {}", grouped(sums.succeeded), humanize::counted(sums.over, "run", "runs"));
-    let Some(last) = sums.last_success else { return Ok(vec![Fact::new("Last success", "none yet"), Fact::new("Success rate", rate)]) };
+    let rate = format!(
+        "{} of {}",
+        grouped(sums.succeeded),
+        humanize::counted(sums.over, "run", "runs")
+    );
+    let Some(last) = sums.last_success else {
+        return Ok(vec![
+            Fact::new("Last success", "none yet"),
+            Fact::new("Success rate", rate),
+        ]);
+    };
     Ok(vec![
-        Fact::new("Last success", humanize::relative(last.finished_at.unwrap_or(last.queued_at), opened.now)),
+        Fact::new(
+            "Last success",
+            humanize::relative(last.finished_at.unwrap_or(last.queued_at), opened.now),
+        ),
         Fact::new("Average duration", humanize::span(sums.average_ms)),
         Fact::new("Success rate", rate),
         Fact::new("Read and saved", self::sums(&last, opened.dataset.report)),
     ])
 }
 
-fn version_actions(id: &VersionId, number: u64, integrity: Option<&Integrity>, opened: &OpenedDataset) -> VersionActions {
+fn version_actions(
+    id: &VersionId,
+    number: u64,
+    integrity: Option<&Integrity>,
+    opened: &OpenedDataset,
+) -> VersionActions {
     let dataset = &opened.dataset;
-    let is_current = dataset.current.as_ref().is_some_and(|current| current.version == *id);
-    let to = |what: &str| if opened.head.mine && !is_current { format!("/datasets/{}/versions/{id}/{what}", dataset.id) } else { String::new() };
+    let is_current = dataset
+        .current
+        .as_ref()
+        .is_some_and(|current| current.version == *id);
+    let to = |what: &str| {
+        if opened.head.mine && !is_current {
+            format!("/datasets/{}/versions/{id}/{what}", dataset.id)
+        } else {
+            String::new()
+        }
+    };
     VersionActions {
         number,
-        view_href: if is_current { format!("/datasets/{}/data", dataset.id) } else { format!("/datasets/{}/data?version={id}", dataset.id) },
+        view_href: if is_current {
+            format!("/datasets/{}/data", dataset.id)
+        } else {
+            format!("/datasets/{}/data?version={id}", dataset.id)
+        },
         csv_href: format!("/datasets/{}/download?version={id}", dataset.id),
         // A revert to a damaged version would damage the current rows, so there is no link.
-        revert_href: if integrity == Some(&Integrity::Damaged) { String::new() } else { to("revert") },
+        revert_href: if integrity == Some(&Integrity::Damaged) {
+            String::new()
+        } else {
+            to("revert")
+        },
         delete_href: to("delete"),
     }
 }
 
-async fn versions(web: &Web, opened: &OpenedDataset, stored: &[Version], integrity: &HashMap<VersionId, Integrity>) -> crate::error::Result<Vec<VersionRow>> {
+async fn versions(
+    web: &Web,
+    opened: &OpenedDataset,
+    stored: &[Version],
+    integrity: &HashMap<VersionId, Integrity>,
+) -> crate::error::Result<Vec<VersionRow>> {
     let current = opened.dataset.current.as_ref().map(|c| &c.version);
     let sizes = web.datasets.versions.sizes(&opened.dataset.id).await?;
     let mut rows = Vec::with_capacity(stored.len());
@@ -237,11 +357,18 @@ async fn versions(web: &Web, opened: &OpenedDataset, stored: &[Version], integri
                 Some(Integrity::NotChecked) => Some(("", "not checked")),
                 Some(Integrity::Checked) | None => None,
             },
-            by: run.as_ref().map_or_else(String::new, |run| match run.reverted_to {
-                Some(number) => format!("{}, reverted to version {number}", started_by(run)),
-                None => started_by(run),
-            }),
-            actions: version_actions(&version.id, version.number, integrity.get(&version.id), opened),
+            by: run
+                .as_ref()
+                .map_or_else(String::new, |run| match run.reverted_to {
+                    Some(number) => format!("{}, reverted to version {number}", started_by(run)),
+                    None => started_by(run),
+                }),
+            actions: version_actions(
+                &version.id,
+                version.number,
+                integrity.get(&version.id),
+                opened,
+            ),
         });
     }
     Ok(rows)

@@ -41,17 +41,34 @@ pub struct NotifySwitch {
 
 fn switch(kind: NotificationKind, on: bool) -> NotifySwitch {
     let (label, help) = match kind {
-        NotificationKind::Failure => ("A run fails", "One notification, until a run succeeds again."),
-        NotificationKind::Recovery => ("A run succeeds again", "The first success after a reported failure."),
-        NotificationKind::Late => ("Data is late", "No new data within the expected time, or a reminder of a DataSet that runs manually."),
+        NotificationKind::Failure => (
+            "A run fails",
+            "One notification, until a run succeeds again.",
+        ),
+        NotificationKind::Recovery => (
+            "A run succeeds again",
+            "The first success after a reported failure.",
+        ),
+        NotificationKind::Late => (
+            "Data is late",
+            "No new data within the expected time, or a reminder of a DataSet that runs manually.",
+        ),
         NotificationKind::Stopped => (
             "The schedule stops",
             "Rejected credentials, an account that is deleted or no longer shared, a run that stopped the server three times, \
              a schedule that cannot be used, or a pause.",
         ),
-        NotificationKind::Sunset => ("LiveChat or LiveLeader ends its API", "When the date is known, and a month, a week and a day before."),
+        NotificationKind::Sunset => (
+            "LiveChat or LiveLeader ends its API",
+            "When the date is known, and a month, a week and a day before.",
+        ),
     };
-    NotifySwitch { value: kind.word(), label, help, on }
+    NotifySwitch {
+        value: kind.word(),
+        label,
+        help,
+        on,
+    }
 }
 
 impl NotifyForm {
@@ -71,7 +88,9 @@ impl NotifyForm {
             owner: dataset.owner_name.clone(),
             emails: notify.emails.as_deref().unwrap_or_default().join("\n"),
             webhooks: webhooks.collect(),
-            switches: NotificationKind::ALL.map(|kind| switch(kind, notify.on.contains(&kind))).into(),
+            switches: NotificationKind::ALL
+                .map(|kind| switch(kind, notify.on.contains(&kind)))
+                .into(),
             after: notify.after.to_string(),
             has_mail: web.puller.notifications.mail_server().await?.is_some(),
             errors: Errors::default(),
@@ -80,51 +99,103 @@ impl NotifyForm {
 }
 
 /// `GET /datasets/{id}/notifications`: the path of the form, which is part of the settings page.
-pub async fn notifications(State(web): State<Web>, person: Person, FirstPathId(id): FirstPathId<DatasetId>) -> PageResult {
+pub async fn notifications(
+    State(web): State<Web>,
+    person: Person,
+    FirstPathId(id): FirstPathId<DatasetId>,
+) -> PageResult {
     web.datasets.get(&person.actor, &id).await?;
     redirect(&format!("/datasets/{id}/settings#notifications"))
 }
 
 /// `POST /datasets/{id}/notifications`
-pub async fn notify(State(web): State<Web>, person: Person, FirstPathId(id): FirstPathId<DatasetId>, Form(fields): Form<Vec<(String, String)>>) -> PageResult {
+pub async fn notify(
+    State(web): State<Web>,
+    person: Person,
+    FirstPathId(id): FirstPathId<DatasetId>,
+    Form(fields): Form<Vec<(String, String)>>,
+) -> PageResult {
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
-    let all = |name: &str| fields.iter().filter(|(field, _)| field == name).map(|(_, value)| value.clone()).collect::<Vec<String>>();
+    let all = |name: &str| {
+        fields
+            .iter()
+            .filter(|(field, _)| field == name)
+            .map(|(_, value)| value.clone())
+            .collect::<Vec<String>>()
+    };
     let typed = all("emails").join("\n");
-    let lines = || typed.split([',', ';', '\n', ' ', '\t', '\r']).filter(|text| !text.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+    let lines = || {
+        typed
+            .split([',', ';', '\n', ' ', '\t', '\r'])
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     let emails = (all("to").first().map(String::as_str) != Some("owner")).then(lines);
-    let on: Vec<NotificationKind> = all("on").iter().filter_map(|word| NotificationKind::parse(word)).collect();
-    let after = all("after").first().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let on: Vec<NotificationKind> = all("on")
+        .iter()
+        .filter_map(|word| NotificationKind::parse(word))
+        .collect();
+    let after = all("after")
+        .first()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0);
     match NotificationSettings::new(emails.clone(), all("webhook"), on.clone(), after) {
         Ok(notify) => {
-            web.datasets.set_notifications(&person.actor, &id, &notify).await?;
+            web.datasets
+                .set_notifications(&person.actor, &id, &notify)
+                .await?;
             web.flash(&person.session, "Notifications saved.").await;
             redirect(&format!("/datasets/{id}/settings"))
         }
         Err(why) => {
-            let shown = NotificationSettings { emails: emails.map(|_| Vec::new()), webhooks: all("webhook"), on, after };
+            let shown = NotificationSettings {
+                emails: emails.map(|_| Vec::new()),
+                webhooks: all("webhook"),
+                on,
+                after,
+            };
             let mut form = NotifyForm::with(&web, &dataset, &shown).await?;
             (form.emails, form.after) = (typed, all("after").join(""));
             if let Some(why) = form.errors.take(why) {
                 return Err(why.into());
             }
-            dataset_settings::with_notify_form(&web, &person, &dataset, form, StatusCode::UNPROCESSABLE_ENTITY).await
+            dataset_settings::with_notify_form(
+                &web,
+                &person,
+                &dataset,
+                form,
+                StatusCode::UNPROCESSABLE_ENTITY,
+            )
+            .await
         }
     }
 }
 
 /// `POST /datasets/{id}/bring-back`
-pub async fn restore_schedule(State(web): State<Web>, person: Person, FirstPathId(id): FirstPathId<DatasetId>) -> PageResult {
+pub async fn restore_schedule(
+    State(web): State<Web>,
+    person: Person,
+    FirstPathId(id): FirstPathId<DatasetId>,
+) -> PageResult {
     let sentence = match web.puller.restart_schedule(&person.actor, &id).await {
         Ok(dataset) => {
             let next = dataset.next_run_at.map_or_else(String::new, |at| {
                 let zone = super::dataset::zone_of(&dataset);
-                format!(" Next run {}.", humanize::calendar_time(at, web.clock.now(), &zone))
+                format!(
+                    " Next run {}.",
+                    humanize::calendar_time(at, web.clock.now(), &zone)
+                )
             });
             format!("Schedule resumed.{next}")
         }
-        Err(why) if why.kind() == crate::error::ErrorKind::Conflict => {
-            format!("{} {}", why.message(), why.suggested_action().unwrap_or_default()).trim_end().to_owned()
-        }
+        Err(why) if why.kind() == crate::error::ErrorKind::Conflict => format!(
+            "{} {}",
+            why.message(),
+            why.suggested_action().unwrap_or_default()
+        )
+        .trim_end()
+        .to_owned(),
         Err(why) => return Err(why.into()),
     };
     web.flash(&person.session, sentence).await;
@@ -151,31 +222,66 @@ fn restore_advice(why: StopReason) -> &'static str {
             "The owner of the account can update them in Accounts, or press Test there when they work again. \
              Then the schedule resumes automatically."
         }
-        StopReason::Unshared => "The owner of the account can share it again in Accounts. Then the schedule resumes automatically.",
-        StopReason::Parked => "First, the server administrator should check memory, disk and log. Resume, or a run that succeeds, starts the schedule again.",
+        StopReason::Unshared => {
+            "The owner of the account can share it again in Accounts. Then the schedule resumes automatically."
+        }
+        StopReason::Parked => {
+            "First, the server administrator should check memory, disk and log. Resume, or a run that succeeds, starts the schedule again."
+        }
     }
 }
 
 /// The banner about a stopped schedule: the reason, and how to restart it. `account`: its account, if this person may change it.
-pub fn stopped_band(dataset: &Dataset, account: Option<&Account>, can_change: bool, now: Millis, zone: &TimeZone) -> Option<Band> {
+pub fn stopped_band(
+    dataset: &Dataset,
+    account: Option<&Account>,
+    can_change: bool,
+    now: Millis,
+    zone: &TimeZone,
+) -> Option<Band> {
     let stopped = dataset.stopped()?;
     let since = humanize::calendar_time(stopped.at, now, zone);
     let name = dataset.account_name.as_deref().unwrap_or_default();
     let why = match stopped.reason {
-        StopReason::Credentials => format!("{} rejected the credentials of “{name}” {MAX_AUTH_FAILURES} times in a row.", dataset.connector.title()),
-        StopReason::Unshared => "the account is no longer shared with the owner of the DataSet.".to_owned(),
+        StopReason::Credentials => format!(
+            "{} rejected the credentials of “{name}” {MAX_AUTH_FAILURES} times in a row.",
+            dataset.connector.title()
+        ),
+        StopReason::Unshared => {
+            "the account is no longer shared with the owner of the DataSet.".to_owned()
+        }
         StopReason::Parked => "a run stopped the server three times.".to_owned(),
     };
-    let rows = if dataset.current.is_some() { " The existing rows are unchanged." } else { "" };
-    let restore_action = || Action { label: "Resume".to_owned(), href: format!("/datasets/{}/bring-back", dataset.id), primary: true, post: true };
-    let other_account =
-        || Action { label: "Choose another account".to_owned(), href: format!("/datasets/{}/settings", dataset.id), primary: false, post: false };
-    let update =
-        |account: &Account| Action { label: "Update credentials".to_owned(), href: format!("/accounts/{}/edit", account.id), primary: true, post: false };
+    let rows = if dataset.current.is_some() {
+        " The existing rows are unchanged."
+    } else {
+        ""
+    };
+    let restore_action = || Action {
+        label: "Resume".to_owned(),
+        href: format!("/datasets/{}/bring-back", dataset.id),
+        primary: true,
+        post: true,
+    };
+    let other_account = || Action {
+        label: "Choose another account".to_owned(),
+        href: format!("/datasets/{}/settings", dataset.id),
+        primary: false,
+        post: false,
+    };
+    let update = |account: &Account| Action {
+        label: "Update credentials".to_owned(),
+        href: format!("/accounts/{}/edit", account.id),
+        primary: true,
+        post: false,
+    };
     let action = match (stopped.reason, account) {
-        (StopReason::Unshared, Some(account)) => {
-            Some(Action { label: "Share the account again".to_owned(), href: format!("/accounts/{}/edit", account.id), primary: true, post: false })
-        }
+        (StopReason::Unshared, Some(account)) => Some(Action {
+            label: "Share the account again".to_owned(),
+            href: format!("/accounts/{}/edit", account.id),
+            primary: true,
+            post: false,
+        }),
         (StopReason::Unshared, None) => can_change.then(other_account),
         (StopReason::Credentials, Some(account)) if account.is_stopped() => Some(update(account)),
         (StopReason::Credentials, None) => None,
@@ -192,10 +298,10 @@ pub fn stopped_band(dataset: &Dataset, account: Option<&Account>, can_change: bo
 /// The banner about late data.
 pub fn late_band(dataset: &Dataset, now: Millis, zone: &TimeZone) -> Option<Band> {
     let since = dataset.policies.late_since?;
-    let last = dataset
-        .policies
-        .last_success_at
-        .map_or_else(|| "No run has succeeded yet.".to_owned(), |at| format!("Last update: {}.", humanize::calendar_time(at, now, zone)));
+    let last = dataset.policies.last_success_at.map_or_else(
+        || "No run has succeeded yet.".to_owned(),
+        |at| format!("Last update: {}.", humanize::calendar_time(at, now, zone)),
+    );
     let text = match dataset.schedule {
         Some(_) if dataset.current.is_none() => "History shows why.",
         Some(_) => "History shows why no run has succeeded since. The existing rows are unchanged.",
@@ -203,7 +309,10 @@ pub fn late_band(dataset: &Dataset, now: Millis, zone: &TimeZone) -> Option<Band
     };
     Some(Band {
         tone: "warn".to_owned(),
-        title: format!("Data is late. It was expected {}.", humanize::calendar_time(since, now, zone)),
+        title: format!(
+            "Data is late. It was expected {}.",
+            humanize::calendar_time(since, now, zone)
+        ),
         text: format!("{last} {text}"),
         actions: Vec::new(),
     })

@@ -34,26 +34,53 @@ pub struct RenameFields {
 }
 
 /// `GET /datasets/{id}/rename`
-pub async fn form(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>) -> PageResult {
+pub async fn form(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<DatasetId>,
+) -> PageResult {
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
     let chrome = web.chrome(&person.actor, &person.session, "datasets").await;
     let (name, shown_name) = (dataset.name.clone(), dataset.name);
-    render(&RenamePage { chrome, id: id.to_string(), name, description: dataset.description, shown_name, errors: Errors::default() })
+    render(&RenamePage {
+        chrome,
+        id: id.to_string(),
+        name,
+        description: dataset.description,
+        shown_name,
+        errors: Errors::default(),
+    })
 }
 
 /// `POST /datasets/{id}/rename`
-pub async fn rename(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>, Form(fields): Form<RenameFields>) -> PageResult {
+pub async fn rename(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<DatasetId>,
+    Form(fields): Form<RenameFields>,
+) -> PageResult {
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
     let mut errors = Errors::default();
     let name = DatasetName::parse(&fields.name).map_err(|error| errors.take(error));
-    let description = DatasetDescription::parse(&fields.description).map_err(|error| errors.take(error));
+    let description =
+        DatasetDescription::parse(&fields.description).map_err(|error| errors.take(error));
     let (Ok(name), Ok(description)) = (name, description) else {
         let chrome = web.chrome(&person.actor, &person.session, "datasets").await;
         let RenameFields { name, description } = fields;
-        let page = RenamePage { chrome, id: id.to_string(), name, description, shown_name: dataset.name, errors };
+        let page = RenamePage {
+            chrome,
+            id: id.to_string(),
+            name,
+            description,
+            shown_name: dataset.name,
+            errors,
+        };
         return render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page);
     };
-    web.datasets.rename(&person.actor, &id, &name, &description).await?;
-    web.flash(&person.session, "Name and description are saved.").await;
+    web.datasets
+        .rename(&person.actor, &id, &name, &description)
+        .await?;
+    web.flash(&person.session, "Name and description are saved.")
+        .await;
     redirect(&format!("/datasets/{id}"))
 }

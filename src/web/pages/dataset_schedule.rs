@@ -18,18 +18,38 @@ use crate::web::person::Person;
 use crate::web::query::PathId;
 
 /// `POST /datasets/{id}/pause`
-pub async fn pause(State(web): State<Web>, person: Person, address: ClientAddress, PathId(id): PathId<DatasetId>) -> PageResult {
+pub async fn pause(
+    State(web): State<Web>,
+    person: Person,
+    address: ClientAddress,
+    PathId(id): PathId<DatasetId>,
+) -> PageResult {
     web.puller.pause(person.audit_actor(address), &id).await?;
-    web.flash(&person.session, "Schedule paused. Run now still works. A run in progress continues.").await;
+    web.flash(
+        &person.session,
+        "Schedule paused. Run now still works. A run in progress continues.",
+    )
+    .await;
     redirect(&format!("/datasets/{id}"))
 }
 
 /// `POST /datasets/{id}/resume`
-pub async fn resume(State(web): State<Web>, person: Person, address: ClientAddress, PathId(id): PathId<DatasetId>) -> PageResult {
+pub async fn resume(
+    State(web): State<Web>,
+    person: Person,
+    address: ClientAddress,
+    PathId(id): PathId<DatasetId>,
+) -> PageResult {
     let dataset = web.puller.resume(person.audit_actor(address), &id).await?;
     let zone = super::dataset::zone_of(&dataset);
-    let next = dataset.next_run_at.map_or_else(String::new, |at| format!(" Next run {}.", humanize::calendar_time(at, web.clock.now(), &zone)));
-    web.flash(&person.session, &format!("Schedule resumed.{next}")).await;
+    let next = dataset.next_run_at.map_or_else(String::new, |at| {
+        format!(
+            " Next run {}.",
+            humanize::calendar_time(at, web.clock.now(), &zone)
+        )
+    });
+    web.flash(&person.session, &format!("Schedule resumed.{next}"))
+        .await;
     redirect(&format!("/datasets/{id}"))
 }
 
@@ -47,7 +67,11 @@ pub fn next_run_text(dataset: &Dataset, now: Millis, zone: &TimeZone) -> String 
     match (dataset.next_run_at, &dataset.schedule_state) {
         (_, timing) if timing.paused.is_some() => "Schedule paused".to_owned(),
         (_, timing) if timing.problem.is_some() => "Schedule cannot be used".to_owned(),
-        (Some(at), _) => format!("Next {} {}", humanize::calendar_time(at, now, zone), dataset.time_zone),
+        (Some(at), _) => format!(
+            "Next {} {}",
+            humanize::calendar_time(at, now, zone),
+            dataset.time_zone
+        ),
         (None, _) => "Not scheduled".to_owned(),
     }
 }
@@ -56,7 +80,10 @@ pub fn next_run_text(dataset: &Dataset, now: Millis, zone: &TimeZone) -> String 
 pub fn paused_by_text(dataset: &Dataset, now: Millis, zone: &TimeZone) -> Option<String> {
     let paused = dataset.schedule_state.paused.as_ref()?;
     let by = paused.by.as_deref().unwrap_or("an unknown person");
-    Some(format!("by {by}, {}", humanize::short(paused.at, now, zone)))
+    Some(format!(
+        "by {by}, {}",
+        humanize::short(paused.at, now, zone)
+    ))
 }
 
 /// Since when the reminder of a manually run DataSet is due.
@@ -65,7 +92,10 @@ pub fn reminder_due(dataset: &Dataset, now: Millis) -> Option<Millis> {
         return None;
     }
     let hours = Schedule::of(dataset).ok()?.plan().remind_after()?;
-    let last = dataset.policies.last_success_at.unwrap_or(dataset.created_at);
+    let last = dataset
+        .policies
+        .last_success_at
+        .unwrap_or(dataset.created_at);
     let due = last + i64::from(hours) * 3_600_000;
     (due <= now).then_some(due)
 }
@@ -73,29 +103,61 @@ pub fn reminder_due(dataset: &Dataset, now: Millis) -> Option<Millis> {
 /// The banners about the schedule. `mine`: the person may change it.
 pub fn bands(dataset: &Dataset, mine: bool, now: Millis, zone: &TimeZone) -> Vec<Band> {
     let band = |tone: &str, title: String, text: String, action: Option<(&str, &str, bool)>| {
-        let to =
-            |(label, end, post): (&str, &str, bool)| Action { label: label.to_owned(), href: format!("/datasets/{}/{end}", dataset.id), primary: true, post };
-        Band { tone: tone.to_owned(), title, text, actions: action.filter(|_| mine).map(to).into_iter().collect() }
+        let to = |(label, end, post): (&str, &str, bool)| Action {
+            label: label.to_owned(),
+            href: format!("/datasets/{}/{end}", dataset.id),
+            primary: true,
+            post,
+        };
+        Band {
+            tone: tone.to_owned(),
+            title,
+            text,
+            actions: action.filter(|_| mine).map(to).into_iter().collect(),
+        }
     };
     let mut all: Vec<Band> = clock_band(now).into_iter().collect();
     let timing = &dataset.schedule_state;
     if let Some(by) = paused_by_text(dataset, now, zone) {
         let text = "Scheduled runs start again after the owner or an admin resumes it. The existing rows are unchanged.".to_owned();
-        all.push(band("info", format!("The schedule was paused {by}."), text, Some(("Resume", "resume", true))));
+        all.push(band(
+            "info",
+            format!("The schedule was paused {by}."),
+            text,
+            Some(("Resume", "resume", true)),
+        ));
     }
     if let Some(problem) = &timing.problem {
-        let text = format!("{problem} The owner or an admin must save the schedule again in Settings. Other DataSets are not affected.");
-        all.push(band("warn", "The schedule of this DataSet cannot be used.".to_owned(), text, Some(("Settings", "settings", false))));
+        let text = format!(
+            "{problem} The owner or an admin must save the schedule again in Settings. Other DataSets are not affected."
+        );
+        all.push(band(
+            "warn",
+            "The schedule of this DataSet cannot be used.".to_owned(),
+            text,
+            Some(("Settings", "settings", false)),
+        ));
     }
     if timing.missed > 0 {
-        let title = format!("{} missed and skipped.", humanize::counted(timing.missed, "run was", "runs were"));
+        let title = format!(
+            "{} missed and skipped.",
+            humanize::counted(timing.missed, "run was", "runs were")
+        );
         let text = "The server was not running, its clock was set forward, or another run was still in progress. \
              The next scheduled run updates the rows. Run now updates them at once.";
         all.push(band("info", title, text.to_owned(), None));
     }
     if let Some(due) = reminder_due(dataset, now) {
-        let title = format!("A new run has been due since {}.", humanize::short(due, now, zone));
-        all.push(band("warn", title, "This DataSet runs manually. Its rows are older than its reminder allows.".to_owned(), Some(("Run now", "run", true))));
+        let title = format!(
+            "A new run has been due since {}.",
+            humanize::short(due, now, zone)
+        );
+        all.push(band(
+            "warn",
+            title,
+            "This DataSet runs manually. Its rows are older than its reminder allows.".to_owned(),
+            Some(("Run now", "run", true)),
+        ));
     }
     all
 }
@@ -103,7 +165,12 @@ pub fn bands(dataset: &Dataset, mine: bool, now: Millis, zone: &TimeZone) -> Vec
 /// The banner about an implausible system clock.
 pub fn clock_band(now: Millis) -> Option<Band> {
     let text = "The server administrator must set the clock. Run now still works.";
-    clock_error(now).map(|title| Band { tone: "bad".to_owned(), title, text: text.to_owned(), actions: Vec::new() })
+    clock_error(now).map(|title| Band {
+        tone: "bad".to_owned(),
+        title,
+        text: text.to_owned(),
+        actions: Vec::new(),
+    })
 }
 
 /// The tile of the schedule, with two lines.
@@ -111,14 +178,25 @@ pub(super) fn schedule_tile(dataset: &Dataset, now: Millis, zone: &TimeZone) -> 
     if let Some(by) = paused_by_text(dataset, now, zone) {
         return Tile::new("Schedule", "Paused", by);
     }
-    let Ok(schedule) = Schedule::of(dataset) else { return Tile::new("Schedule", "Not readable", "save it again in Settings") };
+    let Ok(schedule) = Schedule::of(dataset) else {
+        return Tile::new("Schedule", "Not readable", "save it again in Settings");
+    };
     if schedule.plan().is_manual() {
         return Tile::new("Schedule", "Manual", "start with Run now");
     }
     let phrase = capitalize_first(&schedule.phrase());
-    let (value, rest) = match phrase.split_once(" at ").or_else(|| phrase.split_once(", ")) {
+    let (value, rest) = match phrase
+        .split_once(" at ")
+        .or_else(|| phrase.split_once(", "))
+    {
         Some((value, rest)) => (value.to_owned(), format!("{rest} ")),
         None => (phrase, String::new()),
     };
-    Tile::new("Schedule", value.trim_end_matches(',').replace("Monday to Friday", "Weekdays"), format!("{rest}{}", dataset.time_zone))
+    Tile::new(
+        "Schedule",
+        value
+            .trim_end_matches(',')
+            .replace("Monday to Friday", "Weekdays"),
+        format!("{rest}{}", dataset.time_zone),
+    )
 }

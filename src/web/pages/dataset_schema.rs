@@ -39,18 +39,30 @@ pub fn meaning(report: &Report, column: &str) -> String {
         "_more" => "New fields beyond the limit of 200 new columns, as JSON.",
         _ => "",
     };
-    report.columns.iter().find(|declared| declared.name == column).map_or(own, |declared| declared.meaning).to_owned()
+    report
+        .columns
+        .iter()
+        .find(|declared| declared.name == column)
+        .map_or(own, |declared| declared.meaning)
+        .to_owned()
 }
 
 /// `GET /datasets/{id}/data/schema`
-pub async fn show_schema(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>) -> PageResult {
+pub async fn show_schema(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<DatasetId>,
+) -> PageResult {
     let opened = open_dataset(&web, &person.actor, &id, "data").await?;
     let report = opened.dataset.report;
     let version = web.datasets.versions.current(&id).await?;
     let number = version.as_ref().map(|version| version.number);
     let list = version.map_or_else(|| columns::columns_of(report), |version| version.columns);
     let many = counted(i64::try_from(list.len()).unwrap_or(0), "column", "columns");
-    let words = number.map_or_else(|| format!("{many}, no rows yet"), |number| format!("{many} of version {number}"));
+    let words = number.map_or_else(
+        || format!("{many}, no rows yet"),
+        |number| format!("{many} of version {number}"),
+    );
     let columns = list
         .into_iter()
         .enumerate()
@@ -63,5 +75,10 @@ pub async fn show_schema(State(web): State<Web>, person: Person, PathId(id): Pat
             name: column.name,
         })
         .collect();
-    render(&SchemaPage { chrome: web.chrome(&person.actor, &person.session, "datasets").await, head: opened.head, columns, words })
+    render(&SchemaPage {
+        chrome: web.chrome(&person.actor, &person.session, "datasets").await,
+        head: opened.head,
+        columns,
+        words,
+    })
 }

@@ -42,17 +42,37 @@ struct PublishState {
 }
 
 /// `GET /datasets/{id}/settings`
-pub async fn get(State(web): State<Web>, person: Person, FirstPathId(id): FirstPathId<DatasetId>) -> PageResult {
+pub async fn get(
+    State(web): State<Web>,
+    person: Person,
+    FirstPathId(id): FirstPathId<DatasetId>,
+) -> PageResult {
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
-    let f = FormContext { web: &web, actor: &person.actor, connector: dataset.connector, dataset: Some(&dataset) };
+    let f = FormContext {
+        web: &web,
+        actor: &person.actor,
+        connector: dataset.connector,
+        dataset: Some(&dataset),
+    };
     let w = panes::existing_dataset(&f, &dataset).await?;
     let n = NotifyForm::of(&web, &dataset).await?;
     page(&web, &person, &dataset, w, n, StatusCode::OK).await
 }
 
 /// Shows the page again with the errors of the notifications card.
-pub(super) async fn with_notify_form(web: &Web, person: &Person, dataset: &Dataset, n: NotifyForm, status: StatusCode) -> PageResult {
-    let f = FormContext { web, actor: &person.actor, connector: dataset.connector, dataset: Some(dataset) };
+pub(super) async fn with_notify_form(
+    web: &Web,
+    person: &Person,
+    dataset: &Dataset,
+    n: NotifyForm,
+    status: StatusCode,
+) -> PageResult {
+    let f = FormContext {
+        web,
+        actor: &person.actor,
+        connector: dataset.connector,
+        dataset: Some(dataset),
+    };
     let w = panes::existing_dataset(&f, dataset).await?;
     page(web, person, dataset, w, n, status).await
 }
@@ -67,24 +87,56 @@ pub async fn step(
     Form(fields): Form<Vec<(String, String)>>,
 ) -> PageResult {
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
-    let f = FormContext { web: &web, actor: &person.actor, connector: dataset.connector, dataset: Some(&dataset) };
-    match panes::handle(&f, &preview_locks, FormFields::read(dataset.connector, fields), headers.contains_key(FRAGMENT)).await? {
-        FormOutcome::Show(w, status) => page(&web, &person, &dataset, *w, NotifyForm::of(&web, &dataset).await?, status).await,
+    let f = FormContext {
+        web: &web,
+        actor: &person.actor,
+        connector: dataset.connector,
+        dataset: Some(&dataset),
+    };
+    match panes::handle(
+        &f,
+        &preview_locks,
+        FormFields::read(dataset.connector, fields),
+        headers.contains_key(FRAGMENT),
+    )
+    .await?
+    {
+        FormOutcome::Show(w, status) => {
+            page(
+                &web,
+                &person,
+                &dataset,
+                *w,
+                NotifyForm::of(&web, &dataset).await?,
+                status,
+            )
+            .await
+        }
         FormOutcome::Preview(preview) => preview_fragment(*preview),
         FormOutcome::NextRuns(next) => next_runs_fragment(next),
         FormOutcome::Connected(..) => redirect(&format!("/datasets/{}/settings", dataset.id)),
         FormOutcome::Saved { .. } => {
-            web.flash(&person.session, "Saved. The next run uses these settings.").await;
+            web.flash(&person.session, "Saved. The next run uses these settings.")
+                .await;
             redirect(&format!("/datasets/{}/settings", dataset.id))
         }
     }
 }
 
-async fn page(web: &Web, person: &Person, dataset: &Dataset, w: Wizard, n: NotifyForm, status: StatusCode) -> PageResult {
+async fn page(
+    web: &Web,
+    person: &Person,
+    dataset: &Dataset,
+    w: Wizard,
+    n: NotifyForm,
+    status: StatusCode,
+) -> PageResult {
     let contents = web.datasets.contents(&dataset.id).await?;
     let page = DatasetSettingsPage {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
-        head: dataset::open_dataset(web, &person.actor, &dataset.id, "settings").await?.head,
+        head: dataset::open_dataset(web, &person.actor, &dataset.id, "settings")
+            .await?
+            .head,
         w,
         shared: dataset.shared,
         serving: dataset.can_be_published().then(|| PublishState {
@@ -93,7 +145,11 @@ async fn page(web: &Web, person: &Person, dataset: &Dataset, w: Wizard, n: Notif
             address: export_passwords::export_api_url(web),
         }),
         n,
-        rows_words: format!("{} and {}", humanize::counted(contents.rows, "row", "rows"), humanize::counted(contents.versions, "version", "versions")),
+        rows_words: format!(
+            "{} and {}",
+            humanize::counted(contents.rows, "row", "rows"),
+            humanize::counted(contents.versions, "version", "versions")
+        ),
     };
     render_with_status(status, &page)
 }

@@ -67,11 +67,18 @@ pub struct RetentionFields {
 }
 
 async fn is_busy(web: &Web, id: &DatasetId) -> crate::error::Result<bool> {
-    Ok(queue::of_dataset(&web.db, id, 0, 2).await?.iter().any(|run| run.state == crate::puller::run::RunState::Running))
+    Ok(queue::of_dataset(&web.db, id, 0, 2)
+        .await?
+        .iter()
+        .any(|run| run.state == crate::puller::run::RunState::Running))
 }
 
 /// `GET /datasets/{id}/versions/{version}/revert`
-pub async fn revert_form(State(web): State<Web>, person: Person, PathIds(id, version): PathIds<DatasetId, VersionId>) -> PageResult {
+pub async fn revert_form(
+    State(web): State<Web>,
+    person: Person,
+    PathIds(id, version): PathIds<DatasetId, VersionId>,
+) -> PageResult {
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
     let (_, version) = web.datasets.version(&person.actor, &id, &version).await?;
     let (zone, now) = (zone_of(&dataset), web.clock.now());
@@ -80,7 +87,14 @@ pub async fn revert_form(State(web): State<Web>, person: Person, PathIds(id, ver
         "This is already the current version."
     } else if is_busy(&web, &id).await? {
         "A run is in progress and would replace these rows when it finishes. Cancel the run, or wait until it has ended. Then revert."
-    } else if web.datasets.versions.integrity(&id).await?.iter().any(|of| of.version == version.id && of.state() == Integrity::Damaged) {
+    } else if web
+        .datasets
+        .versions
+        .integrity(&id)
+        .await?
+        .iter()
+        .any(|of| of.version == version.id && of.state() == Integrity::Damaged)
+    {
         "Stored files of this version are damaged or missing, so some of its rows cannot be read. Choose another version."
     } else {
         ""
@@ -93,25 +107,50 @@ pub async fn revert_form(State(web): State<Web>, person: Person, PathIds(id, ver
         made: humanize::short(version.created_at, now, &zone),
         rows: counted(signed(version.rows), "row", "rows"),
         columns: counted(signed(version.columns.len() as u64), "column", "columns"),
-        current: current.map_or_else(String::new, |current| format!("Version {} ({})", current.number, counted(current.rows, "row", "rows"))),
+        current: current.map_or_else(String::new, |current| {
+            format!(
+                "Version {} ({})",
+                current.number,
+                counted(current.rows, "row", "rows")
+            )
+        }),
         problem: problem.to_owned(),
     })
 }
 
 /// `POST /datasets/{id}/versions/{version}/revert`
-pub async fn revert(State(web): State<Web>, person: Person, address: ClientAddress, PathIds(id, version): PathIds<DatasetId, VersionId>) -> PageResult {
-    let run = web.puller.revert(person.audit_actor(address), &id, &version).await?;
+pub async fn revert(
+    State(web): State<Web>,
+    person: Person,
+    address: ClientAddress,
+    PathIds(id, version): PathIds<DatasetId, VersionId>,
+) -> PageResult {
+    let run = web
+        .puller
+        .revert(person.audit_actor(address), &id, &version)
+        .await?;
     let back_to = run.reverted_to.unwrap_or_default();
-    web.flash(&person.session, format!("Reverted to version {back_to}. The previous version is still in History.")).await;
+    web.flash(
+        &person.session,
+        format!("Reverted to version {back_to}. The previous version is still in History."),
+    )
+    .await;
     redirect(&format!("/datasets/{id}/history"))
 }
 
 /// `GET /datasets/{id}/versions/{version}/delete`
-pub async fn delete_form(State(web): State<Web>, person: Person, PathIds(id, version): PathIds<DatasetId, VersionId>) -> PageResult {
+pub async fn delete_form(
+    State(web): State<Web>,
+    person: Person,
+    PathIds(id, version): PathIds<DatasetId, VersionId>,
+) -> PageResult {
     let dataset = web.datasets.get_to_change(&person.actor, &id).await?;
     let (_, version) = web.datasets.version(&person.actor, &id, &version).await?;
     let sizes = web.datasets.versions.sizes(&id).await?;
-    let is_current = dataset.current.as_ref().is_some_and(|current| current.version == version.id);
+    let is_current = dataset
+        .current
+        .as_ref()
+        .is_some_and(|current| current.version == version.id);
     render(&DeletePage {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
         id: id.to_string(),
@@ -120,7 +159,11 @@ pub async fn delete_form(State(web): State<Web>, person: Person, PathIds(id, ver
         made: humanize::short(version.created_at, web.clock.now(), &zone_of(&dataset)),
         rows: counted(signed(version.rows), "row", "rows"),
         frees: frees(&version, sizes.alone.get(&version.id).copied().unwrap_or(0)),
-        problem: if is_current { "The current version cannot be deleted. Revert to another version first.".to_owned() } else { String::new() },
+        problem: if is_current {
+            "The current version cannot be deleted. Revert to another version first.".to_owned()
+        } else {
+            String::new()
+        },
     })
 }
 
@@ -128,26 +171,63 @@ fn frees(version: &Version, alone: u64) -> String {
     match alone {
         0 if version.bytes == 0 => "It uses no disk space.".to_owned(),
         0 => "Other versions use the same files, so no disk space is freed.".to_owned(),
-        alone => format!("{} of disk space is freed within a day.", humanize::size(signed(alone))),
+        alone => format!(
+            "{} of disk space is freed within a day.",
+            humanize::size(signed(alone))
+        ),
     }
 }
 
 /// `POST /datasets/{id}/versions/{version}/delete`
-pub async fn delete(State(web): State<Web>, person: Person, address: ClientAddress, PathIds(id, version): PathIds<DatasetId, VersionId>) -> PageResult {
-    let deleted = web.datasets.delete_version(person.audit_actor(address), &id, &version).await?;
-    web.flash(&person.session, format!("Version {} deleted.", deleted.number)).await;
+pub async fn delete(
+    State(web): State<Web>,
+    person: Person,
+    address: ClientAddress,
+    PathIds(id, version): PathIds<DatasetId, VersionId>,
+) -> PageResult {
+    let deleted = web
+        .datasets
+        .delete_version(person.audit_actor(address), &id, &version)
+        .await?;
+    web.flash(
+        &person.session,
+        format!("Version {} deleted.", deleted.number),
+    )
+    .await;
     redirect(&format!("/datasets/{id}/history"))
 }
 
 /// `GET /datasets/{id}/retention`
-pub async fn retention_form(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>) -> PageResult {
+pub async fn retention_form(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<DatasetId>,
+) -> PageResult {
     web.datasets.get_to_change(&person.actor, &id).await?;
     let own = web.datasets.versions.retention_override(&id).await?;
     let text = |number: Option<u32>| number.map_or_else(String::new, |number| number.to_string());
-    render(&retention_page(&web, &person, &id, RetentionFields { versions: text(own.versions), days: text(own.days) }, Errors::default()).await?)
+    render(
+        &retention_page(
+            &web,
+            &person,
+            &id,
+            RetentionFields {
+                versions: text(own.versions),
+                days: text(own.days),
+            },
+            Errors::default(),
+        )
+        .await?,
+    )
 }
 
-async fn retention_page(web: &Web, person: &Person, id: &DatasetId, fields: RetentionFields, errors: Errors) -> crate::error::Result<RetentionPage> {
+async fn retention_page(
+    web: &Web,
+    person: &Person,
+    id: &DatasetId,
+    fields: RetentionFields,
+    errors: Errors,
+) -> crate::error::Result<RetentionPage> {
     let dataset = web.datasets.get_to_change(&person.actor, id).await?;
     let usual = web.datasets.versions.default_retention();
     Ok(RetentionPage {
@@ -166,14 +246,28 @@ async fn retention_page(web: &Web, person: &Person, id: &DatasetId, fields: Rete
 /// The disk space of all versions, in a sentence.
 pub async fn storage_text(web: &Web, id: &DatasetId) -> crate::error::Result<String> {
     let sizes = web.datasets.versions.sizes(id).await?;
-    let going =
-        if sizes.pending_deletion == 0 { String::new() } else { format!(" Another {} is freed within a day.", humanize::size(signed(sizes.pending_deletion))) };
+    let going = if sizes.pending_deletion == 0 {
+        String::new()
+    } else {
+        format!(
+            " Another {} is freed within a day.",
+            humanize::size(signed(sizes.pending_deletion))
+        )
+    };
     let of = counted(signed(sizes.alone.len() as u64), "version", "versions");
-    Ok(format!("{of}, {} on disk.{going}", humanize::size(signed(sizes.stored))))
+    Ok(format!(
+        "{of}, {} on disk.{going}",
+        humanize::size(signed(sizes.stored))
+    ))
 }
 
 /// `POST /datasets/{id}/retention`
-pub async fn set_retention(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>, Form(fields): Form<RetentionFields>) -> PageResult {
+pub async fn set_retention(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<DatasetId>,
+    Form(fields): Form<RetentionFields>,
+) -> PageResult {
     web.datasets.get_to_change(&person.actor, &id).await?;
     let mut errors = Errors::default();
     let mut number = |field: &str, text: &str| match text.trim() {
@@ -186,7 +280,10 @@ pub async fn set_retention(State(web): State<Web>, person: Person, PathId(id): P
             }
         },
     };
-    let retention = RetentionOverride { versions: number("versions", &fields.versions), days: number("days", &fields.days) };
+    let retention = RetentionOverride {
+        versions: number("versions", &fields.versions),
+        days: number("days", &fields.days),
+    };
     if errors.is_empty()
         && let Err(error) = retention.check()
         && let Some(other) = errors.take(error)
@@ -197,16 +294,37 @@ pub async fn set_retention(State(web): State<Web>, person: Person, PathId(id): P
         let page = retention_page(&web, &person, &id, fields, errors).await?;
         return render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
-    let deleted = web.datasets.set_retention(&person.actor, &id, retention).await?;
-    let sentence = if deleted == 0 { "Saved.".to_owned() } else { format!("Saved. {} deleted.", counted(signed(deleted), "version", "versions")) };
+    let deleted = web
+        .datasets
+        .set_retention(&person.actor, &id, retention)
+        .await?;
+    let sentence = if deleted == 0 {
+        "Saved.".to_owned()
+    } else {
+        format!(
+            "Saved. {} deleted.",
+            counted(signed(deleted), "version", "versions")
+        )
+    };
     web.flash(&person.session, sentence).await;
     redirect(&format!("/datasets/{id}/history"))
 }
 
 /// `POST /datasets/{id}/duplicate`
-pub async fn duplicate(State(web): State<Web>, person: Person, PathId(id): PathId<DatasetId>) -> PageResult {
+pub async fn duplicate(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<DatasetId>,
+) -> PageResult {
     let dataset = web.datasets.get(&person.actor, &id).await?;
     let copy = web.puller.duplicate(&person.actor, &id).await?;
-    web.flash(&person.session, format!("Copied the settings of “{}”. This DataSet has no rows yet.", dataset.name)).await;
+    web.flash(
+        &person.session,
+        format!(
+            "Copied the settings of “{}”. This DataSet has no rows yet.",
+            dataset.name
+        ),
+    )
+    .await;
     redirect(&format!("/datasets/{copy}/settings"))
 }

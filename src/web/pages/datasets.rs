@@ -99,54 +99,126 @@ pub async fn list(State(web): State<Web>, person: Person, query: PageQuery) -> P
     let (all, unreadable_ids) = web.datasets.list_all(&person.actor).await?;
     let mut chrome = web.chrome(&person.actor, &person.session, "datasets").await;
     if all.is_empty() && unreadable_ids.is_empty() {
-        return render(&EmptyPage { chrome, can_edit: person.actor.may_edit() });
+        return render(&EmptyPage {
+            chrome,
+            can_edit: person.actor.may_edit(),
+        });
     }
     let mut recent_runs = web.datasets.recent_runs(&person.actor).await?;
     let accounts = accounts(&web, &person).await?;
-    let entries: Vec<DatasetEntry> = all.into_iter().map(|dataset| entry(recent_runs.remove(&dataset.id), dataset, now)).collect();
+    let entries: Vec<DatasetEntry> = all
+        .into_iter()
+        .map(|dataset| entry(recent_runs.remove(&dataset.id), dataset, now))
+        .collect();
     let zone_name = common_zone(&entries);
     let zone = crate::puller::schedules::zone(&zone_name).unwrap_or(TimeZone::UTC);
 
-    let (q, quick, sort) = (query.get("q").to_owned(), query.get("quick").to_owned(), query.get("sort").to_owned());
+    let (q, quick, sort) = (
+        query.get("q").to_owned(),
+        query.get("quick").to_owned(),
+        query.get("sort").to_owned(),
+    );
     chrome.q.clone_from(&q);
-    let (failing, damaged, needs_review) =
-        (with_attention(&entries, Attention::Failing), with_attention(&entries, Attention::Damaged), with_attention(&entries, Attention::NeedsReview));
+    let (failing, damaged, needs_review) = (
+        with_attention(&entries, Attention::Failing),
+        with_attention(&entries, Attention::Damaged),
+        with_attention(&entries, Attention::NeedsReview),
+    );
     let healthy = || entries.iter().filter(|e| e.attention == Attention::Ok);
-    let paused = healthy().filter(|e| e.dataset.schedule_state.paused.is_some()).count();
-    let not_run = healthy().filter(|e| e.dataset.schedule_state.paused.is_none() && e.dataset.current.is_none()).count();
+    let paused = healthy()
+        .filter(|e| e.dataset.schedule_state.paused.is_some())
+        .count();
+    let not_run = healthy()
+        .filter(|e| e.dataset.schedule_state.paused.is_none() && e.dataset.current.is_none())
+        .count();
     let up_to_date = healthy().count() - paused - not_run;
-    let quick_choices =
-        [("All", ""), ("Needs attention", "attention"), ("Recently run", "recent"), ("Owned by you", "mine")].map(|(label, value)| QuickFilter {
-            label,
-            count: entries.iter().filter(|e| is_in(e, value, &person, now)).count(),
-            href: path_with_query("/datasets", &[("q", &q), ("quick", value), ("sort", &sort)]),
-            chosen: quick == value,
-        });
-    let mut shown: Vec<&DatasetEntry> = entries.iter().filter(|e| is_in(e, &quick, &person, now) && matches(&e.dataset, &q)).collect();
+    let quick_choices = [
+        ("All", ""),
+        ("Needs attention", "attention"),
+        ("Recently run", "recent"),
+        ("Owned by you", "mine"),
+    ]
+    .map(|(label, value)| QuickFilter {
+        label,
+        count: entries
+            .iter()
+            .filter(|e| is_in(e, value, &person, now))
+            .count(),
+        href: path_with_query("/datasets", &[("q", &q), ("quick", value), ("sort", &sort)]),
+        chosen: quick == value,
+    });
+    let mut shown: Vec<&DatasetEntry> = entries
+        .iter()
+        .filter(|e| is_in(e, &quick, &person, now) && matches(&e.dataset, &q))
+        .collect();
     order(&mut shown, &sort);
 
     let pages = shown.len().div_ceil(PER_PAGE).max(1);
     let page = usize::try_from(query.page()).unwrap_or(pages).min(pages);
     let on_page = || shown.iter().skip((page - 1) * PER_PAGE).take(PER_PAGE);
-    let mut bands = if quick == "attention" { Vec::new() } else { banner(&entries, &accounts, &on_page().map(|e| e.dataset.id.clone()).collect(), now, &zone) };
+    let mut bands = if quick == "attention" {
+        Vec::new()
+    } else {
+        banner(
+            &entries,
+            &accounts,
+            &on_page().map(|e| e.dataset.id.clone()).collect(),
+            now,
+            &zone,
+        )
+    };
     bands.extend(clock_band(now));
     bands.extend(unreadable(&unreadable_ids));
-    let rows_in_all: i64 = shown.iter().filter_map(|e| e.dataset.current.as_ref()).map(|c| c.rows).sum();
+    let rows_in_all: i64 = shown
+        .iter()
+        .filter_map(|e| e.dataset.current.as_ref())
+        .map(|c| c.rows)
+        .sum();
     let count = shown.len();
-    let foot = format!("{}, {} in all", counted(i64::try_from(count).unwrap_or(0), "DataSet", "DataSets"), counted(rows_in_all, "row", "rows"));
-    let to = |page: usize| path_with_query("/datasets", &[("q", &q), ("quick", &quick), ("sort", &sort), ("page", &page.to_string())]);
+    let foot = format!(
+        "{}, {} in all",
+        counted(i64::try_from(count).unwrap_or(0), "DataSet", "DataSets"),
+        counted(rows_in_all, "row", "rows")
+    );
+    let to = |page: usize| {
+        path_with_query(
+            "/datasets",
+            &[
+                ("q", &q),
+                ("quick", &quick),
+                ("sort", &sort),
+                ("page", &page.to_string()),
+            ],
+        )
+    };
     let pager = (pages > 1).then(|| Pager {
         first: ((page - 1) * PER_PAGE + 1).to_string(),
         last: (page * PER_PAGE).min(count).to_string(),
         of: format!("of {count}"),
         page: page as u64,
         pages: pages as u64,
-        previous: if page > 1 { to(page - 1) } else { String::new() },
-        next: if page < pages { to(page + 1) } else { String::new() },
+        previous: if page > 1 {
+            to(page - 1)
+        } else {
+            String::new()
+        },
+        next: if page < pages {
+            to(page + 1)
+        } else {
+            String::new()
+        },
         jump: String::new(),
     });
-    let rows = on_page().map(|e| row(&web, &person, &accounts, e, now, &zone)).collect();
-    let sorts = [("attention", "Needs attention"), ("name", "Name"), ("updated", "Last updated"), ("rows", "Most rows")].map(|(value, label)| Choice {
+    let rows = on_page()
+        .map(|e| row(&web, &person, &accounts, e, now, &zone))
+        .collect();
+    let sorts = [
+        ("attention", "Needs attention"),
+        ("name", "Name"),
+        ("updated", "Last updated"),
+        ("rows", "Most rows"),
+    ]
+    .map(|(value, label)| Choice {
         value: value.to_owned(),
         label: label.to_owned(),
         selected: sort == value,
@@ -176,7 +248,12 @@ pub async fn list(State(web): State<Web>, person: Person, query: PageQuery) -> P
 fn entry(recent_runs: Option<RecentRuns>, dataset: Dataset, now: Millis) -> DatasetEntry {
     let recent_runs = recent_runs.unwrap_or_default();
     let dataset_status = DatasetStatus::from_recent_runs(&recent_runs);
-    DatasetEntry { attention: dataset_status.attention(&dataset, now), dataset_status, dataset, rows_per_run: recent_runs.rows_per_run }
+    DatasetEntry {
+        attention: dataset_status.attention(&dataset, now),
+        dataset_status,
+        dataset,
+        rows_per_run: recent_runs.rows_per_run,
+    }
 }
 
 /// The accounts that this person may see, to say which one needs new credentials.
@@ -184,7 +261,13 @@ async fn accounts(web: &Web, person: &Person) -> crate::error::Result<HashMap<Ac
     if !person.actor.sees_accounts() {
         return Ok(HashMap::new());
     }
-    Ok(web.accounts.list(&person.actor).await?.into_iter().map(|account| (account.id.clone(), account)).collect())
+    Ok(web
+        .accounts
+        .list(&person.actor)
+        .await?
+        .into_iter()
+        .map(|account| (account.id.clone(), account))
+        .collect())
 }
 
 fn with_attention(entries: &[DatasetEntry], attention: Attention) -> usize {
@@ -194,7 +277,11 @@ fn with_attention(entries: &[DatasetEntry], attention: Attention) -> usize {
 fn is_in(entry: &DatasetEntry, quick: &str, person: &Person, now: Millis) -> bool {
     match quick {
         "attention" => entry.attention != Attention::Ok,
-        "recent" => entry.dataset_status.newest.as_ref().is_some_and(|(_, _, at)| now - at < DAY),
+        "recent" => entry
+            .dataset_status
+            .newest
+            .as_ref()
+            .is_some_and(|(_, _, at)| now - at < DAY),
         "mine" => entry.dataset.owner_id == person.actor.user,
         _ => true,
     }
@@ -203,13 +290,29 @@ fn is_in(entry: &DatasetEntry, quick: &str, person: &Person, now: Millis) -> boo
 /// Whether every word occurs in the name, description, report, account, connector or owner, ignoring case.
 fn matches(dataset: &Dataset, q: &str) -> bool {
     let account = dataset.account_name.as_deref().unwrap_or_default();
-    let text = [&dataset.name, &dataset.description, dataset.report.title, account, dataset.connector.title(), &dataset.owner_name].join("\n").to_lowercase();
-    q.to_lowercase().split_whitespace().all(|word| text.contains(word))
+    let text = [
+        &dataset.name,
+        &dataset.description,
+        dataset.report.title,
+        account,
+        dataset.connector.title(),
+        &dataset.owner_name,
+    ]
+    .join("\n")
+    .to_lowercase();
+    q.to_lowercase()
+        .split_whitespace()
+        .all(|word| text.contains(word))
 }
 
 fn order(entries: &mut [&DatasetEntry], sort: &str) {
     let rows = |e: &&DatasetEntry| e.dataset.current.as_ref().map_or(-1, |c| c.rows);
-    let updated = |e: &&DatasetEntry| e.dataset.current.as_ref().map_or(0, CurrentVersion::updated_at);
+    let updated = |e: &&DatasetEntry| {
+        e.dataset
+            .current
+            .as_ref()
+            .map_or(0, CurrentVersion::updated_at)
+    };
     // The entries are sorted by name, and every sort is stable.
     match sort {
         "name" => {}
@@ -225,18 +328,42 @@ fn common_zone(entries: &[DatasetEntry]) -> String {
     for entry in entries {
         *counts.entry(&entry.dataset.time_zone).or_default() += 1;
     }
-    counts.into_iter().max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(a.0))).map_or("UTC", |(zone, _)| zone).to_owned()
+    counts
+        .into_iter()
+        .max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(a.0)))
+        .map_or("UTC", |(zone, _)| zone)
+        .to_owned()
 }
 
-fn row(web: &Web, person: &Person, accounts: &HashMap<AccountId, Account>, entry: &DatasetEntry, now: Millis, zone: &TimeZone) -> DatasetRow {
-    let DatasetEntry { dataset, dataset_status, attention, rows_per_run } = entry;
+fn row(
+    web: &Web,
+    person: &Person,
+    accounts: &HashMap<AccountId, Account>,
+    entry: &DatasetEntry,
+    now: Millis,
+    zone: &TimeZone,
+) -> DatasetRow {
+    let DatasetEntry {
+        dataset,
+        dataset_status,
+        attention,
+        rows_per_run,
+    } = entry;
     let attention = *attention;
-    let progress = dataset_status.active_run().and_then(|run| web.puller.live.current(run));
+    let progress = dataset_status
+        .active_run()
+        .and_then(|run| web.puller.live.current(run));
     let status = dataset_status.status(dataset, progress.as_ref(), now, zone);
-    let updated = DisplayTime::maybe(dataset.current.as_ref().map(CurrentVersion::updated_at), now, zone);
+    let updated = DisplayTime::maybe(
+        dataset.current.as_ref().map(CurrentVersion::updated_at),
+        now,
+        zone,
+    );
     let running = dataset_status.active_run().is_some();
     let next = match (running, dataset.next_run_at) {
-        (false, _) if next_retry_text(dataset, now, zone).is_some() => next_retry_text(dataset, now, zone).unwrap_or_default(),
+        (false, _) if next_retry_text(dataset, now, zone).is_some() => {
+            next_retry_text(dataset, now, zone).unwrap_or_default()
+        }
         _ if dataset.schedule_state.paused.is_some() => "paused".to_owned(),
         _ if dataset.schedule_state.problem.is_some() => "–".to_owned(),
         (true, Some(_)) => "after this run".to_owned(),
@@ -245,14 +372,24 @@ fn row(web: &Web, person: &Person, accounts: &HashMap<AccountId, Account>, entry
     };
     let phone_line = match attention {
         Attention::Ok if !updated.words.is_empty() => updated.words.clone(),
-        Attention::Failing => dataset_status.failing_since.map_or_else(String::new, |at| format!("since {}", humanize::short(at, now, zone))),
+        Attention::Failing => dataset_status.failing_since.map_or_else(String::new, |at| {
+            format!("since {}", humanize::short(at, now, zone))
+        }),
         _ => status.line.clone(),
     };
     let can_run = dataset.can_be_run_by(&person.actor) && dataset.account_id.is_some();
-    let own_account = dataset.account_id.as_ref().and_then(|id| accounts.get(id)).filter(|account| account.can_be_changed_by(&person.actor));
+    let own_account = dataset
+        .account_id
+        .as_ref()
+        .and_then(|id| accounts.get(id))
+        .filter(|account| account.can_be_changed_by(&person.actor));
     let band = match attention {
         Attention::Failing => {
-            let rights = ViewerRights { account: own_account, may_change: dataset.can_be_changed_by(&person.actor), can_run: can_run && !running };
+            let rights = ViewerRights {
+                account: own_account,
+                may_change: dataset.can_be_changed_by(&person.actor),
+                can_run: can_run && !running,
+            };
             Some(reason(dataset, dataset_status, rights, now, zone))
         }
         Attention::Damaged => Some(damage(dataset)),
@@ -263,8 +400,15 @@ fn row(web: &Web, person: &Person, accounts: &HashMap<AccountId, Account>, entry
         Attention::NeedsReview => "warn",
         Attention::Ok => "",
     };
-    let account = dataset.account_name.clone().unwrap_or_else(|| "account deleted".to_owned());
-    let zone_note = if zone_of(dataset) == *zone { String::new() } else { format!(" · {}", dataset.time_zone) };
+    let account = dataset
+        .account_name
+        .clone()
+        .unwrap_or_else(|| "account deleted".to_owned());
+    let zone_note = if zone_of(dataset) == *zone {
+        String::new()
+    } else {
+        format!(" · {}", dataset.time_zone)
+    };
     DatasetRow {
         id: dataset.id.to_string(),
         monogram: dataset.connector.monogram().to_owned(),
@@ -272,8 +416,14 @@ fn row(web: &Web, person: &Person, accounts: &HashMap<AccountId, Account>, entry
         status,
         percent: progress.as_ref().and_then(percent),
         spark: spark(rows_per_run, tone),
-        rows: dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| grouped(c.rows)),
-        columns: dataset.current.as_ref().map_or_else(|| "–".to_owned(), |c| c.columns.to_string()),
+        rows: dataset
+            .current
+            .as_ref()
+            .map_or_else(|| "–".to_owned(), |c| grouped(c.rows)),
+        columns: dataset
+            .current
+            .as_ref()
+            .map_or_else(|| "–".to_owned(), |c| c.columns.to_string()),
         updated,
         next,
         phone_line,

@@ -56,7 +56,10 @@ pub struct ExportPasswordFields {
 
 impl Default for ExportPasswordFields {
     fn default() -> Self {
-        Self { export_name: String::new(), days: DEFAULT_DAYS.to_string() }
+        Self {
+            export_name: String::new(),
+            days: DEFAULT_DAYS.to_string(),
+        }
     }
 }
 
@@ -77,9 +80,19 @@ impl ExportPasswordRow {
 
 impl ExportPasswordsView {
     pub async fn of(web: &Web, actor: &Actor, now: Millis) -> Result<Self, Error> {
-        let list = export_passwords::list(&web.db, Some(&actor.user)).await?.into_iter().map(|one| ExportPasswordRow::new(one, now)).collect();
+        let list = export_passwords::list(&web.db, Some(&actor.user))
+            .await?
+            .into_iter()
+            .map(|one| ExportPasswordRow::new(one, now))
+            .collect();
         let any_published = web.datasets.any_published().await?;
-        Ok(Self { made: None, list, typed: ExportPasswordFields::default(), address: export_api_url(web), any_published })
+        Ok(Self {
+            made: None,
+            list,
+            typed: ExportPasswordFields::default(),
+            address: export_api_url(web),
+            any_published,
+        })
     }
 }
 
@@ -89,19 +102,41 @@ pub fn export_api_url(web: &Web) -> String {
 }
 
 /// `POST /me/export-passwords`: the response shows the password, which is not stored.
-pub async fn make(State(web): State<Web>, from: ClientAddress, person: Person, Form(typed): Form<ExportPasswordFields>) -> PageResult {
-    let new = NewExportPassword { name: typed.export_name.clone(), days: typed.days.trim().parse().unwrap_or(0) };
+pub async fn make(
+    State(web): State<Web>,
+    from: ClientAddress,
+    person: Person,
+    Form(typed): Form<ExportPasswordFields>,
+) -> PageResult {
+    let new = NewExportPassword {
+        name: typed.export_name.clone(),
+        days: typed.days.trim().parse().unwrap_or(0),
+    };
     match export_passwords::create(&web.db, &web.clock, person.audit_actor(from), &new).await {
         Ok((made, text)) => {
             let until = humanize::exact(made.expires_at, &TimeZone::UTC);
-            page_with_export_password(&web, &person, CreatedExportPassword { name: made.name, text: text.reveal().to_owned(), until }).await
+            page_with_export_password(
+                &web,
+                &person,
+                CreatedExportPassword {
+                    name: made.name,
+                    text: text.reveal().to_owned(),
+                    until,
+                },
+            )
+            .await
         }
         Err(error) => page_with_export_error(&web, &person, error, typed).await,
     }
 }
 
 /// `POST /me/export-passwords/{id}/revoke`
-pub async fn revoke(State(web): State<Web>, from: ClientAddress, person: Person, FirstPathId(id): FirstPathId<ExportPasswordId>) -> PageResult {
+pub async fn revoke(
+    State(web): State<Web>,
+    from: ClientAddress,
+    person: Person,
+    FirstPathId(id): FirstPathId<ExportPasswordId>,
+) -> PageResult {
     export_passwords::revoke(&web.db, &web.clock, &id, Some(person.audit_actor(from))).await?;
     web.flash(&person.session, "Export password revoked.").await;
     redirect("/me")

@@ -18,6 +18,13 @@ struct HelpPage {
 
 /// `GET /help`
 pub async fn help(State(web): State<Web>, Person { actor, session }: Person) -> PageResult {
-    let curl = format!("curl -H 'Authorization: Bearer TOKEN' {}api/v1/datasets", web.config.public_url);
-    render(&HelpPage { chrome: web.chrome(&actor, &session, "").await, can_edit: actor.may_edit(), curl })
+    let curl = format!(
+        "curl -H 'Authorization: Bearer TOKEN' {}api/v1/datasets",
+        web.config.public_url
+    );
+    render(&HelpPage {
+        chrome: web.chrome(&actor, &session, "").await,
+        can_edit: actor.may_edit(),
+        curl,
+    })
 }

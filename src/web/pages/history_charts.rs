@@ -16,19 +16,55 @@ pub struct HistoryChart {
 
 /// The charts of the row count after each run and the duration of each run. `runs`: newest first. Empty before two runs have ended.
 pub fn history_charts(runs: &[Run], now: Millis, zone: &TimeZone) -> Vec<HistoryChart> {
-    let mut ended: Vec<&Run> = runs.iter().filter(|run| matches!(run.state, RunState::Succeeded | RunState::Failed | RunState::Parked)).collect();
+    let mut ended: Vec<&Run> = runs
+        .iter()
+        .filter(|run| {
+            matches!(
+                run.state,
+                RunState::Succeeded | RunState::Failed | RunState::Parked
+            )
+        })
+        .collect();
     ended.reverse();
     if ended.len() < 2 {
         return Vec::new();
     }
-    let rows = |run: &Run| (run.state == RunState::Succeeded).then(|| run.rows_after.unwrap_or(run.rows).unsigned_abs());
-    let pulls: Vec<&Run> = ended.iter().copied().filter(|run| run.trigger != Trigger::Revert).collect();
-    let seconds = |run: &Run| run.duration(now).map(|millis| millis.unsigned_abs() / 1_000);
-    let row_bars = bars(&ended, now, zone, rows, |rows| counted(signed(rows), "row", "rows"));
-    let duration_bars = bars(&pulls, now, zone, seconds, |seconds| humanize::span(signed(seconds) * 1_000));
+    let rows = |run: &Run| {
+        (run.state == RunState::Succeeded)
+            .then(|| run.rows_after.unwrap_or(run.rows).unsigned_abs())
+    };
+    let pulls: Vec<&Run> = ended
+        .iter()
+        .copied()
+        .filter(|run| run.trigger != Trigger::Revert)
+        .collect();
+    let seconds = |run: &Run| {
+        run.duration(now)
+            .map(|millis| millis.unsigned_abs() / 1_000)
+    };
+    let row_bars = bars(&ended, now, zone, rows, |rows| {
+        counted(signed(rows), "row", "rows")
+    });
+    let duration_bars = bars(&pulls, now, zone, seconds, |seconds| {
+        humanize::span(signed(seconds) * 1_000)
+    });
     vec![
-        history_chart(["Rows after each run", ""], "Rows", "rows in the DataSet", row_bars, &ended, |max| grouped(signed(max))),
-        history_chart(["Run duration", ", in seconds"], "Duration", "duration", duration_bars, &pulls, |max| humanize::span(signed(max) * 1_000)),
+        history_chart(
+            ["Rows after each run", ""],
+            "Rows",
+            "rows in the DataSet",
+            row_bars,
+            &ended,
+            |max| grouped(signed(max)),
+        ),
+        history_chart(
+            ["Run duration", ", in seconds"],
+            "Duration",
+            "duration",
+            duration_bars,
+            &pulls,
+            |max| humanize::span(signed(max) * 1_000),
+        ),
     ]
 }
 
@@ -40,14 +76,25 @@ fn history_chart(
     runs: &[&Run],
     say: impl Fn(u64) -> String,
 ) -> HistoryChart {
-    let failed = runs.iter().filter(|run| run.state != RunState::Succeeded).count();
+    let failed = runs
+        .iter()
+        .filter(|run| run.state != RunState::Succeeded)
+        .count();
     let chart = Chart {
         title: title.to_owned(),
         about: format!("The last {} runs{unit}", runs.len()),
-        words: format!("{title}, the last {} runs, at most {}, {failed} failed. The table below has the numbers.", runs.len(), say(max)),
+        words: format!(
+            "{title}, the last {} runs, at most {}, {failed} failed. The table below has the numbers.",
+            runs.len(),
+            say(max)
+        ),
         bars,
         grid,
         any_bad: failed > 0,
     };
-    HistoryChart { chart, measure, good }
+    HistoryChart {
+        chart,
+        measure,
+        good,
+    }
 }

@@ -55,11 +55,20 @@ pub async fn accept(
 ) -> PageResult {
     let invite = find(&web, &fields.code).await?;
     let name = invite.name.clone().unwrap_or_default();
-    let accept = invites::AcceptInvite { email: String::new(), name, password: fields.password, address: Some(address) };
+    let accept = invites::AcceptInvite {
+        email: String::new(),
+        name,
+        password: fields.password,
+        address: Some(address),
+    };
     match invites::accept(&web.db, &web.clock, &web.hasher, &fields.code, &accept).await {
         Ok(SignedIn { user, device }) => {
             sessions::begin(&session, &user).await?;
-            web.flash(&session, format!("Welcome, {}. Your password is saved.", user.name)).await;
+            web.flash(
+                &session,
+                format!("Welcome, {}. Your password is saved.", user.name),
+            )
+            .await;
             let cookies = cookies.add(security::device_cookie(web.config.https(), &device));
             Ok((cookies, Redirect::to("/datasets")).into_response())
         }
@@ -74,8 +83,18 @@ pub async fn accept(
 }
 
 async fn find(web: &Web, code: &str) -> Result<Invite, Error> {
-    let expired = || Error::new(ErrorKind::NotFound, "not_found", "This link was already used or has expired.").action("Ask an admin for a new link.");
-    invites::find(&web.db, &web.clock, code).await?.filter(|invite| !invite.is_set_up()).ok_or_else(expired)
+    let expired = || {
+        Error::new(
+            ErrorKind::NotFound,
+            "not_found",
+            "This link was already used or has expired.",
+        )
+        .action("Ask an admin for a new link.")
+    };
+    invites::find(&web.db, &web.clock, code)
+        .await?
+        .filter(|invite| !invite.is_set_up())
+        .ok_or_else(expired)
 }
 
 async fn page(web: &Web, code: String, invite: &Invite) -> Result<InvitePage, Error> {
@@ -87,12 +106,24 @@ async fn page(web: &Web, code: String, invite: &Invite) -> Result<InvitePage, Er
     let (title, words) = match users::by_email(&web.db, &email).await? {
         Some(user) => (
             format!("Welcome back, {}", user.name),
-            format!("{by} created this link for you. Choose a new password. You are then signed out on all other devices, and the link stops working."),
+            format!(
+                "{by} created this link for you. Choose a new password. You are then signed out on all other devices, and the link stops working."
+            ),
         ),
         None => (
             format!("Welcome, {}", invite.name.as_deref().unwrap_or_default()),
-            format!("{by} added you as {}. Choose a password. The link then stops working.", invite.role.word()),
+            format!(
+                "{by} added you as {}. Choose a password. The link then stops working.",
+                invite.role.word()
+            ),
         ),
     };
-    Ok(InvitePage { asset_version: assets::version(), code, title, words, email, errors: Errors::default() })
+    Ok(InvitePage {
+        asset_version: assets::version(),
+        code,
+        title,
+        words,
+        email,
+        errors: Errors::default(),
+    })
 }

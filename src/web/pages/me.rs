@@ -54,8 +54,17 @@ impl Token {
     fn new(token: tokens::Token, now: Millis) -> Self {
         let zone = &TimeZone::UTC;
         let until = until(token.revoked_at, token.expires_at, now);
-        let (made, last_used) = (DisplayTime::ago(token.created_at, now, zone), DisplayTime::maybe(token.last_used_at, now, zone));
-        Self { name: token.name, scope: token.scope.word(), made, last_used, until }
+        let (made, last_used) = (
+            DisplayTime::ago(token.created_at, now, zone),
+            DisplayTime::maybe(token.last_used_at, now, zone),
+        );
+        Self {
+            name: token.name,
+            scope: token.scope.word(),
+            made,
+            last_used,
+            until,
+        }
     }
 }
 
@@ -83,26 +92,43 @@ pub async fn me(State(web): State<Web>, person: Person) -> PageResult {
 }
 
 /// The page with a new export password.
-pub(super) async fn page_with_export_password(web: &Web, person: &Person, made: CreatedExportPassword) -> PageResult {
+pub(super) async fn page_with_export_password(
+    web: &Web,
+    person: &Person,
+    made: CreatedExportPassword,
+) -> PageResult {
     let mut page = page(web, person, Errors::default()).await?;
     page.exports.made = Some(made);
     render(&page)
 }
 
 /// The page with the errors of the export password form.
-pub(super) async fn page_with_export_error(web: &Web, person: &Person, error: Error, typed: ExportPasswordFields) -> PageResult {
+pub(super) async fn page_with_export_error(
+    web: &Web,
+    person: &Person,
+    error: Error,
+    typed: ExportPasswordFields,
+) -> PageResult {
     let mut errors = Errors::default();
     if let Some(error) = errors.take(error) {
         return Err(error.into());
     }
     // The page has another field `name`, so this one gets a prefix.
-    errors.0.iter_mut().filter(|(field, _)| field == "name").for_each(|(field, _)| field.insert_str(0, "export_"));
+    errors
+        .0
+        .iter_mut()
+        .filter(|(field, _)| field == "name")
+        .for_each(|(field, _)| field.insert_str(0, "export_"));
     let mut page = page(web, person, errors).await?;
     page.exports.typed = typed;
     render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page)
 }
 
-async fn page(web: &Web, Person { actor, session }: &Person, errors: Errors) -> Result<ProfilePage, Error> {
+async fn page(
+    web: &Web,
+    Person { actor, session }: &Person,
+    errors: Errors,
+) -> Result<ProfilePage, Error> {
     let now = web.clock.now();
     Ok(ProfilePage {
         chrome: web.chrome(actor, session, "").await,
@@ -110,13 +136,22 @@ async fn page(web: &Web, Person { actor, session }: &Person, errors: Errors) -> 
         email: actor.email.clone(),
         role: actor.role.word(),
         sessions: web.sessions.list_for(&actor.user).await?.len(),
-        tokens: tokens::list(&web.db, Some(&actor.user)).await?.into_iter().map(|token| Token::new(token, now)).collect(),
+        tokens: tokens::list(&web.db, Some(&actor.user))
+            .await?
+            .into_iter()
+            .map(|token| Token::new(token, now))
+            .collect(),
         exports: ExportPasswordsView::of(web, actor, now).await?,
         errors,
     })
 }
 
-async fn page_with_error(web: &Web, person: &Person, error: Error, name: Option<String>) -> PageResult {
+async fn page_with_error(
+    web: &Web,
+    person: &Person,
+    error: Error,
+    name: Option<String>,
+) -> PageResult {
     let mut errors = Errors::default();
     if let Some(error) = errors.take(error) {
         return Err(error.into());
@@ -127,8 +162,15 @@ async fn page_with_error(web: &Web, person: &Person, error: Error, name: Option<
 }
 
 /// `POST /me/name`
-pub async fn rename(State(web): State<Web>, from: ClientAddress, person: Person, Form(fields): Form<NameFields>) -> PageResult {
-    if let Err(error) = users::rename(&web.db, &web.clock, person.audit_actor(from), &fields.name).await {
+pub async fn rename(
+    State(web): State<Web>,
+    from: ClientAddress,
+    person: Person,
+    Form(fields): Form<NameFields>,
+) -> PageResult {
+    if let Err(error) =
+        users::rename(&web.db, &web.clock, person.audit_actor(from), &fields.name).await
+    {
         return page_with_error(&web, &person, error, Some(fields.name)).await;
     }
     web.flash(&person.session, "Name saved.").await;
@@ -145,7 +187,11 @@ pub async fn change_password(
 ) -> PageResult {
     // Throttled, so that a stolen session cannot be used to guess the password. The counter is separate from that of sign-in, so that the
     // owner can still sign in.
-    let attempt = web.throttle.admit(&format!("{} changes the password", person.actor.user), None, from.0)?;
+    let attempt = web.throttle.admit(
+        &format!("{} changes the password", person.actor.user),
+        None,
+        from.0,
+    )?;
     let keep = sessions::handle(&person.session).await;
     let change = users::ChangePassword {
         current: &fields.current_password,
@@ -153,24 +199,50 @@ pub async fn change_password(
         keep_session: keep.as_deref(),
         revoke_tokens: fields.revoke_tokens.is_some(),
     };
-    let device = match users::change_password(&web.db, &web.clock, &web.hasher, person.audit_actor(from), &change).await {
+    let device = match users::change_password(
+        &web.db,
+        &web.clock,
+        &web.hasher,
+        person.audit_actor(from),
+        &change,
+    )
+    .await
+    {
         Ok(device) => device,
         Err(error) => {
-            if !error.field_errors().iter().any(|(field, _)| field == "current_password") {
+            if !error
+                .field_errors()
+                .iter()
+                .any(|(field, _)| field == "current_password")
+            {
                 web.throttle.cancel(&attempt);
             }
             return page_with_error(&web, &person, error, None).await;
         }
     };
     web.throttle.succeeded(&attempt);
-    web.flash(&person.session, "Password changed. You are signed out on all other devices.").await;
+    web.flash(
+        &person.session,
+        "Password changed. You are signed out on all other devices.",
+    )
+    .await;
     sessions::renew(&person.session).await?;
-    Ok((cookies.add(security::device_cookie(web.config.https(), &device)), Redirect::to("/me")).into_response())
+    Ok((
+        cookies.add(security::device_cookie(web.config.https(), &device)),
+        Redirect::to("/me"),
+    )
+        .into_response())
 }
 
 /// `POST /me/sign-out-everywhere`
-pub async fn sign_out_everywhere(State(web): State<Web>, from: ClientAddress, person: Person) -> PageResult {
-    web.sessions.sign_out_everywhere(person.audit_actor(from)).await?;
+pub async fn sign_out_everywhere(
+    State(web): State<Web>,
+    from: ClientAddress,
+    person: Person,
+) -> PageResult {
+    web.sessions
+        .sign_out_everywhere(person.audit_actor(from))
+        .await?;
     sessions::finish(&person.session, Some(from.0)).await?;
     Ok(([security::CLEAR_SITE_DATA], Redirect::to("/sign-in")).into_response())
 }

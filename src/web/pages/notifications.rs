@@ -127,7 +127,14 @@ async fn page(web: &Web, person: &Person) -> Result<NotificationsPage> {
             .collect(),
         new: NewWebhookForm::default(),
         once: None,
-        deliveries: web.puller.notifications.deliveries(MAX_DELIVERIES).await?.into_iter().map(|delivery| row(delivery, now)).collect(),
+        deliveries: web
+            .puller
+            .notifications
+            .deliveries(MAX_DELIVERIES)
+            .await?
+            .into_iter()
+            .map(|delivery| row(delivery, now))
+            .collect(),
     })
 }
 
@@ -137,7 +144,13 @@ fn encryptions(chosen: &str) -> Vec<Choice> {
         Encryption::StartTls => "STARTTLS, required (usually port 587)",
         Encryption::None => "None: email and password are sent without encryption",
     };
-    Encryption::ALL.map(|e| Choice { value: e.word().to_owned(), label: label(e).to_owned(), selected: e.word() == chosen }).into()
+    Encryption::ALL
+        .map(|e| Choice {
+            value: e.word().to_owned(),
+            label: label(e).to_owned(),
+            selected: e.word() == chosen,
+        })
+        .into()
 }
 
 fn mail_form(server: Option<&MailServer>, own_email: &str) -> MailForm {
@@ -164,23 +177,46 @@ fn mail_form(server: Option<&MailServer>, own_email: &str) -> MailForm {
 }
 
 fn row(delivery: Delivery, now: Millis) -> DeliveryRow {
-    let tries = if delivery.attempts > 1 { format!("{} attempts", delivery.attempts) } else { String::new() };
+    let tries = if delivery.attempts > 1 {
+        format!("{} attempts", delivery.attempts)
+    } else {
+        String::new()
+    };
     let (status, error) = match delivery.state.as_str() {
         "sent" => (Status::new("good", false, "Sent", tries), String::new()),
-        "failed" if delivery.is_test != 0 => (Status::new("bad", false, "Not delivered", ""), delivery.error.unwrap_or_default()),
-        "failed" => (Status::new("bad", false, "Failed", tries), delivery.error.unwrap_or_default()),
+        "failed" if delivery.is_test != 0 => (
+            Status::new("bad", false, "Not delivered", ""),
+            delivery.error.unwrap_or_default(),
+        ),
+        "failed" => (
+            Status::new("bad", false, "Failed", tries),
+            delivery.error.unwrap_or_default(),
+        ),
         _ if delivery.error.is_some() => {
-            let again = format!("next attempt {}", humanize::relative(delivery.next_try_at, now));
-            (Status::new("warn", true, "Waiting", again), delivery.error.unwrap_or_default())
+            let again = format!(
+                "next attempt {}",
+                humanize::relative(delivery.next_try_at, now)
+            );
+            (
+                Status::new("warn", true, "Waiting", again),
+                delivery.error.unwrap_or_default(),
+            )
         }
         _ => (Status::new("info", true, "Sending", ""), String::new()),
     };
     DeliveryRow {
         made: DisplayTime::ago(delivery.created_at, now, &TimeZone::UTC),
         to: delivery.recipient,
-        channel: if delivery.channel == "mail" { "Email" } else { "Webhook" },
+        channel: if delivery.channel == "mail" {
+            "Email"
+        } else {
+            "Webhook"
+        },
         subject: if delivery.notification_count > 1 {
-            format!("{} ({} notifications)", delivery.subject, delivery.notification_count)
+            format!(
+                "{} ({} notifications)",
+                delivery.subject, delivery.notification_count
+            )
         } else {
             delivery.subject
         },
@@ -190,13 +226,42 @@ fn row(delivery: Delivery, now: Millis) -> DeliveryRow {
 }
 
 /// `POST /settings/notifications/mail`
-pub async fn set_mail(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, headers: HeaderMap, Form(fields): Form<MailFields>) -> PageResult {
-    let MailFields { host, port, encryption, username, password, sender } = fields;
-    let input = MailServerInput { host, port, encryption, username, password, sender };
+pub async fn set_mail(
+    State(web): State<Web>,
+    from: ClientAddress,
+    Admin(person): Admin,
+    headers: HeaderMap,
+    Form(fields): Form<MailFields>,
+) -> PageResult {
+    let MailFields {
+        host,
+        port,
+        encryption,
+        username,
+        password,
+        sender,
+    } = fields;
+    let input = MailServerInput {
+        host,
+        port,
+        encryption,
+        username,
+        password,
+        sender,
+    };
     match web.puller.notifications.set_mail_server(&input).await {
         Ok(()) => {
-            audit::record_alone(&web.db, &web.clock, AuditEvent::done(Some(person.audit_actor(from)), "mail_server.set", "mail")).await?;
-            web.flash(&person.session, "Mail server saved. Press Send a test to check it.").await;
+            audit::record_alone(
+                &web.db,
+                &web.clock,
+                AuditEvent::done(Some(person.audit_actor(from)), "mail_server.set", "mail"),
+            )
+            .await?;
+            web.flash(
+                &person.session,
+                "Mail server saved. Press Send a test to check it.",
+            )
+            .await;
             redirect_from_form(&headers, PATH)
         }
         Err(why) => {
@@ -206,16 +271,31 @@ pub async fn set_mail(State(web): State<Web>, from: ClientAddress, Admin(person)
                 return Err(why.into());
             }
             form.encryptions = encryptions(&input.encryption);
-            (form.host, form.port, form.username, form.sender) = (input.host, input.port, input.username, input.sender);
+            (form.host, form.port, form.username, form.sender) =
+                (input.host, input.port, input.username, input.sender);
             render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page)
         }
     }
 }
 
 /// `POST /settings/notifications/mail/test`
-pub async fn test_mail(State(web): State<Web>, Admin(person): Admin, Form(fields): Form<TestFields>) -> PageResult {
+pub async fn test_mail(
+    State(web): State<Web>,
+    Admin(person): Admin,
+    Form(fields): Form<TestFields>,
+) -> PageResult {
     match web.puller.notifications.test_mail(&fields.to).await {
-        Ok(()) => done(&web, &person, &format!("The mail server accepted the test email for {}.", fields.to.trim())).await,
+        Ok(()) => {
+            done(
+                &web,
+                &person,
+                &format!(
+                    "The mail server accepted the test email for {}.",
+                    fields.to.trim()
+                ),
+            )
+            .await
+        }
         Err(why) => {
             let mut page = page(&web, &person).await?;
             page.mail.to = fields.to;
@@ -238,19 +318,50 @@ fn add_delivery_error(why: Error, errors: &mut Errors, field: &str) -> Result<()
 }
 
 /// `POST /settings/notifications/mail/remove`
-pub async fn remove_mail(State(web): State<Web>, from: ClientAddress, Admin(person): Admin) -> PageResult {
+pub async fn remove_mail(
+    State(web): State<Web>,
+    from: ClientAddress,
+    Admin(person): Admin,
+) -> PageResult {
     web.puller.notifications.remove_mail_server().await?;
-    audit::record_alone(&web.db, &web.clock, AuditEvent::done(Some(person.audit_actor(from)), "mail_server.remove", "mail")).await?;
+    audit::record_alone(
+        &web.db,
+        &web.clock,
+        AuditEvent::done(Some(person.audit_actor(from)), "mail_server.remove", "mail"),
+    )
+    .await?;
     done(&web, &person, "Mail server deleted. No emails are sent.").await
 }
 
 /// `POST /settings/notifications/webhooks`: the response shows the secret, which is stored encrypted and never shown again.
-pub async fn add_webhook(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, Form(fields): Form<WebhookFields>) -> PageResult {
-    match web.puller.notifications.add_webhook(&fields.name, fields.address.reveal()).await {
+pub async fn add_webhook(
+    State(web): State<Web>,
+    from: ClientAddress,
+    Admin(person): Admin,
+    Form(fields): Form<WebhookFields>,
+) -> PageResult {
+    match web
+        .puller
+        .notifications
+        .add_webhook(&fields.name, fields.address.reveal())
+        .await
+    {
         Ok((webhook, secret)) => {
-            audit::record_alone(&web.db, &web.clock, AuditEvent::done(Some(person.audit_actor(from)), "webhook.create", webhook.id.as_str())).await?;
+            audit::record_alone(
+                &web.db,
+                &web.clock,
+                AuditEvent::done(
+                    Some(person.audit_actor(from)),
+                    "webhook.create",
+                    webhook.id.as_str(),
+                ),
+            )
+            .await?;
             let mut page = page(&web, &person).await?;
-            page.once = Some(NewWebhookSecret { name: webhook.name, secret: secret.reveal().to_owned() });
+            page.once = Some(NewWebhookSecret {
+                name: webhook.name,
+                secret: secret.reveal().to_owned(),
+            });
             render(&page)
         }
         Err(why) => {
@@ -265,9 +376,20 @@ pub async fn add_webhook(State(web): State<Web>, from: ClientAddress, Admin(pers
 }
 
 /// `POST /settings/notifications/webhooks/{id}/test`
-pub async fn test_webhook(State(web): State<Web>, Admin(person): Admin, FirstPathId(id): FirstPathId<WebhookId>) -> PageResult {
+pub async fn test_webhook(
+    State(web): State<Web>,
+    Admin(person): Admin,
+    FirstPathId(id): FirstPathId<WebhookId>,
+) -> PageResult {
     match web.puller.notifications.test_webhook(&id).await {
-        Ok(webhook) => done(&web, &person, &format!("“{}” accepted the test.", webhook.name)).await,
+        Ok(webhook) => {
+            done(
+                &web,
+                &person,
+                &format!("“{}” accepted the test.", webhook.name),
+            )
+            .await
+        }
         Err(why) if why.kind() == ErrorKind::Unavailable => {
             let mut page = page(&web, &person).await?;
             for hook in page.webhooks.iter_mut().filter(|hook| hook.id == id) {
@@ -290,22 +412,54 @@ struct RemovePage {
 }
 
 /// `GET /settings/notifications/webhooks/{id}/remove`
-pub async fn remove_webhook_form(State(web): State<Web>, Admin(person): Admin, FirstPathId(id): FirstPathId<WebhookId>) -> PageResult {
+pub async fn remove_webhook_form(
+    State(web): State<Web>,
+    Admin(person): Admin,
+    FirstPathId(id): FirstPathId<WebhookId>,
+) -> PageResult {
     let webhook = web.puller.notifications.webhook(&id).await?;
     let uses = match web.datasets.count_using_webhook(&id).await? {
         0 => "No DataSet uses this webhook.".to_owned(),
         1 => "1 DataSet uses this webhook and stops notifying it.".to_owned(),
-        many => format!("{} DataSets use this webhook and stop notifying it.", humanize::grouped(many)),
+        many => format!(
+            "{} DataSets use this webhook and stop notifying it.",
+            humanize::grouped(many)
+        ),
     };
     let chrome = web.chrome(&person.actor, &person.session, "settings").await;
-    render(&RemovePage { chrome, id: id.to_string(), name: webhook.name, host: webhook.host, uses })
+    render(&RemovePage {
+        chrome,
+        id: id.to_string(),
+        name: webhook.name,
+        host: webhook.host,
+        uses,
+    })
 }
 
 /// `POST /settings/notifications/webhooks/{id}/remove`
-pub async fn remove_webhook(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, FirstPathId(id): FirstPathId<WebhookId>) -> PageResult {
+pub async fn remove_webhook(
+    State(web): State<Web>,
+    from: ClientAddress,
+    Admin(person): Admin,
+    FirstPathId(id): FirstPathId<WebhookId>,
+) -> PageResult {
     let webhook = web.puller.notifications.remove_webhook(&id).await?;
-    audit::record_alone(&web.db, &web.clock, AuditEvent::done(Some(person.audit_actor(from)), "webhook.remove", id.as_str())).await?;
-    done(&web, &person, &format!("Webhook “{}” deleted.", webhook.name)).await
+    audit::record_alone(
+        &web.db,
+        &web.clock,
+        AuditEvent::done(
+            Some(person.audit_actor(from)),
+            "webhook.remove",
+            id.as_str(),
+        ),
+    )
+    .await?;
+    done(
+        &web,
+        &person,
+        &format!("Webhook “{}” deleted.", webhook.name),
+    )
+    .await
 }
 
 async fn done(web: &Web, person: &Person, sentence: &str) -> PageResult {

@@ -37,27 +37,61 @@ pub struct NewPersonFields {
 
 /// `GET /settings/people/new`
 pub async fn form(State(web): State<Web>, Admin(person): Admin) -> PageResult {
-    let fields = NewPersonFields { role: Role::Viewer.word().to_owned(), ..NewPersonFields::default() };
+    let fields = NewPersonFields {
+        role: Role::Viewer.word().to_owned(),
+        ..NewPersonFields::default()
+    };
     render(&page(&web, &person, fields, Errors::default()).await)
 }
 
 /// `POST /settings/people/new`
-pub async fn add(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, Form(fields): Form<NewPersonFields>) -> PageResult {
+pub async fn add(
+    State(web): State<Web>,
+    from: ClientAddress,
+    Admin(person): Admin,
+    Form(fields): Form<NewPersonFields>,
+) -> PageResult {
     let mut errors = Errors::default();
     let Some(role) = Role::parse(&fields.role) else {
         errors.add("role", "Choose viewer, editor or admin.");
-        return render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page(&web, &person, fields, errors).await);
+        return render_with_status(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            &page(&web, &person, fields, errors).await,
+        );
     };
-    match invites::create(&web.db, &web.clock, person.audit_actor(from), &fields.email, &fields.name, role).await {
+    match invites::create(
+        &web.db,
+        &web.clock,
+        person.audit_actor(from),
+        &fields.email,
+        &fields.name,
+        role,
+    )
+    .await
+    {
         Ok((invite, code)) => settings::with_link(&web, &person, &invite, &code).await,
         Err(error) => match errors.take(error) {
-            None => render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page(&web, &person, fields, errors).await),
+            None => render_with_status(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                &page(&web, &person, fields, errors).await,
+            ),
             Some(error) => Err(error.into()),
         },
     }
 }
 
-async fn page(web: &Web, person: &Person, fields: NewPersonFields, errors: Errors) -> NewPersonPage {
+async fn page(
+    web: &Web,
+    person: &Person,
+    fields: NewPersonFields,
+    errors: Errors,
+) -> NewPersonPage {
     let chrome = web.chrome(&person.actor, &person.session, "settings").await;
-    NewPersonPage { chrome, name: fields.name, email: fields.email, role: fields.role, errors }
+    NewPersonPage {
+        chrome,
+        name: fields.name,
+        email: fields.email,
+        role: fields.role,
+        errors,
+    }
 }

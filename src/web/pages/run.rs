@@ -63,27 +63,68 @@ struct RunPage {
 }
 
 /// `GET /runs/{id}`
-pub async fn show_run(State(web): State<Web>, person: Person, PathId(id): PathId<RunId>) -> PageResult {
+pub async fn show_run(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<RunId>,
+) -> PageResult {
     let run = web.puller.get(&person.actor, &id).await?;
     let dataset = web.datasets.get(&person.actor, &run.dataset_id).await?;
     let (zone, now) = (zone_of(&dataset), web.clock.now());
     let lines = ledger::of_run(&web.db, &id).await?;
     let progress = web.puller.live.current(&id);
-    let live = (!run.state.is_final()).then(|| LiveRun::new(&run, &dataset, progress.as_ref(), now, &zone, dataset.can_be_run_by(&person.actor)));
+    let live = (!run.state.is_final()).then(|| {
+        LiveRun::new(
+            &run,
+            &dataset,
+            progress.as_ref(),
+            now,
+            &zone,
+            dataset.can_be_run_by(&person.actor),
+        )
+    });
     let held = run.outcome == Some(RunOutcome::PendingApproval);
-    let rows_href = run.version_id.as_ref().filter(|_| held).map(|v| format!("/datasets/{}/download?version={v}", dataset.id)).unwrap_or_default();
-    let took = run.duration(now).map_or_else(String::new, |took| format!(", {}", humanize::span(took)));
+    let rows_href = run
+        .version_id
+        .as_ref()
+        .filter(|_| held)
+        .map(|v| format!("/datasets/{}/download?version={v}", dataset.id))
+        .unwrap_or_default();
+    let took = run
+        .duration(now)
+        .map_or_else(String::new, |took| format!(", {}", humanize::span(took)));
     let by = started_by(&run);
     render(&RunPage {
         chrome: web.chrome(&person.actor, &person.session, "datasets").await,
-        title: format!("Run of {}", humanize::short(run.started_at.unwrap_or(run.queued_at), now, &zone)),
+        title: format!(
+            "Run of {}",
+            humanize::short(run.started_at.unwrap_or(run.queued_at), now, &zone)
+        ),
         status: run_live::status(&run),
-        when: format!("Started by {}{took}. Times in {}.", if by == "Schedule" { "the schedule".to_owned() } else { by }, dataset.time_zone),
+        when: format!(
+            "Started by {}{took}. Times in {}.",
+            if by == "Schedule" {
+                "the schedule".to_owned()
+            } else {
+                by
+            },
+            dataset.time_zone
+        ),
         live,
         held,
         can_accept: dataset.can_be_changed_by(&person.actor),
         rows_href,
-        run: RunRecord::new(&run, &lines, &RecordContext { dataset: &dataset, zone: &zone, now, own_page: true, hide_failure: false }),
+        run: RunRecord::new(
+            &run,
+            &lines,
+            &RecordContext {
+                dataset: &dataset,
+                zone: &zone,
+                now,
+                own_page: true,
+                hide_failure: false,
+            },
+        ),
         timeline: RunTimeline::new(&run, &lines, &dataset, &zone, now),
         dataset_id: dataset.id.to_string(),
         dataset_name: dataset.name,
@@ -91,21 +132,42 @@ pub async fn show_run(State(web): State<Web>, person: Person, PathId(id): PathId
 }
 
 /// `POST /runs/{id}/accept`: publishes the version that is pending approval.
-pub async fn accept(State(web): State<Web>, person: Person, PathId(id): PathId<RunId>) -> PageResult {
+pub async fn accept(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<RunId>,
+) -> PageResult {
     let run = web.puller.accept(&person.actor, &id).await?;
-    web.flash(&person.session, "Published. This is the current version now.").await;
+    web.flash(
+        &person.session,
+        "Published. This is the current version now.",
+    )
+    .await;
     redirect(&format!("/datasets/{}", run.dataset_id))
 }
 
 /// `POST /runs/{id}/discard`: discards the version that is pending approval.
-pub async fn discard(State(web): State<Web>, person: Person, address: ClientAddress, PathId(id): PathId<RunId>) -> PageResult {
+pub async fn discard(
+    State(web): State<Web>,
+    person: Person,
+    address: ClientAddress,
+    PathId(id): PathId<RunId>,
+) -> PageResult {
     let run = web.puller.discard(person.audit_actor(address), &id).await?;
-    web.flash(&person.session, "Discarded. The current version is unchanged.").await;
+    web.flash(
+        &person.session,
+        "Discarded. The current version is unchanged.",
+    )
+    .await;
     redirect(&format!("/datasets/{}", run.dataset_id))
 }
 
 /// `GET /runs/{id}/progress`: the current progress, for browsers that receive no events.
-pub async fn progress(State(web): State<Web>, person: Person, PathId(id): PathId<RunId>) -> PageResult {
+pub async fn progress(
+    State(web): State<Web>,
+    person: Person,
+    PathId(id): PathId<RunId>,
+) -> PageResult {
     let run = web.puller.get(&person.actor, &id).await?;
     let dataset = web.datasets.get(&person.actor, &run.dataset_id).await?;
     let progress = web.puller.live.current(&id);
@@ -115,24 +177,60 @@ pub async fn progress(State(web): State<Web>, person: Person, PathId(id): PathId
 fn run_event(web: &Web, run: &Run, dataset: &Dataset, progress: Option<&Progress>) -> RunEvent {
     // The progress in memory may be older than the final state of the run.
     let progress = progress.filter(|_| !run.state.is_final());
-    LiveRun::new(run, dataset, progress, web.clock.now(), &zone_of(dataset), false).to_event(run)
+    LiveRun::new(
+        run,
+        dataset,
+        progress,
+        web.clock.now(),
+        &zone_of(dataset),
+        false,
+    )
+    .to_event(run)
 }
 
 /// `GET /runs/{id}/events`: an event stream with an event `progress` for every change. The last event is final, or `stopping` if the server
 /// stops first. `web.event_streams` limits the number of streams; a page without a stream polls `progress`.
-pub async fn events(State(web): State<Web>, person: Person, connection: Connection, PathId(id): PathId<RunId>) -> PageResult {
+pub async fn events(
+    State(web): State<Web>,
+    person: Person,
+    connection: Connection,
+    PathId(id): PathId<RunId>,
+) -> PageResult {
     let run = web.puller.get(&person.actor, &id).await?;
     let Some(slot) = web.event_streams.try_acquire(&person.actor.user) else {
         let until = web.clock.now() + millis(RETRY_IN);
-        let error = Error::new(ErrorKind::TooMany { until }, "too_many_event_streams", "Too many open pages follow a run right now.");
-        return Err(error.action("Reload the page to see the progress of the run.").into());
+        let error = Error::new(
+            ErrorKind::TooMany { until },
+            "too_many_event_streams",
+            "Too many open pages follow a run right now.",
+        );
+        return Err(error
+            .action("Reload the page to see the progress of the run.")
+            .into());
     };
     let dataset = web.datasets.get(&person.actor, &run.dataset_id).await?;
     let checked_at = tokio::time::Instant::now();
     let progress = web.puller.live.subscribe(&id);
-    let watcher = RunWatcher { web, actor: person.actor, run, dataset, progress, checked_at, first: true, is_over: false };
-    let events = Sse::new(watcher.events(slot, connection)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
-    Ok(([(CACHE_CONTROL, "no-store"), (HeaderName::from_static("x-accel-buffering"), "no")], events).into_response())
+    let watcher = RunWatcher {
+        web,
+        actor: person.actor,
+        run,
+        dataset,
+        progress,
+        checked_at,
+        first: true,
+        is_over: false,
+    };
+    let events = Sse::new(watcher.events(slot, connection))
+        .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)));
+    Ok((
+        [
+            (CACHE_CONTROL, "no-store"),
+            (HeaderName::from_static("x-accel-buffering"), "no"),
+        ],
+        events,
+    )
+        .into_response())
 }
 
 /// The state of one event stream.
@@ -152,7 +250,11 @@ impl RunWatcher {
     /// Starts a task that reads the run and sends its events through a channel. The stream is polled only while the client reads, so a
     /// query inside of it could hold a database connection for as long as the client does not read. The stream owns `slot` until it is
     /// dropped. A second task closes `connection` when the person loses access, even if the client reads nothing.
-    fn events(mut self, slot: Slot, connection: Connection) -> impl Stream<Item = std::result::Result<Event, Infallible>> + use<> {
+    fn events(
+        mut self,
+        slot: Slot,
+        connection: Connection,
+    ) -> impl Stream<Item = std::result::Result<Event, Infallible>> + use<> {
         let (to, from) = mpsc::channel(1);
         let (web, actor) = (self.web.clone(), self.actor.clone());
         let sending = async move {
@@ -197,7 +299,10 @@ impl RunWatcher {
         }
         // A person who may no longer see the run gets no further events.
         self.refresh().await.ok()?;
-        let progress = self.progress.as_ref().map(|progress| progress.borrow().clone());
+        let progress = self
+            .progress
+            .as_ref()
+            .map(|progress| progress.borrow().clone());
         let event = run_event(&self.web, &self.run, &self.dataset, progress.as_ref());
         self.is_over = event.is_final;
         Event::default().event("progress").json_data(event).ok()
@@ -205,7 +310,9 @@ impl RunWatcher {
 
     /// Waits until there is a change to send.
     async fn wait(&mut self) {
-        let Some(progress) = &mut self.progress else { return tokio::time::sleep(MAX_EVENT_INTERVAL).await };
+        let Some(progress) = &mut self.progress else {
+            return tokio::time::sleep(MAX_EVENT_INTERVAL).await;
+        };
         tokio::time::sleep(MIN_EVENT_INTERVAL).await;
         if let Ok(Err(_)) = tokio::time::timeout(MAX_EVENT_INTERVAL, progress.changed()).await {
             self.progress = None;

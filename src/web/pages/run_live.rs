@@ -55,9 +55,15 @@ pub fn status(run: &Run) -> Status {
         RunState::Waiting => Status::new("warn", true, "Waiting", ""),
         RunState::Succeeded if run.read_no_rows() => Status::new("warn", false, "0 rows", ""),
         RunState::Succeeded => Status::new("good", false, "Succeeded", ""),
-        RunState::Failed if run.outcome == Some(RunOutcome::PendingApproval) => Status::new("bad", false, "Waiting for approval", ""),
-        RunState::Failed if run.outcome == Some(RunOutcome::Discarded) => Status::new("bad", false, "Discarded", ""),
-        RunState::Failed if run.outcome == Some(RunOutcome::Superseded) => Status::new("bad", false, "Not published", ""),
+        RunState::Failed if run.outcome == Some(RunOutcome::PendingApproval) => {
+            Status::new("bad", false, "Waiting for approval", "")
+        }
+        RunState::Failed if run.outcome == Some(RunOutcome::Discarded) => {
+            Status::new("bad", false, "Discarded", "")
+        }
+        RunState::Failed if run.outcome == Some(RunOutcome::Superseded) => {
+            Status::new("bad", false, "Not published", "")
+        }
         RunState::Failed => Status::new("bad", false, "Failed", ""),
         RunState::Cancelled => Status::new("", true, "Cancelled", ""),
         RunState::Parked => Status::new("bad", false, "Failed", ""),
@@ -70,29 +76,49 @@ pub fn started_by(run: &Run) -> String {
         Trigger::Schedule => "Schedule".to_owned(),
         Trigger::Retry => "Retry".to_owned(),
         Trigger::Backfill => "Backfill".to_owned(),
-        Trigger::First | Trigger::Manual | Trigger::Revert => run.started_by_name.clone().unwrap_or_else(|| "Unknown person".to_owned()),
+        Trigger::First | Trigger::Manual | Trigger::Revert => run
+            .started_by_name
+            .clone()
+            .unwrap_or_else(|| "Unknown person".to_owned()),
     }
 }
 
 impl LiveRun {
     /// `progress`: of the run, if it is active in this process.
-    pub fn new(run: &Run, dataset: &Dataset, progress: Option<&Progress>, now: Millis, zone: &TimeZone, can_stop: bool) -> Self {
+    pub fn new(
+        run: &Run,
+        dataset: &Dataset,
+        progress: Option<&Progress>,
+        now: Millis,
+        zone: &TimeZone,
+        can_stop: bool,
+    ) -> Self {
         let by = match run.trigger {
             Trigger::Schedule => "the schedule".to_owned(),
             Trigger::Retry => "a retry".to_owned(),
             Trigger::Backfill => "a backfill".to_owned(),
             Trigger::First | Trigger::Manual | Trigger::Revert => started_by(run),
         };
-        let attempt = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
+        let attempt = if run.attempt > 1 {
+            format!(", attempt {}", run.attempt)
+        } else {
+            String::new()
+        };
         let over = run.state.is_final() || run.cancel_requested;
         let meanwhile = match &dataset.current {
             _ if run.state == RunState::Succeeded => String::new(),
             None if over => "There are no rows yet.".to_owned(),
             None => "The first rows appear when the run finishes.".to_owned(),
-            Some(current) if current.damaged => format!("Some rows of version {} cannot be read until a run replaces them.", current.number),
+            Some(current) if current.damaged => format!(
+                "Some rows of version {} cannot be read until a run replaces them.",
+                current.number
+            ),
             Some(current) => {
                 let until = if over { "" } else { " until this run finishes" };
-                format!("The current version ({}) stays available{until}.", counted(current.rows, "row", "rows"))
+                format!(
+                    "The current version ({}) stays available{until}.",
+                    counted(current.rows, "row", "rows")
+                )
             }
         };
         Self {
@@ -102,7 +128,8 @@ impl LiveRun {
             line: progress.map_or_else(String::new, |p| line(p, dataset, now)),
             started: format!(
                 "started by {by} {}{attempt}",
-                humanize::calendar_time(run.started_at.unwrap_or(run.queued_at), now, zone).trim_start_matches("today ")
+                humanize::calendar_time(run.started_at.unwrap_or(run.queued_at), now, zone)
+                    .trim_start_matches("today ")
             ),
             meanwhile,
             windows: progress.map_or_else(Vec::new, bars),
@@ -127,21 +154,52 @@ impl LiveRun {
     }
 }
 
-fn title(run: &Run, dataset: &Dataset, progress: Option<&Progress>, now: Millis, zone: &TimeZone) -> String {
+fn title(
+    run: &Run,
+    dataset: &Dataset,
+    progress: Option<&Progress>,
+    now: Millis,
+    zone: &TimeZone,
+) -> String {
     match run.state {
-        RunState::Queued => return format!("Waiting for {}", run.wait_reason.map_or_else(|| "its turn".to_owned(), |wait| wait.in_words())),
-        RunState::Waiting if run.deferred_reason.is_some() => return run.deferred_reason.clone().unwrap_or_default(),
-        RunState::Waiting => return format!("Waiting until {}: {} limits calls", humanize::until(run.due_at, now, zone), dataset.connector.title()),
+        RunState::Queued => {
+            return format!(
+                "Waiting for {}",
+                run.wait_reason
+                    .map_or_else(|| "its turn".to_owned(), |wait| wait.in_words())
+            );
+        }
+        RunState::Waiting if run.deferred_reason.is_some() => {
+            return run.deferred_reason.clone().unwrap_or_default();
+        }
+        RunState::Waiting => {
+            return format!(
+                "Waiting until {}: {} limits calls",
+                humanize::until(run.due_at, now, zone),
+                dataset.connector.title()
+            );
+        }
         RunState::Succeeded => return counted(run.rows_after.unwrap_or(run.rows), "row", "rows"),
-        RunState::Failed if run.outcome == Some(RunOutcome::PendingApproval) => return "The rows wait for approval".to_owned(),
-        RunState::Failed | RunState::Parked | RunState::Cancelled => return "Nothing was saved".to_owned(),
+        RunState::Failed if run.outcome == Some(RunOutcome::PendingApproval) => {
+            return "The rows wait for approval".to_owned();
+        }
+        RunState::Failed | RunState::Parked | RunState::Cancelled => {
+            return "Nothing was saved".to_owned();
+        }
         RunState::Running if run.cancel_requested => return "Nothing is saved".to_owned(),
         RunState::Running => {}
     }
-    let Some(p) = progress else { return "Starting".to_owned() };
+    let Some(p) = progress else {
+        return "Starting".to_owned();
+    };
     match p.phase {
         "Saving" => "Saving the rows".to_owned(),
-        "Pulling" if p.windows > 1 => format!("Pulling {}, date range {} of {}", days(&p.days), p.window, p.windows),
+        "Pulling" if p.windows > 1 => format!(
+            "Pulling {}, date range {} of {}",
+            days(&p.days),
+            p.window,
+            p.windows
+        ),
         "Pulling" if !p.days.is_empty() => format!("Pulling {}", days(&p.days)),
         "Pulling" => format!("Pulling {}", dataset.report.title),
         phase => phase.to_owned(),
@@ -165,10 +223,18 @@ pub fn days_of(window: Option<Window>) -> String {
 fn line(p: &Progress, dataset: &Dataset, now: Millis) -> String {
     // Rows are saved per date range. Before the first one, only records can be counted.
     let (one, many) = dataset.report.records();
-    let so_far = if p.rows == 0 { counted(signed(p.read), one, many) } else { counted(signed(p.rows), "row", "rows") };
+    let so_far = if p.rows == 0 {
+        counted(signed(p.read), one, many)
+    } else {
+        counted(signed(p.rows), "row", "rows")
+    };
     let mut parts = vec![format!("{so_far} so far")];
     if p.page > 0 {
-        let of = if p.pages > 0 { format!(" of {}", humanize::grouped(signed(p.pages))) } else { String::new() };
+        let of = if p.pages > 0 {
+            format!(" of {}", humanize::grouped(signed(p.pages)))
+        } else {
+            String::new()
+        };
         parts.push(format!("page {}{of}", humanize::grouped(signed(p.page))));
     }
     parts.push(humanize::span((now - p.started_at).max(0)));
@@ -176,7 +242,10 @@ fn line(p: &Progress, dataset: &Dataset, now: Millis) -> String {
         parts.push(counted(signed(p.calls), "call", "calls"));
     }
     if p.rate > 0 {
-        parts.push(format!("{} per second", counted(signed(p.rate), "row", "rows")));
+        parts.push(format!(
+            "{} per second",
+            counted(signed(p.rate), "row", "rows")
+        ));
     }
     parts.join(", ")
 }
@@ -193,7 +262,10 @@ fn bars(p: &Progress) -> Vec<u64> {
     }
     let share = |bar: usize| {
         let (first, last) = (bar * p.windows / MAX_BARS, (bar + 1) * p.windows / MAX_BARS);
-        (first..last).map(|window| of_window(window + 1)).sum::<u64>() / ((last - first).max(1) as u64)
+        (first..last)
+            .map(|window| of_window(window + 1))
+            .sum::<u64>()
+            / ((last - first).max(1) as u64)
     };
     (0..MAX_BARS).map(share).collect()
 }
@@ -204,7 +276,16 @@ mod tests {
 
     #[test]
     fn many_windows_share_the_bars() {
-        let at = |window, windows, page, pages| bars(&Progress { phase: "Pulling", window, windows, page, pages, ..Progress::default() });
+        let at = |window, windows, page, pages| {
+            bars(&Progress {
+                phase: "Pulling",
+                window,
+                windows,
+                page,
+                pages,
+                ..Progress::default()
+            })
+        };
         assert_eq!(at(2, 3, 1, 4), [100, 25, 0]);
         let many = at(61, 120, 1, 1);
         assert_eq!((many.len(), many[29], many[30], many[31]), (60, 100, 50, 0));
@@ -213,6 +294,9 @@ mod tests {
     #[test]
     fn date_ranges_are_written_in_words() {
         assert_eq!(days("2027-03-15"), "Mon 15 Mar 2027");
-        assert_eq!(days("2027-03-15 to 2027-03-16"), "Mon 15 Mar to Tue 16 Mar 2027");
+        assert_eq!(
+            days("2027-03-15 to 2027-03-16"),
+            "Mon 15 Mar to Tue 16 Mar 2027"
+        );
     }
 }

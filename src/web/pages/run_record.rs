@@ -65,7 +65,11 @@ pub struct RecordContext<'a> {
 
 impl RunRecord {
     pub fn new(run: &Run, lines: &[LedgerLine], context: &RecordContext<'_>) -> Self {
-        let (happened, who, next) = if context.hide_failure { Default::default() } else { failure_text(run, context) };
+        let (happened, who, next) = if context.hide_failure {
+            Default::default()
+        } else {
+            failure_text(run, context)
+        };
         Self {
             id: run.id.to_string(),
             tone: super::run_live::status(run).tone,
@@ -76,12 +80,29 @@ impl RunRecord {
             sums: sums(run, context.dataset.report),
             records: humanize::capitalize(context.dataset.report.records().1),
             vendor: context.dataset.connector.title(),
-            columns: run.schema_change.as_ref().map(SchemaChange::in_words).unwrap_or_default(),
-            columns_tone: if run.schema_change.as_ref().is_some_and(|change| change.verdict != SchemaRule::Accept) { "warn" } else { "info" }.to_owned(),
+            columns: run
+                .schema_change
+                .as_ref()
+                .map(SchemaChange::in_words)
+                .unwrap_or_default(),
+            columns_tone: if run
+                .schema_change
+                .as_ref()
+                .is_some_and(|change| change.verdict != SchemaRule::Accept)
+            {
+                "warn"
+            } else {
+                "info"
+            }
+            .to_owned(),
             completeness: completeness::of_run(run, context.dataset),
             windows: lines.iter().map(|line| window(line, run)).collect(),
             technical: technical(run),
-            href: if context.own_page { String::new() } else { format!("/runs/{}", run.id) },
+            href: if context.own_page {
+                String::new()
+            } else {
+                format!("/runs/{}", run.id)
+            },
         }
     }
 }
@@ -90,34 +111,66 @@ fn failure_text(run: &Run, context: &RecordContext<'_>) -> (String, String, Stri
     let vendor = context.dataset.connector.title();
     let text = |a: &str, b: &str, c: String| (a.to_owned(), b.to_owned(), c);
     match (run.state, &run.failure) {
-        (RunState::Succeeded, None) if run.outcome == Some(RunOutcome::Kept) => {
-            (format!("{vendor} returned no rows."), NO_ACTION.to_owned(), "The existing rows are unchanged, as chosen in Settings.".to_owned())
-        }
-        (RunState::Succeeded, None) if run.outcome == Some(RunOutcome::Unchanged) => {
-            text("No changes: the rows match the current version.", NO_ACTION, "The current version stays. Downloads return the same file.".to_owned())
-        }
+        (RunState::Succeeded, None) if run.outcome == Some(RunOutcome::Kept) => (
+            format!("{vendor} returned no rows."),
+            NO_ACTION.to_owned(),
+            "The existing rows are unchanged, as chosen in Settings.".to_owned(),
+        ),
+        (RunState::Succeeded, None) if run.outcome == Some(RunOutcome::Unchanged) => text(
+            "No changes: the rows match the current version.",
+            NO_ACTION,
+            "The current version stays. Downloads return the same file.".to_owned(),
+        ),
         // The text from the end of the run is out of date: the schedule was stopped since.
         (_, Some(failure))
-            if CREDENTIAL_FAILURE_CODES.contains(&failure.code.as_str()) && context.dataset.stopped().is_some_and(|s| s.reason == StopReason::Credentials) =>
+            if CREDENTIAL_FAILURE_CODES.contains(&failure.code.as_str())
+                && context
+                    .dataset
+                    .stopped()
+                    .is_some_and(|s| s.reason == StopReason::Credentials) =>
         {
-            let unchanged = if context.dataset.current.is_some() { " The existing rows are unchanged." } else { "" };
-            let next = format!("The schedule is stopped. It resumes when the credentials of the account work.{unchanged}");
+            let unchanged = if context.dataset.current.is_some() {
+                " The existing rows are unchanged."
+            } else {
+                ""
+            };
+            let next = format!(
+                "The schedule is stopped. It resumes when the credentials of the account work.{unchanged}"
+            );
             text(&failure.message, &failure.who, next)
         }
-        (_, Some(failure)) => (failure.message.clone(), failure.who.clone(), failure.action.clone()),
+        (_, Some(failure)) => (
+            failure.message.clone(),
+            failure.who.clone(),
+            failure.action.clone(),
+        ),
         (RunState::Cancelled, None) => {
-            let unchanged = if context.dataset.current.is_some() { "The existing rows are unchanged." } else { "No data yet." };
-            text("The run was cancelled before it finished.", NO_ACTION, format!("Nothing was saved. {unchanged}"))
+            let unchanged = if context.dataset.current.is_some() {
+                "The existing rows are unchanged."
+            } else {
+                "No data yet."
+            };
+            text(
+                "The run was cancelled before it finished.",
+                NO_ACTION,
+                format!("Nothing was saved. {unchanged}"),
+            )
         }
         (RunState::Waiting, None) if run.deferred_reason.is_some() => (
             run.deferred_reason.clone().unwrap_or_default(),
             "The server administrator must free disk space.".to_owned(),
-            format!("Chatlake checks again {}. The existing rows are unchanged.", humanize::calendar_time(run.due_at, context.now, context.zone)),
+            format!(
+                "Chatlake checks again {}. The existing rows are unchanged.",
+                humanize::calendar_time(run.due_at, context.now, context.zone)
+            ),
         ),
         (RunState::Waiting, None) => (
             format!("{vendor} limits calls and asked Chatlake to wait."),
             NO_ACTION.to_owned(),
-            format!("The run continues {}. The existing rows are unchanged.", humanize::calendar_time(run.due_at, context.now, context.zone)),
+            format!(
+                "The run continues {}. The existing rows are unchanged.",
+                humanize::calendar_time(run.due_at, context.now, context.zone)
+            ),
         ),
         _ => (String::new(), String::new(), String::new()),
     }
@@ -129,13 +182,19 @@ fn facts(run: &Run, lines: &[LedgerLine], context: &RecordContext<'_>) -> Vec<Fa
         Trigger::Retry => "Retry".to_owned(),
         Trigger::First => format!("Saved by {}", started_by(run)),
         Trigger::Manual => format!("Run now by {}", started_by(run)),
-        Trigger::Backfill => run.started_by_name.as_ref().map_or_else(|| "Backfill".to_owned(), |name| format!("Backfill by {name}")),
+        Trigger::Backfill => run.started_by_name.as_ref().map_or_else(
+            || "Backfill".to_owned(),
+            |name| format!("Backfill by {name}"),
+        ),
         Trigger::Revert => format!("Reverted by {}", started_by(run)),
     };
     let clock = |at: Millis| humanize::short(at, context.now, context.zone);
     let mut facts = vec![Fact::new("Trigger", trigger)];
     if run.missed > 0 {
-        facts.push(Fact::new("Missed before this run", humanize::counted(run.missed, "run", "runs")));
+        facts.push(Fact::new(
+            "Missed before this run",
+            humanize::counted(run.missed, "run", "runs"),
+        ));
     }
     match run.started_at {
         Some(at) => facts.push(Fact::new("Started", clock(at))),
@@ -151,16 +210,32 @@ fn facts(run: &Run, lines: &[LedgerLine], context: &RecordContext<'_>) -> Vec<Fa
         facts.push(Fact::new("Waiting time", humanize::span(waited)));
     }
     if run.windows_total > 0 {
-        facts.push(Fact::new("Date ranges", format!("{} of {}", grouped(run.windows_done), grouped(run.windows_total))));
+        facts.push(Fact::new(
+            "Date ranges",
+            format!(
+                "{} of {}",
+                grouped(run.windows_done),
+                grouped(run.windows_total)
+            ),
+        ));
     }
     facts.push(Fact::new("Pages", grouped(run.pages)));
-    let again = lines.iter().map(|line| line.counts.pages_again).sum::<u64>();
+    let again = lines
+        .iter()
+        .map(|line| line.counts.pages_again)
+        .sum::<u64>();
     if again > 0 {
-        facts.push(Fact::new("Pages read again", grouped(i64::try_from(again).unwrap_or(i64::MAX))));
+        facts.push(Fact::new(
+            "Pages read again",
+            grouped(i64::try_from(again).unwrap_or(i64::MAX)),
+        ));
     }
     facts.push(Fact::new("Calls", grouped(run.calls)));
     if run.shared_by > 1 {
-        facts.push(Fact::new("Calls shared by", format!("{} DataSets", grouped(run.shared_by))));
+        facts.push(Fact::new(
+            "Calls shared by",
+            format!("{} DataSets", grouped(run.shared_by)),
+        ));
     }
     facts.push(Fact::new("Rows", grouped(run.rows)));
     if run.rows_dropped > 0 {
@@ -170,11 +245,18 @@ fn facts(run: &Run, lines: &[LedgerLine], context: &RecordContext<'_>) -> Vec<Fa
         facts.push(Fact::new("Total rows", grouped(after)));
     }
     if let (Some(by), Some(at)) = (&run.decided_by_name, run.decided_at) {
-        let what = if run.outcome == Some(RunOutcome::Discarded) { "Discarded" } else { "Published" };
+        let what = if run.outcome == Some(RunOutcome::Discarded) {
+            "Discarded"
+        } else {
+            "Published"
+        };
         facts.push(Fact::new(what, format!("by {by}, {}", clock(at))));
     }
     let (one, many) = context.dataset.report.records();
-    facts.push(Fact::new("Duplicates", humanize::counted(run.duplicates, one, many)));
+    facts.push(Fact::new(
+        "Duplicates",
+        humanize::counted(run.duplicates, one, many),
+    ));
     if run.bytes > 0 {
         facts.push(Fact::new("Size", humanize::size(run.bytes)));
     }
@@ -199,13 +281,22 @@ pub fn waited(run: &Run, now: Millis) -> Option<Millis> {
 
 /// The counts of a run: "3,466 chats read, 3,154 saved as 8,546 rows, 312 duplicates". Counts of zero are omitted.
 pub fn sums(run: &Run, report: &Report) -> String {
-    if run.trigger == Trigger::Revert || (run.records_read == 0 && run.state != RunState::Succeeded) {
+    if run.trigger == Trigger::Revert || (run.records_read == 0 && run.state != RunState::Succeeded)
+    {
         return String::new();
     }
     let (one, many) = report.records();
     let read = humanize::counted(run.records_read, one, many);
-    let mut text = format!("{read} read, {} saved as {}", grouped(run.records_kept), humanize::counted(run.rows, "row", "rows"));
-    let others = [(run.duplicates, "duplicate", "duplicates"), (run.left_out, "excluded", "excluded"), (run.rejected, "rejected", "rejected")];
+    let mut text = format!(
+        "{read} read, {} saved as {}",
+        grouped(run.records_kept),
+        humanize::counted(run.rows, "row", "rows")
+    );
+    let others = [
+        (run.duplicates, "duplicate", "duplicates"),
+        (run.left_out, "excluded", "excluded"),
+        (run.rejected, "rejected", "rejected"),
+    ];
     for (count, one, many) in others.into_iter().filter(|(count, ..)| *count > 0) {
         text.push_str(&format!(", {}", humanize::counted(count, one, many)));
     }
@@ -213,9 +304,19 @@ pub fn sums(run: &Run, report: &Report) -> String {
 }
 
 fn window(line: &LedgerLine, run: &Run) -> WindowRow {
-    let unread = if run.state.is_final() { Status::new("bad", false, "Not read", "") } else { Status::new("", true, "Pending", "") };
+    let unread = if run.state.is_final() {
+        Status::new("bad", false, "Not read", "")
+    } else {
+        Status::new("", true, "Pending", "")
+    };
     let status = completeness::status(line.completeness(), unread);
-    let number = |n: u64| if line.done || line.short { grouped(i64::try_from(n).unwrap_or(i64::MAX)) } else { "–".to_owned() };
+    let number = |n: u64| {
+        if line.done || line.short {
+            grouped(i64::try_from(n).unwrap_or(i64::MAX))
+        } else {
+            "–".to_owned()
+        }
+    };
     WindowRow {
         days: days_of(line.window),
         status,

@@ -26,12 +26,24 @@ struct StopPage {
 /// `GET /runs/{id}/stop`
 pub async fn form(State(web): State<Web>, person: Person, PathId(id): PathId<RunId>) -> PageResult {
     let run = web.puller.get(&person.actor, &id).await?;
-    let dataset = web.datasets.get_to_run(&person.actor, &run.dataset_id).await?;
+    let dataset = web
+        .datasets
+        .get_to_run(&person.actor, &run.dataset_id)
+        .await?;
     let (one, many) = dataset.report.records();
-    let so_far = web.puller.live.current(&id).filter(|p| p.read > 0 || p.rows > 0).map(|p| match p.rows {
-        0 => counted(signed(p.read), &format!("{one} read"), &format!("{many} read")),
-        rows => counted(signed(rows), "row pulled", "rows pulled"),
-    });
+    let so_far = web
+        .puller
+        .live
+        .current(&id)
+        .filter(|p| p.read > 0 || p.rows > 0)
+        .map(|p| match p.rows {
+            0 => counted(
+                signed(p.read),
+                &format!("{one} read"),
+                &format!("{many} read"),
+            ),
+            rows => counted(signed(rows), "row pulled", "rows pulled"),
+        });
     let problem = match (run.state.is_final(), run.cancel_requested) {
         (true, _) => "The run has already ended.",
         (false, true) => "The run is already being cancelled.",
@@ -44,7 +56,12 @@ pub async fn form(State(web): State<Web>, person: Person, PathId(id): PathId<Run
         so_far: so_far.unwrap_or_default(),
         stays: dataset.current.as_ref().map_or_else(
             || "The DataSet has no rows yet.".to_owned(),
-            |current| format!("The current version ({}) stays available.", counted(current.rows, "row", "rows")),
+            |current| {
+                format!(
+                    "The current version ({}) stays available.",
+                    counted(current.rows, "row", "rows")
+                )
+            },
         ),
         problem: problem.to_owned(),
         name: dataset.name,

@@ -32,8 +32,17 @@ pub struct TimelineEntry {
 }
 
 impl RunTimeline {
-    pub fn new(run: &Run, lines: &[LedgerLine], dataset: &Dataset, zone: &TimeZone, now: Millis) -> Self {
-        Self { phases: phases(run, lines, dataset, now), entries: entries(run, lines, dataset, zone) }
+    pub fn new(
+        run: &Run,
+        lines: &[LedgerLine],
+        dataset: &Dataset,
+        zone: &TimeZone,
+        now: Millis,
+    ) -> Self {
+        Self {
+            phases: phases(run, lines, dataset, now),
+            entries: entries(run, lines, dataset, zone),
+        }
     }
 }
 
@@ -48,11 +57,22 @@ fn phases(run: &Run, lines: &[LedgerLine], dataset: &Dataset, now: Millis) -> Ve
     }
     let end = run.finished_at.unwrap_or(now);
     let started = run.started_at;
-    let mut phases = vec![Phase { name: "Queued".to_owned(), took: humanize::span((started.unwrap_or(end) - run.queued_at).max(0)), what: String::new() }];
-    let Some(started) = started else { return phases };
+    let mut phases = vec![Phase {
+        name: "Queued".to_owned(),
+        took: humanize::span((started.unwrap_or(end) - run.queued_at).max(0)),
+        what: String::new(),
+    }];
+    let Some(started) = started else {
+        return phases;
+    };
     let read = read_until(lines).filter(|at| *at >= started);
     let windows_read = lines.iter().filter(|line| line.done).count();
-    let waited = waited(run, now).map(|waited| format!(", {} of it waiting, because calls are limited", humanize::span(waited)));
+    let waited = waited(run, now).map(|waited| {
+        format!(
+            ", {} of it waiting, because calls are limited",
+            humanize::span(waited)
+        )
+    });
     phases.push(Phase {
         name: format!("Read from {}", dataset.connector.title()),
         took: humanize::span((read.unwrap_or(end) - started).max(0)),
@@ -61,7 +81,11 @@ fn phases(run: &Run, lines: &[LedgerLine], dataset: &Dataset, now: Millis) -> Ve
             grouped(i64::try_from(windows_read).unwrap_or(0)),
             counted(run.windows_total.max(1), "date range", "date ranges"),
             counted(run.pages, "page", "pages"),
-            counted(run.calls, &format!("call to {}", dataset.connector.title()), &format!("calls to {}", dataset.connector.title())),
+            counted(
+                run.calls,
+                &format!("call to {}", dataset.connector.title()),
+                &format!("calls to {}", dataset.connector.title())
+            ),
             waited.unwrap_or_default(),
         ),
     });
@@ -72,12 +96,21 @@ fn phases(run: &Run, lines: &[LedgerLine], dataset: &Dataset, now: Millis) -> Ve
             true => ("Compared", format!("{rows}, no changes")),
             false => ("Saved", format!("{rows} in {}", humanize::size(run.bytes))),
         };
-        phases.push(Phase { name: name.to_owned(), took: humanize::span((end - read).max(0)), what });
+        phases.push(Phase {
+            name: name.to_owned(),
+            took: humanize::span((end - read).max(0)),
+            what,
+        });
     }
     phases
 }
 
-fn entries(run: &Run, lines: &[LedgerLine], dataset: &Dataset, zone: &TimeZone) -> Vec<TimelineEntry> {
+fn entries(
+    run: &Run,
+    lines: &[LedgerLine],
+    dataset: &Dataset,
+    zone: &TimeZone,
+) -> Vec<TimelineEntry> {
     let mut moments: Vec<(Millis, &'static str, String)> = Vec::new();
     let by = run.started_by_name.as_deref();
     let trigger = match (run.trigger, by) {
@@ -86,14 +119,29 @@ fn entries(run: &Run, lines: &[LedgerLine], dataset: &Dataset, zone: &TimeZone) 
         (Trigger::Backfill, _) => format!("Started by a backfill of {}.", days_of(run.range)),
         (Trigger::First, by) => format!("{} saved the DataSet.", by.unwrap_or("An unknown person")),
         (Trigger::Manual, by) => format!("{} started the run.", by.unwrap_or("An unknown person")),
-        (Trigger::Revert, by) => format!("{} reverted to version {}.", by.unwrap_or("An unknown person"), run.reverted_to.unwrap_or_default()),
+        (Trigger::Revert, by) => format!(
+            "{} reverted to version {}.",
+            by.unwrap_or("An unknown person"),
+            run.reverted_to.unwrap_or_default()
+        ),
     };
     moments.push((run.queued_at, "", trigger));
     if let (Some(at), true) = (run.started_at, run.trigger != Trigger::Revert) {
-        moments.push((at, "", format!("Chatlake started to read from {}.", dataset.connector.title())));
+        moments.push((
+            at,
+            "",
+            format!(
+                "Chatlake started to read from {}.",
+                dataset.connector.title()
+            ),
+        ));
     }
     for line in lines {
-        let (Some(at), count) = (line.finished_at, |n: u64| grouped(i64::try_from(n).unwrap_or(i64::MAX))) else { continue };
+        let (Some(at), count) = (line.finished_at, |n: u64| {
+            grouped(i64::try_from(n).unwrap_or(i64::MAX))
+        }) else {
+            continue;
+        };
         let counts = &line.counts;
         let days = days_of(line.window);
         let tone = match line.completeness() {
@@ -101,22 +149,41 @@ fn entries(run: &Run, lines: &[LedgerLine], dataset: &Dataset, zone: &TimeZone) 
             Some(Completeness::Corrected) => "warn",
             _ => "",
         };
-        let proven = completeness::of_window(line.completeness(), dataset.connector.title(), counts.total);
+        let proven =
+            completeness::of_window(line.completeness(), dataset.connector.title(), counts.total);
         let (one, many) = dataset.report.records();
-        let words = format!("{days}: {} {}{proven}", count(counts.kept), if counts.kept == 1 { one } else { many });
+        let words = format!(
+            "{days}: {} {}{proven}",
+            count(counts.kept),
+            if counts.kept == 1 { one } else { many }
+        );
         moments.push((at, tone, words));
     }
     if let Some(at) = run.finished_at.filter(|_| run.trigger != Trigger::Revert) {
         moments.push(match (run.state, &run.failure) {
-            (RunState::Succeeded, _) if run.outcome == Some(RunOutcome::Unchanged) => (at, "good", "No changes: the current version stays.".to_owned()),
-            (RunState::Succeeded, _) => (at, "good", format!("Saved: the DataSet has {}.", counted(run.rows_after.unwrap_or(run.rows), "row", "rows"))),
+            (RunState::Succeeded, _) if run.outcome == Some(RunOutcome::Unchanged) => (
+                at,
+                "good",
+                "No changes: the current version stays.".to_owned(),
+            ),
+            (RunState::Succeeded, _) => (
+                at,
+                "good",
+                format!(
+                    "Saved: the DataSet has {}.",
+                    counted(run.rows_after.unwrap_or(run.rows), "row", "rows")
+                ),
+            ),
             (_, Some(failure)) => (at, "bad", format!("Failed: {}", failure.message)),
             _ => (at, "", "Cancelled. Nothing was saved.".to_owned()),
         });
     }
     moments.sort_by_key(|(at, ..)| *at);
     let entry = |(at, tone, words): (Millis, &'static str, String)| TimelineEntry {
-        at: timestamp(at).to_zoned(zone.clone()).strftime("%-d %b %H:%M:%S").to_string(),
+        at: timestamp(at)
+            .to_zoned(zone.clone())
+            .strftime("%-d %b %H:%M:%S")
+            .to_string(),
         iso: iso(at),
         tone,
         words,

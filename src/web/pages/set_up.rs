@@ -30,7 +30,13 @@ struct SetUpPage {
 
 impl SetUpPage {
     fn new(code: String) -> Self {
-        Self { asset_version: assets::version(), code, name: String::new(), email: String::new(), errors: Errors::default() }
+        Self {
+            asset_version: assets::version(),
+            code,
+            name: String::new(),
+            email: String::new(),
+            errors: Errors::default(),
+        }
     }
 }
 
@@ -62,16 +68,29 @@ pub async fn become_admin(
     Form(fields): Form<SetUpFields>,
 ) -> PageResult {
     is_open(&web, &fields.code).await?;
-    let accept = invites::AcceptInvite { email: fields.email, name: fields.name, password: fields.password, address: Some(address) };
+    let accept = invites::AcceptInvite {
+        email: fields.email,
+        name: fields.name,
+        password: fields.password,
+        address: Some(address),
+    };
     match invites::accept(&web.db, &web.clock, &web.hasher, &fields.code, &accept).await {
         Ok(SignedIn { user, device }) => {
             sessions::begin(&session, &user).await?;
-            web.flash(&session, format!("Welcome, {}. You are the admin.", user.name)).await;
+            web.flash(
+                &session,
+                format!("Welcome, {}. You are the admin.", user.name),
+            )
+            .await;
             let cookies = cookies.add(security::device_cookie(web.config.https(), &device));
             Ok((cookies, Redirect::to("/datasets")).into_response())
         }
         Err(error) => {
-            let mut page = SetUpPage { name: accept.name, email: accept.email, ..SetUpPage::new(fields.code) };
+            let mut page = SetUpPage {
+                name: accept.name,
+                email: accept.email,
+                ..SetUpPage::new(fields.code)
+            };
             match page.errors.take(error) {
                 None => render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page),
                 Some(error) => Err(error.into()),
@@ -81,7 +100,17 @@ pub async fn become_admin(
 }
 
 async fn is_open(web: &Web, code: &str) -> Result<(), Error> {
-    let expired =
-        || Error::new(ErrorKind::NotFound, "not_found", "This link was already used or has expired.").action("Sign in, or ask an admin for a new link.");
-    invites::find(&web.db, &web.clock, code).await?.filter(invites::Invite::is_set_up).map(|_| ()).ok_or_else(expired)
+    let expired = || {
+        Error::new(
+            ErrorKind::NotFound,
+            "not_found",
+            "This link was already used or has expired.",
+        )
+        .action("Sign in, or ask an admin for a new link.")
+    };
+    invites::find(&web.db, &web.clock, code)
+        .await?
+        .filter(invites::Invite::is_set_up)
+        .map(|_| ())
+        .ok_or_else(expired)
 }

@@ -81,10 +81,25 @@ pub async fn with_link(web: &Web, person: &Person, invite: &Invite, code: &Secre
     render(&page(web, person, Some(link)).await?)
 }
 
-async fn page(web: &Web, Person { actor, session }: &Person, link: Option<NewLink>) -> Result<SettingsPage> {
+async fn page(
+    web: &Web,
+    Person { actor, session }: &Person,
+    link: Option<NewLink>,
+) -> Result<SettingsPage> {
     let admin = actor.manages_people();
-    let (people, invited) = if admin { people(web, actor).await? } else { (Vec::new(), Vec::new()) };
-    Ok(SettingsPage { chrome: web.chrome(actor, session, "settings").await, admin, people, invited, link, about: about(web, admin) })
+    let (people, invited) = if admin {
+        people(web, actor).await?
+    } else {
+        (Vec::new(), Vec::new())
+    };
+    Ok(SettingsPage {
+        chrome: web.chrome(actor, session, "settings").await,
+        admin,
+        people,
+        invited,
+        link,
+        about: about(web, admin),
+    })
 }
 
 async fn people(web: &Web, actor: &Actor) -> Result<(Vec<PersonRow>, Vec<InviteRow>)> {
@@ -92,7 +107,10 @@ async fn people(web: &Web, actor: &Actor) -> Result<(Vec<PersonRow>, Vec<InviteR
     let users = users::list(&web.db).await?;
     let open = invites::list(&web.db, &web.clock).await?;
     let seen = web.sessions.last_seen().await?;
-    let link_of = |email: &str| open.iter().find(|invite| invite.email.as_deref() == Some(email));
+    let link_of = |email: &str| {
+        open.iter()
+            .find(|invite| invite.email.as_deref() == Some(email))
+    };
     let people = users.iter().map(|user| PersonRow {
         state: state(user, link_of(&user.email), now),
         last_seen: DisplayTime::maybe(seen.get(&user.id).copied(), now, &TimeZone::UTC),
@@ -105,7 +123,11 @@ async fn people(web: &Web, actor: &Actor) -> Result<(Vec<PersonRow>, Vec<InviteR
         disabled: user.disabled_at.is_some(),
     });
     let people = people.collect();
-    let new = open.iter().filter(|invite| !users.iter().any(|user| Some(user.email.as_str()) == invite.email.as_deref()));
+    let new = open.iter().filter(|invite| {
+        !users
+            .iter()
+            .any(|user| Some(user.email.as_str()) == invite.email.as_deref())
+    });
     let invited = new.map(|invite| InviteRow {
         id: invite.id.clone(),
         initials: humanize::initials(invite.name.as_deref().unwrap_or_default()),
@@ -118,7 +140,9 @@ async fn people(web: &Web, actor: &Actor) -> Result<(Vec<PersonRow>, Vec<InviteR
 }
 
 fn state(user: &User, link: Option<&Invite>, now: Millis) -> Status {
-    let line = link.map(|invite| link_words(invite, now)).unwrap_or_default();
+    let line = link
+        .map(|invite| link_words(invite, now))
+        .unwrap_or_default();
     match user.disabled_at {
         Some(_) => Status::new("", true, "Deactivated", ""),
         None if !user.has_password => Status::new("", true, "No password yet", line),
@@ -127,38 +151,93 @@ fn state(user: &User, link: Option<&Invite>, now: Millis) -> Status {
 }
 
 fn link_words(invite: &Invite, now: Millis) -> String {
-    format!("link not used, expires {}", humanize::relative(invite.expires_at, now))
+    format!(
+        "link not used, expires {}",
+        humanize::relative(invite.expires_at, now)
+    )
 }
 
 fn about(web: &Web, admin: bool) -> Vec<Fact> {
     let config = &web.config;
-    let mut about = vec![Fact::new("Version", env!("CARGO_PKG_VERSION")), Fact::new("Address", config.public_url.as_str().trim_end_matches('/'))];
+    let mut about = vec![
+        Fact::new("Version", env!("CARGO_PKG_VERSION")),
+        Fact::new("Address", config.public_url.as_str().trim_end_matches('/')),
+    ];
     if admin {
         let retention = format!(
             "{} per DataSet, up to {}",
             humanize::counted(i64::from(config.keep_versions), "version", "versions"),
             humanize::counted(i64::from(config.keep_days), "day", "days")
         );
-        let private: Vec<String> = config.allow_upstream.iter().map(ToString::to_string).collect();
+        let private: Vec<String> = config
+            .allow_upstream
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         about.push(Fact::new("Concurrent runs", config.workers.to_string()));
         about.push(Fact::new("Retention", retention));
-        about.push(Fact::new("Allowed private hosts", if private.is_empty() { "none".to_owned() } else { private.join(", ") }));
+        about.push(Fact::new(
+            "Allowed private hosts",
+            if private.is_empty() {
+                "none".to_owned()
+            } else {
+                private.join(", ")
+            },
+        ));
     }
     about
 }
 
 /// `POST /settings/people/{id}/disable`
-pub async fn disable(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, FirstPathId(id): FirstPathId<UserId>) -> PageResult {
+pub async fn disable(
+    State(web): State<Web>,
+    from: ClientAddress,
+    Admin(person): Admin,
+    FirstPathId(id): FirstPathId<UserId>,
+) -> PageResult {
     let user = users::get(&web.db, &id).await?;
-    users::disable(&web.db, &web.clock, &user.id, Some(person.audit_actor(from))).await?;
-    done(&web, &person, format!("{} deactivated. All sessions and tokens of this person are revoked.", user.name)).await
+    users::disable(
+        &web.db,
+        &web.clock,
+        &user.id,
+        Some(person.audit_actor(from)),
+    )
+    .await?;
+    done(
+        &web,
+        &person,
+        format!(
+            "{} deactivated. All sessions and tokens of this person are revoked.",
+            user.name
+        ),
+    )
+    .await
 }
 
 /// `POST /settings/people/{id}/enable`
-pub async fn enable(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, FirstPathId(id): FirstPathId<UserId>) -> PageResult {
+pub async fn enable(
+    State(web): State<Web>,
+    from: ClientAddress,
+    Admin(person): Admin,
+    FirstPathId(id): FirstPathId<UserId>,
+) -> PageResult {
     let user = users::get(&web.db, &id).await?;
-    users::enable(&web.db, &web.clock, &user.id, Some(person.audit_actor(from))).await?;
-    done(&web, &person, format!("{} can sign in again. Old tokens and export passwords stay revoked.", user.name)).await
+    users::enable(
+        &web.db,
+        &web.clock,
+        &user.id,
+        Some(person.audit_actor(from)),
+    )
+    .await?;
+    done(
+        &web,
+        &person,
+        format!(
+            "{} can sign in again. Old tokens and export passwords stay revoked.",
+            user.name
+        ),
+    )
+    .await
 }
 
 /// `POST /settings/people/{id}/role`
@@ -169,21 +248,46 @@ pub async fn change_role(
     FirstPathId(id): FirstPathId<UserId>,
     Form(field): Form<RoleField>,
 ) -> PageResult {
-    let role = Role::parse(&field.role).ok_or_else(|| Error::field("role", "Choose viewer, editor or admin."))?;
+    let role = Role::parse(&field.role)
+        .ok_or_else(|| Error::field("role", "Choose viewer, editor or admin."))?;
     let user = users::get(&web.db, &id).await?;
-    users::set_role(&web.db, &web.clock, &user.id, role, Some(person.audit_actor(from))).await?;
-    done(&web, &person, format!("{} is now {}.", user.name, with_article(role))).await
+    users::set_role(
+        &web.db,
+        &web.clock,
+        &user.id,
+        role,
+        Some(person.audit_actor(from)),
+    )
+    .await?;
+    done(
+        &web,
+        &person,
+        format!("{} is now {}.", user.name, with_article(role)),
+    )
+    .await
 }
 
 /// `POST /settings/people/{id}/link`: creates a link with which an existing person chooses a new password.
-pub async fn create_password_reset(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, FirstPathId(id): FirstPathId<UserId>) -> PageResult {
+pub async fn create_password_reset(
+    State(web): State<Web>,
+    from: ClientAddress,
+    Admin(person): Admin,
+    FirstPathId(id): FirstPathId<UserId>,
+) -> PageResult {
     let user = users::get(&web.db, &id).await?;
-    let (invite, code) = invites::create_password_reset(&web.db, &web.clock, person.audit_actor(from), &user).await?;
+    let (invite, code) =
+        invites::create_password_reset(&web.db, &web.clock, person.audit_actor(from), &user)
+            .await?;
     with_link(&web, &person, &invite, &code).await
 }
 
 /// `POST /settings/invites/{id}/withdraw`
-pub async fn withdraw(State(web): State<Web>, from: ClientAddress, Admin(person): Admin, FirstPathId(id): FirstPathId<InviteId>) -> PageResult {
+pub async fn withdraw(
+    State(web): State<Web>,
+    from: ClientAddress,
+    Admin(person): Admin,
+    FirstPathId(id): FirstPathId<InviteId>,
+) -> PageResult {
     invites::withdraw(&web.db, &web.clock, person.audit_actor(from), &id).await?;
     done(&web, &person, "Link revoked.".to_owned()).await
 }

@@ -35,7 +35,10 @@ struct SignInPage {
 
 impl SignInPage {
     fn new(web: &Web, next: &str) -> Self {
-        let (host, port) = (web.config.public_url.host_str().unwrap_or_default(), web.config.public_url.port());
+        let (host, port) = (
+            web.config.public_url.host_str().unwrap_or_default(),
+            web.config.public_url.port(),
+        );
         Self {
             asset_version: assets::version(),
             place: port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
@@ -67,12 +70,18 @@ pub async fn root() -> Redirect {
 /// `GET /sign-in`
 pub async fn form(State(web): State<Web>, person: Option<Person>, uri: Uri) -> PageResult {
     let query = uri.query().unwrap_or_default().as_bytes();
-    let next = url::form_urlencoded::parse(query).find(|(name, _)| name == "next").map(|(_, next)| security::safe_next(&next)).unwrap_or_default();
+    let next = url::form_urlencoded::parse(query)
+        .find(|(name, _)| name == "next")
+        .map(|(_, next)| security::safe_next(&next))
+        .unwrap_or_default();
     if person.is_some() {
         return redirect(if next.is_empty() { "/" } else { &next });
     }
     let empty = invites::is_set_up_open(&web.db).await?;
-    render(&SignInPage { empty, ..SignInPage::new(&web, &next) })
+    render(&SignInPage {
+        empty,
+        ..SignInPage::new(&web, &next)
+    })
 }
 
 /// `POST /sign-in`
@@ -84,24 +93,47 @@ pub async fn sign_in(
     Form(fields): Form<SignInFields>,
 ) -> PageResult {
     let next = security::safe_next(&fields.next);
-    let device = cookies.get(auth::sign_in::device_cookie(web.config.https())).map(|cookie| cookie.value().to_owned());
-    let login = auth::sign_in::LoginAttempt { email: &fields.email, password: &fields.password, address, device: device.as_deref() };
-    let error = match auth::sign_in::sign_in(&web.db, &web.clock, &web.hasher, &web.throttle, login).await {
+    let device = cookies
+        .get(auth::sign_in::device_cookie(web.config.https()))
+        .map(|cookie| cookie.value().to_owned());
+    let login = auth::sign_in::LoginAttempt {
+        email: &fields.email,
+        password: &fields.password,
+        address,
+        device: device.as_deref(),
+    };
+    let error = match auth::sign_in::sign_in(&web.db, &web.clock, &web.hasher, &web.throttle, login)
+        .await
+    {
         Ok(signed_in) => {
             sessions::begin(&session, &signed_in.user).await?;
-            let cookies = cookies.add(security::device_cookie(web.config.https(), &signed_in.device));
+            let cookies = cookies.add(security::device_cookie(
+                web.config.https(),
+                &signed_in.device,
+            ));
             return Ok((cookies, Redirect::to(&next)).into_response());
         }
         Err(error) => error,
     };
-    let mut page = SignInPage { email: fields.email, ..SignInPage::new(&web, &next) };
-    let message = format!("{} {}", error.message(), error.suggested_action().unwrap_or_default());
+    let mut page = SignInPage {
+        email: fields.email,
+        ..SignInPage::new(&web, &next)
+    };
+    let message = format!(
+        "{} {}",
+        error.message(),
+        error.suggested_action().unwrap_or_default()
+    );
     match error.kind() {
         ErrorKind::Unauthenticated => page.problem = message,
         ErrorKind::Unavailable => page.wait = message,
         ErrorKind::TooMany { until } => {
             let seconds = ((until - web.clock.now() + 999) / 1_000).max(1);
-            page.wait = format!("{} Try again in {}.", error.message(), humanize::counted(seconds, "second", "seconds"));
+            page.wait = format!(
+                "{} Try again in {}.",
+                error.message(),
+                humanize::counted(seconds, "second", "seconds")
+            );
             let mut answer = render_with_status(StatusCode::TOO_MANY_REQUESTS, &page)?;
             answer.headers_mut().insert(RETRY_AFTER, seconds.into());
             return Ok(answer);

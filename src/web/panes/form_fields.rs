@@ -72,7 +72,9 @@ impl FormFields {
         for (field, value) in pairs {
             if let Some(id) = field.strip_prefix("credentials.") {
                 match connector.fields().iter().find(|f| f.id == id) {
-                    Some(f) if f.secret => drop(typed.secrets.insert(id.to_owned(), Secret::new(value))),
+                    Some(f) if f.secret => {
+                        drop(typed.secrets.insert(id.to_owned(), Secret::new(value)))
+                    }
                     Some(_) => drop(typed.plain.insert(id.to_owned(), value)),
                     None => {}
                 }
@@ -135,8 +137,20 @@ impl FormFields {
     /// The form for a new DataSet: the last week until yesterday, every morning.
     pub fn fresh(connector: Connector, report: Option<&Report>) -> Self {
         // The chat archive is the most common choice.
-        let first = || connector.reports().iter().find(|r| matches!(r.shape, Shape::Archive { .. })).or(connector.reports().first());
-        let mut typed = Self { report: report.or_else(first).map(|r| r.id.to_owned()).unwrap_or_default(), ..Self::default() };
+        let first = || {
+            connector
+                .reports()
+                .iter()
+                .find(|r| matches!(r.shape, Shape::Archive { .. }))
+                .or(connector.reports().first())
+        };
+        let mut typed = Self {
+            report: report
+                .or_else(first)
+                .map(|r| r.id.to_owned())
+                .unwrap_or_default(),
+            ..Self::default()
+        };
         typed.start_days = "7".to_owned();
         typed.end_days = "1".to_owned();
         typed.retry = retry_policy::RetryFields::fresh();
@@ -147,17 +161,31 @@ impl FormFields {
 
     /// The form for an existing DataSet.
     pub fn of(dataset: &Dataset) -> Self {
-        let days = |days: Option<u32>, usual: &str| days.map_or_else(|| usual.to_owned(), |days| days.to_string());
+        let days = |days: Option<u32>, usual: &str| {
+            days.map_or_else(|| usual.to_owned(), |days| days.to_string())
+        };
         let mut typed = Self {
             reached: Pane::Name,
-            account_id: dataset.account_id.as_ref().map(|id| id.to_string()).unwrap_or_default(),
+            account_id: dataset
+                .account_id
+                .as_ref()
+                .map(|id| id.to_string())
+                .unwrap_or_default(),
             report: dataset.report.id.to_owned(),
             start_days: days(dataset.menus.start_days, "7"),
             end_days: days(dataset.menus.end_days, "1"),
             group: dataset.menus.group.clone().unwrap_or_default(),
             login: dataset.menus.login.clone().unwrap_or_default(),
-            report_weekday: dataset.menus.weekday.map(|day| day.word().to_owned()).unwrap_or_default(),
-            group_by: dataset.menus.group_by.map(|by| by.word().to_owned()).unwrap_or_default(),
+            report_weekday: dataset
+                .menus
+                .weekday
+                .map(|day| day.word().to_owned())
+                .unwrap_or_default(),
+            group_by: dataset
+                .menus
+                .group_by
+                .map(|by| by.word().to_owned())
+                .unwrap_or_default(),
             tag: dataset.menus.tag.clone().unwrap_or_default(),
             include_pending: dataset.menus.include_pending.unwrap_or(false),
             agent_details: dataset.menus.agent_details.unwrap_or(false),
@@ -170,7 +198,10 @@ impl FormFields {
         };
         typed.fill_update_method(&dataset.options);
         // A stored schedule that cannot be parsed is replaced by the default.
-        typed.schedule = Schedule::of(dataset).map_or_else(|_| ScheduleFields::fresh(), |schedule| ScheduleFields::stored(&schedule));
+        typed.schedule = Schedule::of(dataset).map_or_else(
+            |_| ScheduleFields::fresh(),
+            |schedule| ScheduleFields::stored(&schedule),
+        );
         typed.fill_account(dataset.connector);
         typed
     }

@@ -50,7 +50,12 @@ pub enum Pane {
 }
 
 impl Pane {
-    const ALL: [Pane; 4] = [Pane::Credentials, Pane::Details, Pane::Scheduling, Pane::Name];
+    const ALL: [Pane; 4] = [
+        Pane::Credentials,
+        Pane::Details,
+        Pane::Scheduling,
+        Pane::Name,
+    ];
 
     pub fn word(self) -> &'static str {
         match self {
@@ -153,18 +158,39 @@ struct FormState {
 
 impl FormState {
     fn new(typed: FormFields, account: Option<Account>, open: Option<Pane>) -> Self {
-        Self { typed, account, open, errors: Errors::default(), problem: None, preview: None, status: StatusCode::OK }
+        Self {
+            typed,
+            account,
+            open,
+            errors: Errors::default(),
+            problem: None,
+            preview: None,
+            status: StatusCode::OK,
+        }
     }
 
     /// Keeps the pane open with the errors of its fields. Other errors are returned.
     fn reject(&mut self, pane: Pane, error: Error) -> Result<()> {
         self.open = Some(pane);
         self.status = StatusCode::UNPROCESSABLE_ENTITY;
-        let Some(error) = self.errors.take(error) else { return Ok(()) };
+        let Some(error) = self.errors.take(error) else {
+            return Ok(());
+        };
         match error.kind() {
-            ErrorKind::Conflict | ErrorKind::Unavailable | ErrorKind::Unprocessable | ErrorKind::TooMany { .. } => {
-                let text = error.suggested_action().unwrap_or("Nothing was saved.").to_owned();
-                self.problem = Some(Band { tone: "bad".to_owned(), title: error.message().to_owned(), text, actions: Vec::new() });
+            ErrorKind::Conflict
+            | ErrorKind::Unavailable
+            | ErrorKind::Unprocessable
+            | ErrorKind::TooMany { .. } => {
+                let text = error
+                    .suggested_action()
+                    .unwrap_or("Nothing was saved.")
+                    .to_owned();
+                self.problem = Some(Band {
+                    tone: "bad".to_owned(),
+                    title: error.message().to_owned(),
+                    text,
+                    actions: Vec::new(),
+                });
                 Ok(())
             }
             _ => Err(error),
@@ -173,14 +199,27 @@ impl FormState {
 }
 
 /// The form for a new DataSet. With a recently accepted account it starts at Details.
-pub async fn new_dataset(f: &FormContext<'_>, report: Option<&str>, account: Option<&str>) -> Result<Wizard> {
+pub async fn new_dataset(
+    f: &FormContext<'_>,
+    report: Option<&str>,
+    account: Option<&str>,
+) -> Result<Wizard> {
     let report = report.and_then(|id| f.connector.report(id));
     let mut typed = FormFields::fresh(f.connector, report);
     typed.account_id = account.unwrap_or_default().to_owned();
     let account = credentials::chosen(f, &typed).await?;
-    typed.reached = if account.as_ref().is_some_and(|a| credentials::is_recently_verified(f, a)) { Pane::Details } else { Pane::Credentials };
+    typed.reached = if account
+        .as_ref()
+        .is_some_and(|a| credentials::is_recently_verified(f, a))
+    {
+        Pane::Details
+    } else {
+        Pane::Credentials
+    };
     let open = typed.reached;
-    render(f, FormState::new(typed, account, Some(open))).await.map(|(wizard, _)| wizard)
+    render(f, FormState::new(typed, account, Some(open)))
+        .await
+        .map(|(wizard, _)| wizard)
 }
 
 /// The form for an existing DataSet, with all panes closed unless one has an error.
@@ -204,14 +243,21 @@ pub async fn existing_dataset(f: &FormContext<'_>, dataset: &Dataset) -> Result<
 }
 
 /// Handles the action of the pressed button. `fragment_only`: a script requests only the part of the page that the action changes.
-pub async fn handle(f: &FormContext<'_>, preview_locks: &PreviewLocks, typed: FormFields, fragment_only: bool) -> Result<FormOutcome> {
+pub async fn handle(
+    f: &FormContext<'_>,
+    preview_locks: &PreviewLocks,
+    typed: FormFields,
+    fragment_only: bool,
+) -> Result<FormOutcome> {
     let action = FormAction::parse(&typed.step).unwrap_or(FormAction::Edit(typed.reached));
     if action == FormAction::NextRuns && fragment_only {
         return Ok(FormOutcome::NextRuns(scheduling::next_runs(f, &typed)));
     }
     let mut state = match credentials::chosen(f, &typed).await {
         Ok(account) => FormState::new(typed, account, None),
-        Err(why) if why.kind() == ErrorKind::NotFound => return reject_account(f, typed, &why).await,
+        Err(why) if why.kind() == ErrorKind::NotFound => {
+            return reject_account(f, typed, &why).await;
+        }
         Err(why) => return Err(why),
     };
     match action {
@@ -233,9 +279,17 @@ pub async fn handle(f: &FormContext<'_>, preview_locks: &PreviewLocks, typed: Fo
                 state.reject(Pane::Scheduling, why)?;
             }
         }
-        FormAction::Edit(pane) => state.open = Some(if f.dataset.is_some() { pane } else { pane.min(state.typed.reached) }),
+        FormAction::Edit(pane) => {
+            state.open = Some(if f.dataset.is_some() {
+                pane
+            } else {
+                pane.min(state.typed.reached)
+            })
+        }
         // In the settings of a DataSet every pane has a Save button, which saves all panes.
-        FormAction::Details | FormAction::Schedule if f.dataset.is_some() => return save(f, state, false).await,
+        FormAction::Details | FormAction::Schedule if f.dataset.is_some() => {
+            return save(f, state, false).await;
+        }
         FormAction::Details => {
             if check_up_to(f, &mut state, Pane::Details).await? {
                 open_next_pane(f, &mut state, Pane::Details).await?;
@@ -253,14 +307,23 @@ pub async fn handle(f: &FormContext<'_>, preview_locks: &PreviewLocks, typed: Fo
 }
 
 async fn render_again(f: &FormContext<'_>, state: FormState) -> Result<FormOutcome> {
-    render(f, state).await.map(|(wizard, status)| FormOutcome::Show(Box::new(wizard), status))
+    render(f, state)
+        .await
+        .map(|(wizard, status)| FormOutcome::Show(Box::new(wizard), status))
 }
 
 /// The selected account was deleted or is not accessible to this person. No vendor is called.
-async fn reject_account(f: &FormContext<'_>, mut typed: FormFields, why: &Error) -> Result<FormOutcome> {
+async fn reject_account(
+    f: &FormContext<'_>,
+    mut typed: FormFields,
+    why: &Error,
+) -> Result<FormOutcome> {
     typed.account_id.clear();
     let mut state = FormState::new(typed, None, Some(Pane::Credentials));
-    state.errors.add("account_id", format!("{} Choose another account.", why.message()));
+    state.errors.add(
+        "account_id",
+        format!("{} Choose another account.", why.message()),
+    );
     state.status = StatusCode::NOT_FOUND;
     render_again(f, state).await
 }
@@ -284,7 +347,10 @@ async fn connect(f: &FormContext<'_>, mut state: FormState) -> Result<FormOutcom
         return save(f, state, false).await;
     }
     if state.typed.reached == Pane::Credentials {
-        return Ok(FormOutcome::Connected(Box::new(account), state.typed.report));
+        return Ok(FormOutcome::Connected(
+            Box::new(account),
+            state.typed.report,
+        ));
     }
     state.account = Some(account);
     open_next_pane(f, &mut state, Pane::Credentials).await?;
@@ -292,14 +358,28 @@ async fn connect(f: &FormContext<'_>, mut state: FormState) -> Result<FormOutcom
 }
 
 /// Loads the preview if Credentials and Details are valid.
-async fn load_preview(f: &FormContext<'_>, preview_locks: &PreviewLocks, state: &mut FormState) -> Result<Option<Preview>> {
+async fn load_preview(
+    f: &FormContext<'_>,
+    preview_locks: &PreviewLocks,
+    state: &mut FormState,
+) -> Result<Option<Preview>> {
     state.open = Some(Pane::Details);
     if !check_up_to(f, state, Pane::Details).await? {
         return Ok(None);
     }
     let details = details::read(f.connector, &state.typed)?;
-    let Some(account) = &state.account else { return Ok(None) };
-    preview::load(f, preview_locks, account, &details, details::zone(&state.typed)).await.map(Some)
+    let Some(account) = &state.account else {
+        return Ok(None);
+    };
+    preview::load(
+        f,
+        preview_locks,
+        account,
+        &details,
+        details::zone(&state.typed),
+    )
+    .await
+    .map(Some)
 }
 
 /// Validates the panes up to `last`. Opens the first invalid one, and shows the errors of all.
@@ -316,9 +396,17 @@ async fn check_up_to(f: &FormContext<'_>, state: &mut FormState, last: Pane) -> 
     Ok(false)
 }
 
-async fn check(f: &FormContext<'_>, account: Option<&Account>, typed: &FormFields, pane: Pane) -> Result<()> {
+async fn check(
+    f: &FormContext<'_>,
+    account: Option<&Account>,
+    typed: &FormFields,
+    pane: Pane,
+) -> Result<()> {
     match pane {
-        Pane::Credentials if account.is_none() => Err(Error::field("account_id", "Choose an account and press Connect first.")),
+        Pane::Credentials if account.is_none() => Err(Error::field(
+            "account_id",
+            "Choose an account and press Connect first.",
+        )),
         Pane::Credentials => Ok(()),
         Pane::Details => {
             let details = details::read(f.connector, typed)?;
@@ -327,17 +415,25 @@ async fn check(f: &FormContext<'_>, account: Option<&Account>, typed: &FormField
                 None => Ok(()),
             }
         }
-        Pane::Scheduling => scheduling::read(f, typed).and(retry_policy::read(f, &typed.retry)).map(drop),
+        Pane::Scheduling => scheduling::read(f, typed)
+            .and(retry_policy::read(f, &typed.retry))
+            .map(drop),
         Pane::Name => name::read(typed).map(drop),
     }
 }
 
 /// Opens the pane after a finished one: the next one with an error, else the furthest that was open before.
 async fn open_next_pane(f: &FormContext<'_>, state: &mut FormState, done: Pane) -> Result<()> {
-    let next = Pane::ALL.into_iter().find(|pane| *pane > done).unwrap_or(Pane::Name);
+    let next = Pane::ALL
+        .into_iter()
+        .find(|pane| *pane > done)
+        .unwrap_or(Pane::Name);
     let furthest_before = state.typed.reached;
     state.typed.reached = furthest_before.max(next);
-    for pane in Pane::ALL.into_iter().filter(|pane| *pane >= next && *pane < furthest_before) {
+    for pane in Pane::ALL
+        .into_iter()
+        .filter(|pane| *pane >= next && *pane < furthest_before)
+    {
         if let Err(why) = check(f, state.account.as_ref(), &state.typed, pane).await {
             return state.reject(pane, why);
         }
@@ -352,7 +448,9 @@ async fn save(f: &FormContext<'_>, mut state: FormState, and_new: bool) -> Resul
         state.typed.reached = Pane::Name;
         return render_again(f, state).await;
     }
-    let Some(account) = &state.account else { return render_again(f, state).await };
+    let Some(account) = &state.account else {
+        return render_again(f, state).await;
+    };
     if let Err(why) = credentials::verify_for_saving(f, account).await {
         state.reject(Pane::Credentials, why)?;
         return render_again(f, state).await;
@@ -377,13 +475,22 @@ async fn save(f: &FormContext<'_>, mut state: FormState, and_new: bool) -> Resul
     let mut not_started = None;
     let id = match f.dataset {
         Some(dataset) => {
-            f.web.datasets.configure(f.actor, &dataset.id, &settings).await?;
-            f.web.datasets.set_retry_policy(f.actor, &dataset.id, retry, expected_hours).await?;
+            f.web
+                .datasets
+                .configure(f.actor, &dataset.id, &settings)
+                .await?;
+            f.web
+                .datasets
+                .set_retry_policy(f.actor, &dataset.id, retry, expected_hours)
+                .await?;
             dataset.id.clone()
         }
         None => {
             let id = f.web.datasets.create(f.actor, &settings).await?;
-            f.web.datasets.set_retry_policy(f.actor, &id, retry, expected_hours).await?;
+            f.web
+                .datasets
+                .set_retry_policy(f.actor, &id, retry, expected_hours)
+                .await?;
             // The DataSet is saved; an error of its first run does not change that.
             if let Err(why) = f.web.puller.run_now(f.actor, &id, Trigger::First).await {
                 not_started = Some(why.message().to_owned());
@@ -392,7 +499,12 @@ async fn save(f: &FormContext<'_>, mut state: FormState, and_new: bool) -> Resul
         }
     };
     f.web.puller.wake_scheduler.notify_one();
-    Ok(FormOutcome::Saved { id, name, and_new, not_started })
+    Ok(FormOutcome::Saved {
+        id,
+        name,
+        and_new,
+        not_started,
+    })
 }
 
 /// Renders the whole page.
@@ -411,7 +523,10 @@ async fn render(f: &FormContext<'_>, mut state: FormState) -> Result<(Wizard, St
     }
     let mut w = Wizard {
         editing: f.dataset.is_some(),
-        action: f.dataset.map_or_else(|| format!("/connect/{}", f.connector.id()), |d| format!("/datasets/{}/settings", d.id)),
+        action: f.dataset.map_or_else(
+            || format!("/connect/{}", f.connector.id()),
+            |d| format!("/datasets/{}/settings", d.id),
+        ),
         connector_name: f.connector.title().to_owned(),
         monogram: f.connector.monogram().to_owned(),
         reached: state.typed.reached.word().to_owned(),
@@ -426,10 +541,32 @@ async fn render(f: &FormContext<'_>, mut state: FormState) -> Result<(Wizard, St
     scheduling::render(&mut w, f, &state.typed);
     retry_policy::render(&mut w, f, &state.typed.retry).await?;
     name::render(&mut w, f, &state.typed);
-    w.credentials = pane_head(&state, Pane::Credentials, state.account.as_ref().map(|a| credentials::summary(f, a)));
-    w.details = pane_head(&state, Pane::Details, details.ok().map(|d| details::summary(f, state.account.as_ref(), &d)));
-    w.scheduling = pane_head(&state, Pane::Scheduling, scheduling::read(f, &state.typed).ok().map(|s| scheduling::summary(&s)));
-    w.name_pane = pane_head(&state, Pane::Name, name::read(&state.typed).ok().map(|(name, _)| name.as_str().to_owned()));
+    w.credentials = pane_head(
+        &state,
+        Pane::Credentials,
+        state.account.as_ref().map(|a| credentials::summary(f, a)),
+    );
+    w.details = pane_head(
+        &state,
+        Pane::Details,
+        details
+            .ok()
+            .map(|d| details::summary(f, state.account.as_ref(), &d)),
+    );
+    w.scheduling = pane_head(
+        &state,
+        Pane::Scheduling,
+        scheduling::read(f, &state.typed)
+            .ok()
+            .map(|s| scheduling::summary(&s)),
+    );
+    w.name_pane = pane_head(
+        &state,
+        Pane::Name,
+        name::read(&state.typed)
+            .ok()
+            .map(|(name, _)| name.as_str().to_owned()),
+    );
     Ok((w, state.status))
 }
 
@@ -439,12 +576,27 @@ fn pane_head(state: &FormState, pane: Pane, summary: Option<String>) -> PaneHead
     let (state, summary) = match summary {
         _ if state.open == Some(pane) => ("open", String::new()),
         _ if pane > state.typed.reached => {
-            let before = Pane::ALL.into_iter().rfind(|b| *b < pane).unwrap_or_default();
-            ("later", if before == state.typed.reached { format!("opens after {}", before.title()) } else { String::new() })
+            let before = Pane::ALL
+                .into_iter()
+                .rfind(|b| *b < pane)
+                .unwrap_or_default();
+            (
+                "later",
+                if before == state.typed.reached {
+                    format!("opens after {}", before.title())
+                } else {
+                    String::new()
+                },
+            )
         }
         None => ("review", "needs attention".to_owned()),
         Some(summary) if is_furthest => ("review", summary),
         Some(summary) => ("done", summary),
     };
-    PaneHead { number: pane as u8 + 1, title: pane.title().to_owned(), state: state.to_owned(), summary }
+    PaneHead {
+        number: pane as u8 + 1,
+        title: pane.title().to_owned(),
+        state: state.to_owned(),
+        summary,
+    }
 }

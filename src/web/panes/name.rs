@@ -11,10 +11,17 @@ use crate::web::humanize;
 
 /// Validates the pane.
 pub fn read(typed: &FormFields) -> Result<(DatasetName, DatasetDescription)> {
-    match (DatasetName::parse(&typed.name), DatasetDescription::parse(&typed.description)) {
+    match (
+        DatasetName::parse(&typed.name),
+        DatasetDescription::parse(&typed.description),
+    ) {
         (Ok(name), Ok(description)) => Ok((name, description)),
         (name, description) => {
-            let wrong = [name.err(), description.err()].into_iter().flatten().flat_map(|why| why.field_errors().to_vec()).collect();
+            let wrong = [name.err(), description.err()]
+                .into_iter()
+                .flatten()
+                .flat_map(|why| why.field_errors().to_vec())
+                .collect();
             Err(Error::fields(wrong))
         }
     }
@@ -38,7 +45,8 @@ pub fn suggest(typed: &mut FormFields, account: Option<&Account>, details: &Deta
 pub fn render(w: &mut Wizard, f: &FormContext<'_>, typed: &FormFields) {
     w.name.clone_from(&typed.name);
     w.suggested.clone_from(&typed.suggested);
-    w.name_help = "Describe the content. Pages show the connector and the days separately.".to_owned();
+    w.name_help =
+        "Describe the content. Pages show the connector and the days separately.".to_owned();
     w.description.clone_from(&typed.description);
     w.cost = cost(f, typed);
 }
@@ -48,9 +56,16 @@ fn cost(f: &FormContext<'_>, typed: &FormFields) -> String {
         return "The next run uses these settings. Until then the rows are unchanged.".to_owned();
     }
     let (_, zone) = details::zone(typed);
-    let range = details::read(f.connector, typed).ok().and_then(|d| d.menus.range(details::today(f, &zone)));
+    let range = details::read(f.connector, typed)
+        .ok()
+        .and_then(|d| d.menus.range(details::today(f, &zone)));
     range.map_or_else(
         || "The first run starts at once.".to_owned(),
-        |range| format!("The first run starts at once: {}.", humanize::counted(details::day_count(range), "day", "days")),
+        |range| {
+            format!(
+                "The first run starts at once: {}.",
+                humanize::counted(details::day_count(range), "day", "days")
+            )
+        },
     )
 }

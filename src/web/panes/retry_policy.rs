@@ -46,13 +46,24 @@ impl RetryFields {
             minutes => (minutes, "minutes"),
         };
         // Next to "Do not retry", the number field shows the default.
-        let max_attempts = if retry.max_retries() == 0 { RetryPolicy::DEFAULT.max_retries() } else { retry.max_retries() };
+        let max_attempts = if retry.max_retries() == 0 {
+            RetryPolicy::DEFAULT.max_retries()
+        } else {
+            retry.max_retries()
+        };
         Self {
-            retry: if retry.max_retries() == 0 { "never" } else { "always" }.to_owned(),
+            retry: if retry.max_retries() == 0 {
+                "never"
+            } else {
+                "always"
+            }
+            .to_owned(),
             every: every.to_string(),
             unit: unit.to_owned(),
             max_attempts: max_attempts.to_string(),
-            expected_hours: expected_hours.map(|hours| hours.to_string()).unwrap_or_default(),
+            expected_hours: expected_hours
+                .map(|hours| hours.to_string())
+                .unwrap_or_default(),
         }
     }
 }
@@ -71,13 +82,29 @@ pub struct RetryView {
 /// Validates the retry policy and the hours within which data is expected. A form without this part changes nothing.
 pub fn read(f: &FormContext<'_>, typed: &RetryFields) -> Result<(RetryPolicy, Option<i64>)> {
     if typed.retry.is_empty() {
-        return Ok(f.dataset.map_or((RetryPolicy::DEFAULT, None), |dataset| (dataset.policies.retry(), dataset.policies.expected_hours)));
+        return Ok(f.dataset.map_or((RetryPolicy::DEFAULT, None), |dataset| {
+            (dataset.policies.retry(), dataset.policies.expected_hours)
+        }));
     }
     let mut wrong = Vec::new();
-    let number = |text: &str| text.trim().parse::<i64>().ok().filter(|n| (0..=1_000_000).contains(n));
-    let minutes = number(&typed.every).map(|every| if typed.unit == "hours" { every * 60 } else { every });
+    let number = |text: &str| {
+        text.trim()
+            .parse::<i64>()
+            .ok()
+            .filter(|n| (0..=1_000_000).contains(n))
+    };
+    let minutes = number(&typed.every).map(|every| {
+        if typed.unit == "hours" {
+            every * 60
+        } else {
+            every
+        }
+    });
     let retry = match typed.retry.as_str() {
-        "always" => RetryPolicy::new(minutes.unwrap_or(0), number(&typed.max_attempts).unwrap_or(0)),
+        "always" => RetryPolicy::new(
+            minutes.unwrap_or(0),
+            number(&typed.max_attempts).unwrap_or(0),
+        ),
         "never" => Ok(RetryPolicy::NEVER),
         _ => Err(Error::field("retry", "Choose whether to retry.")),
     };
@@ -91,7 +118,9 @@ pub fn read(f: &FormContext<'_>, typed: &RetryFields) -> Result<(RetryPolicy, Op
     if let Err(why) = &hours {
         wrong.extend(why.field_errors().iter().cloned());
     }
-    let (Ok(retry), Ok(hours)) = (retry, hours) else { return Err(Error::fields(wrong)) };
+    let (Ok(retry), Ok(hours)) = (retry, hours) else {
+        return Err(Error::fields(wrong));
+    };
     Ok((retry, hours))
 }
 
@@ -101,7 +130,13 @@ pub async fn render(w: &mut Wizard, f: &FormContext<'_>, typed: &RetryFields) ->
     w.retry = RetryView {
         never: typed.retry == "never",
         every: typed.every.clone(),
-        units: units.map(|(value, label)| Choice { value: value.to_owned(), label: label.to_owned(), selected: typed.unit == value }).into(),
+        units: units
+            .map(|(value, label)| Choice {
+                value: value.to_owned(),
+                label: label.to_owned(),
+                selected: typed.unit == value,
+            })
+            .into(),
         max_attempts: typed.max_attempts.clone(),
         expected_hours: typed.expected_hours.clone(),
         notified: notified_text(f).await?,
@@ -111,7 +146,9 @@ pub async fn render(w: &mut Wizard, f: &FormContext<'_>, typed: &RetryFields) ->
 
 /// The recipients: "Notifications go to: the owner, Team chat."
 async fn notified_text(f: &FormContext<'_>) -> Result<String> {
-    let notify = f.dataset.map(|dataset| dataset.policies.notification_settings());
+    let notify = f
+        .dataset
+        .map(|dataset| dataset.policies.notification_settings());
     let notifications = &f.web.puller.notifications;
     let mut who = Vec::new();
     if notifications.mail_server().await?.is_some() {
@@ -122,9 +159,17 @@ async fn notified_text(f: &FormContext<'_>) -> Result<String> {
             Some(many) => who.push(format!("{} email addresses", many.len())),
         }
     }
-    let hooks = notifications.webhooks().await?.into_iter().filter(|hook| notify.iter().any(|notify| notify.webhooks.iter().any(|id| *id == hook.id.as_str())));
+    let hooks = notifications.webhooks().await?.into_iter().filter(|hook| {
+        notify
+            .iter()
+            .any(|notify| notify.webhooks.iter().any(|id| *id == hook.id.as_str()))
+    });
     who.extend(hooks.map(|hook| hook.name));
     let wants_none = notify.is_some_and(|notify| notify.on.is_empty());
     let is_none = who.is_empty() || wants_none;
-    Ok(if is_none { "No notifications are set up.".to_owned() } else { format!("Notifications go to: {}.", who.join(", ")) })
+    Ok(if is_none {
+        "No notifications are set up.".to_owned()
+    } else {
+        format!("Notifications go to: {}.", who.join(", "))
+    })
 }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::timestamp;
 use crate::puller::schedules::plan::{
-    Calendar, CatchUp, DayRule, HOUR_STEPS, Interval, MINUTE_STEPS, MONTHS, REMINDERS, ScheduleKind, SchedulePlan, TimesOfDay, WEEKDAYS, format_time_of_day,
-    weekday_name, weekday_word,
+    Calendar, CatchUp, DayRule, HOUR_STEPS, Interval, MINUTE_STEPS, MONTHS, REMINDERS,
+    ScheduleKind, SchedulePlan, TimesOfDay, WEEKDAYS, format_time_of_day, weekday_name,
+    weekday_word,
 };
 use crate::puller::schedules::{Schedule, cron, describe};
 use crate::web::components::Choice;
@@ -57,8 +58,15 @@ pub struct ScheduleFields(BTreeMap<String, String>);
 impl ScheduleFields {
     /// Reads a field of a request. Unknown fields are ignored.
     pub fn put(&mut self, field: &str, value: String) {
-        let numbered = |start: &str| field.strip_prefix(start).is_some_and(|end| end.len() <= 3 && !end.is_empty());
-        if NAMES.contains(&field) || field == "catch_up" || SWITCHES.iter().any(|start| numbered(start)) {
+        let numbered = |start: &str| {
+            field
+                .strip_prefix(start)
+                .is_some_and(|end| end.len() <= 3 && !end.is_empty())
+        };
+        if NAMES.contains(&field)
+            || field == "catch_up"
+            || SWITCHES.iter().any(|start| numbered(start))
+        {
             self.0.insert(field.to_owned(), value);
         }
     }
@@ -132,7 +140,11 @@ impl ScheduleFields {
     /// The form for a stored schedule. The other tab and unneeded fields have their defaults.
     pub fn stored(schedule: &Schedule) -> Self {
         let mut fields = Self::fresh();
-        let SchedulePlan { when, starts_at, catch_up } = schedule.plan();
+        let SchedulePlan {
+            when,
+            starts_at,
+            catch_up,
+        } = schedule.plan();
         fields.set("catch_up", catch_up.word());
         if let Some(at) = starts_at {
             let at = timestamp(*at).to_zoned(schedule.zone().clone());
@@ -142,7 +154,12 @@ impl ScheduleFields {
         }
         if let ScheduleKind::Manually { remind_after } = when {
             fields.set("every", "manual");
-            fields.set("remind", remind_after.map(|hours| hours.to_string()).unwrap_or_default());
+            fields.set(
+                "remind",
+                remind_after
+                    .map(|hours| hours.to_string())
+                    .unwrap_or_default(),
+            );
         }
         if let Some(calendar) = schedule.calendar() {
             let line = cron::line(&calendar);
@@ -161,8 +178,11 @@ impl ScheduleFields {
     }
 
     fn switch(&mut self, start: &str, all: impl IntoIterator<Item = String>) {
-        let is_one = |end: &str| end.parse::<u8>().is_ok() || WEEKDAYS.iter().any(|day| weekday_word(*day) == end);
-        self.0.retain(|field, _| !field.strip_prefix(start).is_some_and(is_one));
+        let is_one = |end: &str| {
+            end.parse::<u8>().is_ok() || WEEKDAYS.iter().any(|day| weekday_word(*day) == end)
+        };
+        self.0
+            .retain(|field, _| !field.strip_prefix(start).is_some_and(is_one));
         for one in all {
             self.set(&format!("{start}{one}"), "on");
         }
@@ -173,7 +193,12 @@ impl ScheduleFields {
         if !calendar.months.is_empty() {
             return false;
         }
-        if let TimesOfDay::Every { step, minute, active } = &calendar.times {
+        if let TimesOfDay::Every {
+            step,
+            minute,
+            active,
+        } = &calendar.times
+        {
             if calendar.days != DayRule::All {
                 return false;
             }
@@ -213,7 +238,14 @@ impl ScheduleFields {
                 "month"
             }
             DayRule::Ordinal { nths, weekdays } => {
-                let (Some(nth), Some(day), 1, 1) = (nths.first(), words_of(weekdays).pop(), nths.len(), weekdays.len()) else { return false };
+                let (Some(nth), Some(day), 1, 1) = (
+                    nths.first(),
+                    words_of(weekdays).pop(),
+                    nths.len(),
+                    weekdays.len(),
+                ) else {
+                    return false;
+                };
                 self.set("month_how", "ordinal");
                 self.set("nth", nth.to_string());
                 self.set("nth_day", day);
@@ -232,7 +264,11 @@ impl ScheduleFields {
                 self.set("a_times", "once");
                 self.set("a_at", times_text(&calendar.times));
             }
-            TimesOfDay::Every { step, minute, active } => {
+            TimesOfDay::Every {
+                step,
+                minute,
+                active,
+            } => {
                 self.set("a_times", "often");
                 self.set("a_step", step.word());
                 self.set("a_minute", minute.to_string());
@@ -277,15 +313,28 @@ impl ScheduleFields {
 }
 
 fn words_of(days: &BTreeSet<i8>) -> Vec<String> {
-    WEEKDAYS.iter().filter(|day| days.contains(&day.to_sunday_zero_offset())).map(|day| weekday_word(*day).to_owned()).collect()
+    WEEKDAYS
+        .iter()
+        .filter(|day| days.contains(&day.to_sunday_zero_offset()))
+        .map(|day| weekday_word(*day).to_owned())
+        .collect()
 }
 
 fn times_text(times: &TimesOfDay) -> String {
-    times.of_day().into_iter().map(format_time_of_day).collect::<Vec<_>>().join(", ")
+    times
+        .of_day()
+        .into_iter()
+        .map(format_time_of_day)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn days_text(days: &BTreeSet<u8>, last: bool) -> String {
-    days.iter().map(u8::to_string).chain(last.then(|| "last".to_owned())).collect::<Vec<_>>().join(", ")
+    days.iter()
+        .map(u8::to_string)
+        .chain(last.then(|| "last".to_owned()))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A checkbox.
@@ -319,17 +368,49 @@ pub struct ScheduleView {
 impl ScheduleView {
     pub fn new(f: ScheduleFields) -> Self {
         let choose = |field: &str, all: Vec<(String, String)>| -> Vec<Choice> {
-            all.into_iter().map(|(value, label)| Choice { selected: f.is(field, &value), value, label }).collect()
+            all.into_iter()
+                .map(|(value, label)| Choice {
+                    selected: f.is(field, &value),
+                    value,
+                    label,
+                })
+                .collect()
         };
-        let tick = |field: String, short: &str, name: &str| Checkbox { on: f.on(&field), field, short: short.to_owned(), name: name.to_owned() };
-        let days = |start: &str| WEEKDAYS.map(|day| tick(format!("{start}{}", weekday_word(day)), &weekday_name(day)[..2], weekday_name(day))).into();
-        let named = || WEEKDAYS.map(|day| (weekday_word(day).to_owned(), weekday_name(day).to_owned())).into();
+        let tick = |field: String, short: &str, name: &str| Checkbox {
+            on: f.on(&field),
+            field,
+            short: short.to_owned(),
+            name: name.to_owned(),
+        };
+        let days = |start: &str| {
+            WEEKDAYS
+                .map(|day| {
+                    tick(
+                        format!("{start}{}", weekday_word(day)),
+                        &weekday_name(day)[..2],
+                        weekday_name(day),
+                    )
+                })
+                .into()
+        };
+        let named = || {
+            WEEKDAYS
+                .map(|day| (weekday_word(day).to_owned(), weekday_name(day).to_owned()))
+                .into()
+        };
         let numbers = |all: &[u8]| all.iter().map(|n| (n.to_string(), n.to_string())).collect();
         let nth = |nth: u8| (nth.to_string(), describe::nth_word(nth).to_owned());
-        let reminders = std::iter::once((String::new(), "never".to_owned())).chain(REMINDERS.map(|(hours, name)| (hours.to_string(), format!("after {name}"))));
+        let reminders = std::iter::once((String::new(), "never".to_owned()))
+            .chain(REMINDERS.map(|(hours, name)| (hours.to_string(), format!("after {name}"))));
         // The API accepts any number of hours, so the stored one may be missing in the menu.
-        let own = Some(f.of("remind")).filter(|hours| !hours.is_empty() && REMINDERS.iter().all(|(known, _)| known.to_string() != **hours));
-        let reminders = reminders.chain(own.map(|hours| (hours.to_owned(), format!("after {hours} hours"))));
+        let own = Some(f.of("remind")).filter(|hours| {
+            !hours.is_empty()
+                && REMINDERS
+                    .iter()
+                    .all(|(known, _)| known.to_string() != **hours)
+        });
+        let reminders =
+            reminders.chain(own.map(|hours| (hours.to_owned(), format!("after {hours} hours"))));
         let catch_up = |way: CatchUp| {
             let label = match way {
                 CatchUp::One => "Run once",
@@ -355,8 +436,19 @@ impl ScheduleView {
             a_nth_days: choose("a_nth_day", named()),
             on: days("on_"),
             a_on: days("a_on_"),
-            a_nths: ordinals.map(|n| tick(format!("a_nth_{n}"), describe::nth_word(n), describe::nth_word(n))).into(),
-            months: (1u8..).zip(MONTHS).map(|(n, name)| tick(format!("month_{n}"), &name[..3], name)).collect(),
+            a_nths: ordinals
+                .map(|n| {
+                    tick(
+                        format!("a_nth_{n}"),
+                        describe::nth_word(n),
+                        describe::nth_word(n),
+                    )
+                })
+                .into(),
+            months: (1u8..)
+                .zip(MONTHS)
+                .map(|(n, name)| tick(format!("month_{n}"), &name[..3], name))
+                .collect(),
             f,
         }
     }

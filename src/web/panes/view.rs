@@ -112,7 +112,8 @@ impl VendorNotes {
         Self {
             proof: connector.auth_check_subject(),
             notice: connector.credentials_note().unwrap_or_default(),
-            over_plain_http: connector.credentials_note().is_some() && api_url.trim().to_ascii_lowercase().starts_with("http://"),
+            over_plain_http: connector.credentials_note().is_some()
+                && api_url.trim().to_ascii_lowercase().starts_with("http://"),
             zone_first: connector.has_zoneless_times(),
         }
     }

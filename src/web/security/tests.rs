@@ -13,7 +13,13 @@ fn guard(public_url: &str) -> RequestGuard {
         &url,
         false,
         Vec::new(),
-        Arc::new(|uri, _, rejection| (rejection.status, format!("{}: {}", uri.path(), rejection.message)).into_response()),
+        Arc::new(|uri, _, rejection| {
+            (
+                rejection.status,
+                format!("{}: {}", uri.path(), rejection.message),
+            )
+                .into_response()
+        }),
     )
 }
 
@@ -21,12 +27,34 @@ fn app(public_url: &str) -> Router {
     let guard = guard(public_url);
     let pages = Router::new()
         .route("/", get(|| async { "page" }))
-        .route("/form", post(|_: String| async { "done" }).get(|| async { "form" }))
-        .route("/static", get(|| async { ([(header::CACHE_CONTROL, "public, max-age=31536000, immutable")], "style") }))
-        .route("/broken", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }))
-        .route("/address", get(|ClientAddress(address): ClientAddress| async move { address.to_string() }));
-    let api = Router::new().route("/api/v1/things", post(|| async { "made" })).route("/healthz", get(|| async { "ok" }));
-    with_request_checks(with_csrf_protection(pages, &guard).unwrap().merge(api), &guard)
+        .route(
+            "/form",
+            post(|_: String| async { "done" }).get(|| async { "form" }),
+        )
+        .route(
+            "/static",
+            get(|| async {
+                (
+                    [(header::CACHE_CONTROL, "public, max-age=31536000, immutable")],
+                    "style",
+                )
+            }),
+        )
+        .route(
+            "/broken",
+            get(|| async { StatusCode::INTERNAL_SERVER_ERROR }),
+        )
+        .route(
+            "/address",
+            get(|ClientAddress(address): ClientAddress| async move { address.to_string() }),
+        );
+    let api = Router::new()
+        .route("/api/v1/things", post(|| async { "made" }))
+        .route("/healthz", get(|| async { "ok" }));
+    with_request_checks(
+        with_csrf_protection(pages, &guard).unwrap().merge(api),
+        &guard,
+    )
 }
 
 async fn ask(app: &Router, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
@@ -34,7 +62,10 @@ async fn ask(app: &Router, method: &str, path: &str, headers: &[(&str, &str)]) -
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    app.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    app.clone()
+        .oneshot(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap()
 }
 
 const OURS: &str = "https://chat.test";
@@ -43,8 +74,23 @@ const HOST: (&str, &str) = ("host", "chat.test");
 #[tokio::test]
 async fn forms_are_accepted_from_pages_of_this_server_only() {
     let app = app(OURS);
-    let sites = [None, Some("same-origin"), Some("none"), Some("same-site"), Some("cross-site"), Some("")];
-    let origins = [None, Some(OURS), Some("null"), Some("https://evil.test"), Some("http://chat.test"), Some("https://chat.test.evil.test"), Some("")];
+    let sites = [
+        None,
+        Some("same-origin"),
+        Some("none"),
+        Some("same-site"),
+        Some("cross-site"),
+        Some(""),
+    ];
+    let origins = [
+        None,
+        Some(OURS),
+        Some("null"),
+        Some("https://evil.test"),
+        Some("http://chat.test"),
+        Some("https://chat.test.evil.test"),
+        Some(""),
+    ];
     for site in sites {
         for origin in origins {
             let mut headers = vec![HOST];
@@ -60,8 +106,15 @@ async fn forms_are_accepted_from_pages_of_this_server_only() {
                 let passed = status != StatusCode::FORBIDDEN;
                 assert_eq!(passed, allowed, "{method} {site:?} {origin:?}: {status}");
             }
-            assert_eq!(ask(&app, "GET", "/form", &headers).await.status(), StatusCode::OK);
-            assert_eq!(ask(&app, "POST", "/api/v1/things", &headers).await.status(), StatusCode::OK, "a token needs no origin");
+            assert_eq!(
+                ask(&app, "GET", "/form", &headers).await.status(),
+                StatusCode::OK
+            );
+            assert_eq!(
+                ask(&app, "POST", "/api/v1/things", &headers).await.status(),
+                StatusCode::OK,
+                "a token needs no origin"
+            );
         }
     }
 }
@@ -69,13 +122,38 @@ async fn forms_are_accepted_from_pages_of_this_server_only() {
 #[tokio::test]
 async fn on_this_machine_all_local_names_are_ours_and_a_page_of_another_port_is_not() {
     let app = app("http://127.0.0.1:8080");
-    for host in ["localhost:8080", "127.0.0.1:8080", "[::1]:8080", "localhost", "LOCALHOST:9"] {
-        assert_eq!(ask(&app, "GET", "/", &[("host", host)]).await.status(), StatusCode::OK, "{host}");
+    for host in [
+        "localhost:8080",
+        "127.0.0.1:8080",
+        "[::1]:8080",
+        "localhost",
+        "LOCALHOST:9",
+    ] {
+        assert_eq!(
+            ask(&app, "GET", "/", &[("host", host)]).await.status(),
+            StatusCode::OK,
+            "{host}"
+        );
         let origin = format!("http://{}", host.to_lowercase());
-        let same = ask(&app, "POST", "/form", &[("host", &host.to_lowercase()), ("origin", &origin)]).await;
+        let same = ask(
+            &app,
+            "POST",
+            "/form",
+            &[("host", &host.to_lowercase()), ("origin", &origin)],
+        )
+        .await;
         assert_eq!(same.status(), StatusCode::OK, "{host}");
     }
-    let other_port = ask(&app, "POST", "/form", &[("host", "localhost:8080"), ("origin", "http://localhost:3000")]).await;
+    let other_port = ask(
+        &app,
+        "POST",
+        "/form",
+        &[
+            ("host", "localhost:8080"),
+            ("origin", "http://localhost:3000"),
+        ],
+    )
+    .await;
     assert_eq!(other_port.status(), StatusCode::FORBIDDEN);
 }
 
@@ -83,22 +161,63 @@ async fn on_this_machine_all_local_names_are_ours_and_a_page_of_another_port_is_
 async fn only_the_configured_host_is_served_but_probes_by_any_host() {
     let app = app(OURS);
     for host in ["chat.test", "chat.test:443", "CHAT.test"] {
-        assert_eq!(ask(&app, "GET", "/", &[("host", host)]).await.status(), StatusCode::OK, "{host}");
+        assert_eq!(
+            ask(&app, "GET", "/", &[("host", host)]).await.status(),
+            StatusCode::OK,
+            "{host}"
+        );
     }
-    for host in ["evil.test", "chat.test.evil.test", "chat.test@evil.test", "localhost", "127.0.0.1", "", "chat test", "evilchat.test"] {
-        let answer = ask(&app, "GET", "/", &[("host", host), ("x-forwarded-host", "chat.test")]).await;
+    for host in [
+        "evil.test",
+        "chat.test.evil.test",
+        "chat.test@evil.test",
+        "localhost",
+        "127.0.0.1",
+        "",
+        "chat test",
+        "evilchat.test",
+    ] {
+        let answer = ask(
+            &app,
+            "GET",
+            "/",
+            &[("host", host), ("x-forwarded-host", "chat.test")],
+        )
+        .await;
         assert_eq!(answer.status(), StatusCode::MISDIRECTED_REQUEST, "{host}");
         assert!(!format!("{answer:?}").contains("evil"));
-        assert_eq!(ask(&app, "GET", "/healthz", &[("host", host)]).await.status(), StatusCode::OK, "{host}");
+        assert_eq!(
+            ask(&app, "GET", "/healthz", &[("host", host)])
+                .await
+                .status(),
+            StatusCode::OK,
+            "{host}"
+        );
     }
-    assert_eq!(ask(&app, "GET", "/", &[]).await.status(), StatusCode::MISDIRECTED_REQUEST);
-    assert_eq!(ask(&app, "GET", "/", &[HOST, ("host", "evil.test")]).await.status(), StatusCode::MISDIRECTED_REQUEST);
-    assert_eq!(ask(&app, "GET", "https://evil.test/", &[HOST]).await.status(), StatusCode::MISDIRECTED_REQUEST);
+    assert_eq!(
+        ask(&app, "GET", "/", &[]).await.status(),
+        StatusCode::MISDIRECTED_REQUEST
+    );
+    assert_eq!(
+        ask(&app, "GET", "/", &[HOST, ("host", "evil.test")])
+            .await
+            .status(),
+        StatusCode::MISDIRECTED_REQUEST
+    );
+    assert_eq!(
+        ask(&app, "GET", "https://evil.test/", &[HOST])
+            .await
+            .status(),
+        StatusCode::MISDIRECTED_REQUEST
+    );
 }
 
 #[tokio::test]
 async fn every_answer_carries_the_headers_errors_too() {
-    for (url, referrer, hsts) in [(OURS, "no-referrer", true), ("http://chat.test", "same-origin", false)] {
+    for (url, referrer, hsts) in [
+        (OURS, "no-referrer", true),
+        ("http://chat.test", "same-origin", false),
+    ] {
         let app = app(url);
         for (method, path, host, status) in [
             ("GET", "/", "chat.test", 200),
@@ -112,19 +231,43 @@ async fn every_answer_carries_the_headers_errors_too() {
         ] {
             let answer = ask(&app, method, path, &[("host", host), ("origin", "null")]).await;
             assert_eq!(answer.status(), status, "{method} {path}");
-            let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-            assert_eq!(header("content-security-policy").as_deref(), Some(CONTENT_SECURITY_POLICY_VALUE));
+            let header = |name: &str| {
+                answer
+                    .headers()
+                    .get(name)
+                    .map(|value| value.to_str().unwrap().to_owned())
+            };
+            assert_eq!(
+                header("content-security-policy").as_deref(),
+                Some(CONTENT_SECURITY_POLICY_VALUE)
+            );
             assert_eq!(header("x-content-type-options").as_deref(), Some("nosniff"));
             assert_eq!(header("referrer-policy").as_deref(), Some(referrer));
-            assert_eq!(header("cross-origin-opener-policy").as_deref(), Some("same-origin"));
-            assert_eq!(header("cross-origin-resource-policy").as_deref(), Some("same-origin"));
+            assert_eq!(
+                header("cross-origin-opener-policy").as_deref(),
+                Some("same-origin")
+            );
+            assert_eq!(
+                header("cross-origin-resource-policy").as_deref(),
+                Some("same-origin")
+            );
             assert!(header("permissions-policy").is_some());
             assert_eq!(header("strict-transport-security").is_some(), hsts);
             assert_eq!(header("cache-control").as_deref(), Some("no-store"));
-            assert!(answer.headers().keys().all(|name| !name.as_str().starts_with("access-control-")));
+            assert!(
+                answer
+                    .headers()
+                    .keys()
+                    .all(|name| !name.as_str().starts_with("access-control-"))
+            );
         }
         let file = ask(&app, "GET", "/static", &[HOST]).await;
-        assert!(file.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+        assert!(
+            file.headers()["cache-control"]
+                .to_str()
+                .unwrap()
+                .contains("immutable")
+        );
     }
 }
 
@@ -140,22 +283,41 @@ fn the_policy_is_the_strict_one() {
 async fn large_bodies_are_refused_with_and_without_content_length() {
     let app = app(OURS);
     let send = |bytes: usize, with_length: bool| {
-        let chunks = futures_util::stream::iter((0..bytes / 1024).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 1024])));
-        let mut request = Request::builder().method("POST").uri("/form").header("host", "chat.test").header("sec-fetch-site", "same-origin");
+        let chunks = futures_util::stream::iter(
+            (0..bytes / 1024).map(|_| Ok::<_, std::io::Error>(vec![b'x'; 1024])),
+        );
+        let mut request = Request::builder()
+            .method("POST")
+            .uri("/form")
+            .header("host", "chat.test")
+            .header("sec-fetch-site", "same-origin");
         if with_length {
             request = request.header("content-length", bytes);
         }
-        app.clone().oneshot(request.body(Body::from_stream(chunks)).unwrap())
+        app.clone()
+            .oneshot(request.body(Body::from_stream(chunks)).unwrap())
     };
-    assert_eq!(send(64 * 1024, true).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(
+        send(64 * 1024, true).await.unwrap().status(),
+        StatusCode::OK
+    );
     for with_length in [true, false] {
-        assert_eq!(send(65 * 1024, with_length).await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(
+            send(65 * 1024, with_length).await.unwrap().status(),
+            StatusCode::PAYLOAD_TOO_LARGE
+        );
     }
 }
 
 #[tokio::test]
 async fn a_forged_forwarded_for_changes_nothing() {
-    let answer = ask(&app(OURS), "GET", "/address", &[HOST, ("x-forwarded-for", "203.0.113.9")]).await;
+    let answer = ask(
+        &app(OURS),
+        "GET",
+        "/address",
+        &[HOST, ("x-forwarded-for", "203.0.113.9")],
+    )
+    .await;
     let body = axum::body::to_bytes(answer.into_body(), 100).await.unwrap();
     assert_eq!(body, "0.0.0.0");
 }
@@ -184,9 +346,18 @@ fn after_signing_in_nobody_leaves_this_origin() {
     ] {
         assert_eq!(safe_next(evil), "/", "{evil:?}");
     }
-    for own in ["/", "/datasets/ds_1?page=2&sort=-started_at", "/%09/evil", "/%2f/evil", "/a//b"] {
+    for own in [
+        "/",
+        "/datasets/ds_1?page=2&sort=-started_at",
+        "/%09/evil",
+        "/%2f/evil",
+        "/a//b",
+    ] {
         assert_eq!(safe_next(own), own);
-        let landed = Url::parse("https://chat.test/sign-in").unwrap().join(&safe_next(own)).unwrap();
+        let landed = Url::parse("https://chat.test/sign-in")
+            .unwrap()
+            .join(&safe_next(own))
+            .unwrap();
         assert_eq!(landed.host_str(), Some("chat.test"));
     }
 }
@@ -194,9 +365,19 @@ fn after_signing_in_nobody_leaves_this_origin() {
 #[test]
 fn cookies_of_ours_are_closed_to_scripts_and_other_sites() {
     let secure = device_cookie(true, &Secret::new("value")).to_string();
-    assert!(secure.starts_with("__Host-chatlake_device=value; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age="), "{secure}");
+    assert!(
+        secure.starts_with(
+            "__Host-chatlake_device=value; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age="
+        ),
+        "{secure}"
+    );
     let plain = device_cookie(false, &Secret::new("value")).to_string();
-    assert!(plain.starts_with("chatlake_device=") && !plain.contains("Secure") && !plain.contains("Domain"), "{plain}");
+    assert!(
+        plain.starts_with("chatlake_device=")
+            && !plain.contains("Secure")
+            && !plain.contains("Domain"),
+        "{plain}"
+    );
 }
 
 async fn breaks() -> &'static str {
@@ -209,17 +390,30 @@ async fn a_handler_that_panics_or_hangs_is_answered_for() {
         .route("/breaks", get(breaks))
         .route("/hangs", get(std::future::pending::<&'static str>))
         .route("/page", get(|| async { "page" }))
-        .route("/broken", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }));
+        .route(
+            "/broken",
+            get(|| async { StatusCode::INTERNAL_SERVER_ERROR }),
+        );
     let app = with_failure_handling(router, &guard(OURS), Duration::from_millis(50));
     for (path, status, expected) in [
-        ("/breaks", 500, "/breaks: Something went wrong. The server log contains the details under this request id."),
-        ("/hangs", 504, "/hangs: The request took too long and was stopped. Try again in a moment."),
+        (
+            "/breaks",
+            500,
+            "/breaks: Something went wrong. The server log contains the details under this request id.",
+        ),
+        (
+            "/hangs",
+            504,
+            "/hangs: The request took too long and was stopped. Try again in a moment.",
+        ),
         ("/page", 200, "page"),
         ("/broken", 500, ""),
     ] {
         let answer = ask(&app, "GET", path, &[]).await;
         assert_eq!(answer.status(), status, "{path}");
-        let body = axum::body::to_bytes(answer.into_body(), 1_000).await.unwrap();
+        let body = axum::body::to_bytes(answer.into_body(), 1_000)
+            .await
+            .unwrap();
         assert_eq!(body, expected, "{path}");
     }
 }

@@ -53,7 +53,12 @@ pub struct PersonResponse {
 impl PullingContext {
     /// With workers that pull.
     pub async fn new() -> Self {
-        Self::with(SandboxOptions { chats: 900, days: 20, ..SandboxOptions::default() }).await
+        Self::with(SandboxOptions {
+            chats: 900,
+            days: 20,
+            ..SandboxOptions::default()
+        })
+        .await
     }
 
     pub async fn with(options: SandboxOptions) -> Self {
@@ -96,10 +101,19 @@ impl PullingContext {
             log: "info".to_owned(),
             log_format: LogFormat::Human,
         };
-        let app = App::open(config, clock).await.unwrap_or_else(|why| panic!("{why:?}"));
+        let app = App::open(config, clock)
+            .await
+            .unwrap_or_else(|why| panic!("{why:?}"));
         let router = app.router().unwrap();
         app.start_pulling().await.unwrap();
-        Self { app, router, sandbox, address, _stop: stop.drop_guard(), _dir: dir }
+        Self {
+            app,
+            router,
+            sandbox,
+            address,
+            _stop: stop.drop_guard(),
+            _dir: dir,
+        }
     }
 
     /// Where the vendor is.
@@ -108,32 +122,80 @@ impl PullingContext {
     }
 
     pub async fn person(&self, name: &str, role: Role) -> PersonBrowser {
-        let new = users::NewUser { email: format!("{name}@house.test"), name: name.to_owned(), role, password: None };
+        let new = users::NewUser {
+            email: format!("{name}@house.test"),
+            name: name.to_owned(),
+            role,
+            password: None,
+        };
         let hasher = chatlake::auth::passwords::Hasher::new(1);
-        let user = users::create(&self.app.db, &self.app.clock, &hasher, &new, None).await.unwrap();
-        let value = Sessions::new(self.app.db.clone(), self.app.clock.clone()).create(&user.id, None).await.unwrap();
-        let cookie = format!("{}={}", session_layer::session_cookie_name(false), value.reveal());
-        PersonBrowser { actor: user.actor(), router: self.router.clone(), cookie }
+        let user = users::create(&self.app.db, &self.app.clock, &hasher, &new, None)
+            .await
+            .unwrap();
+        let value = Sessions::new(self.app.db.clone(), self.app.clock.clone())
+            .create(&user.id, None)
+            .await
+            .unwrap();
+        let cookie = format!(
+            "{}={}",
+            session_layer::session_cookie_name(false),
+            value.reveal()
+        );
+        PersonBrowser {
+            actor: user.actor(),
+            router: self.router.clone(),
+            cookie,
+        }
     }
 
     /// An account at the sandbox that everyone may use: only an admin may name an address.
     pub async fn account(&self, key: &str) -> AccountId {
-        let keeper = self.person(&format!("keeper-{}", key.replace(|c: char| !c.is_ascii_alphanumeric(), "-")), Role::Admin).await;
+        let keeper = self
+            .person(
+                &format!(
+                    "keeper-{}",
+                    key.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
+                ),
+                Role::Admin,
+            )
+            .await;
         let new = NewAccount {
             connector: Connector::LiveChat,
             name: "Support Oslo".to_owned(),
-            credentials: BTreeMap::from([("username".to_owned(), Secret::new("agent@sandbox.test")), ("api_key".to_owned(), Secret::new(key))]),
+            credentials: BTreeMap::from([
+                ("username".to_owned(), Secret::new("agent@sandbox.test")),
+                ("api_key".to_owned(), Secret::new(key)),
+            ]),
             api_url: Some(self.address.clone()),
             requests_per_minute: Some(60_000),
             time_zone: None,
         };
-        let id = self.app.accounts.create(&keeper.actor, &new).await.unwrap().id;
-        let share = ChangeAccount { shared: Some(true), ..ChangeAccount::default() };
-        self.app.accounts.update(&keeper.actor, &id, &share).await.unwrap();
+        let id = self
+            .app
+            .accounts
+            .create(&keeper.actor, &new)
+            .await
+            .unwrap()
+            .id;
+        let share = ChangeAccount {
+            shared: Some(true),
+            ..ChangeAccount::default()
+        };
+        self.app
+            .accounts
+            .update(&keeper.actor, &id, &share)
+            .await
+            .unwrap();
         id
     }
 
-    pub async fn dataset(&self, who: &PersonBrowser, account: &AccountId, name: &str, report: &str) -> DatasetId {
+    pub async fn dataset(
+        &self,
+        who: &PersonBrowser,
+        account: &AccountId,
+        name: &str,
+        report: &str,
+    ) -> DatasetId {
         let report = Connector::LiveChat.report(report).unwrap();
         let settings = DatasetSettings {
             name: DatasetName::parse(name).unwrap(),
@@ -147,12 +209,21 @@ impl PullingContext {
             time_zone: "Europe/Oslo".to_owned(),
             schedule: None,
         };
-        self.app.datasets.create(&who.actor, &settings).await.unwrap()
+        self.app
+            .datasets
+            .create(&who.actor, &settings)
+            .await
+            .unwrap()
     }
 
     /// Runs it and waits for the end.
     pub async fn run(&self, who: &PersonBrowser, dataset: &DatasetId) -> Run {
-        let run = self.app.puller.run_now(&who.actor, dataset, Trigger::Manual).await.unwrap();
+        let run = self
+            .app
+            .puller
+            .run_now(&who.actor, dataset, Trigger::Manual)
+            .await
+            .unwrap();
         self.ended(&run.id).await
     }
 
@@ -169,9 +240,20 @@ impl PullingContext {
 }
 
 impl PersonBrowser {
-    pub async fn send(&self, request: axum::http::request::Builder, body: Body) -> axum::response::Response {
-        let request = request.header("host", "127.0.0.1:8080").header("cookie", &self.cookie).header("sec-fetch-site", "same-origin");
-        self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap()
+    pub async fn send(
+        &self,
+        request: axum::http::request::Builder,
+        body: Body,
+    ) -> axum::response::Response {
+        let request = request
+            .header("host", "127.0.0.1:8080")
+            .header("cookie", &self.cookie)
+            .header("sec-fetch-site", "same-origin");
+        self.router
+            .clone()
+            .oneshot(request.body(body).unwrap())
+            .await
+            .unwrap()
     }
 
     pub async fn get(&self, path: &str) -> PersonResponse {
@@ -181,16 +263,28 @@ impl PersonBrowser {
     /// The counters, as a program on this machine reads them.
     pub async fn metrics(&self) -> String {
         let here = axum::extract::ConnectInfo(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
-        PersonResponse::read(self.send(Request::get("/metrics").extension(here), Body::empty()).await).await.text()
+        PersonResponse::read(
+            self.send(Request::get("/metrics").extension(here), Body::empty())
+                .await,
+        )
+        .await
+        .text()
     }
 
     pub async fn get_with(&self, path: &str, header: &str, value: &str) -> PersonResponse {
-        PersonResponse::read(self.send(Request::get(path).header(header, value), Body::empty()).await).await
+        PersonResponse::read(
+            self.send(Request::get(path).header(header, value), Body::empty())
+                .await,
+        )
+        .await
     }
 
     pub async fn post(&self, path: &str, fields: &[(&str, &str)]) -> PersonResponse {
-        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish();
+        let request =
+            Request::post(path).header("content-type", "application/x-www-form-urlencoded");
         PersonResponse::read(self.send(request, Body::from(body)).await).await
     }
 }
@@ -198,11 +292,17 @@ impl PersonBrowser {
 impl PersonResponse {
     async fn read(response: axum::response::Response) -> Self {
         let (parts, body) = response.into_parts();
-        Self { status: parts.status, headers: parts.headers, bytes: read_body(body).await }
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            bytes: read_body(body).await,
+        }
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     pub fn text(&self) -> String {
@@ -221,6 +321,15 @@ impl PersonResponse {
 }
 
 pub fn texts(page: &Html, css: &str) -> Vec<String> {
-    let words = |element: scraper::ElementRef<'_>| element.text().collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ");
-    page.select(&Selector::parse(css).unwrap()).map(words).collect()
+    let words = |element: scraper::ElementRef<'_>| {
+        element
+            .text()
+            .collect::<String>()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    page.select(&Selector::parse(css).unwrap())
+        .map(words)
+        .collect()
 }

@@ -14,7 +14,12 @@ use http_body_util::BodyExt;
 use super::pulling_context::PullingContext;
 
 fn slow() -> SandboxOptions {
-    SandboxOptions { chats: 2_000, days: 20, delay: Duration::from_millis(150), ..SandboxOptions::default() }
+    SandboxOptions {
+        chats: 2_000,
+        days: 20,
+        delay: Duration::from_millis(150),
+        ..SandboxOptions::default()
+    }
 }
 
 #[tokio::test]
@@ -24,27 +29,54 @@ async fn a_run_goes_from_the_button_to_its_record() {
     let account = ctx.account("sandbox-key").await;
     let dataset = ctx.dataset(&owner, &account, "Chats", "chat").await;
     let overview = format!("/datasets/{dataset}");
-    assert!(owner.get(&overview).await.texts("h2").contains(&"Not run yet".to_owned()));
+    assert!(
+        owner
+            .get(&overview)
+            .await
+            .texts("h2")
+            .contains(&"Not run yet".to_owned())
+    );
     let answer = owner.post(&format!("{overview}/run"), &[]).await;
-    assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, overview.as_str()));
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (StatusCode::SEE_OTHER, overview.as_str())
+    );
     let page = owner.get(&overview).await;
     assert!(page.texts(".toast")[0].contains("Run started."));
     assert!(page.text().contains("<run-progress") && page.text().contains("/stop"));
     owner.post(&format!("{overview}/run"), &[]).await;
     assert!(owner.get(&overview).await.texts(".toast")[0].contains("already in progress"));
-    let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 10).await.unwrap();
+    let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 10)
+        .await
+        .unwrap();
     assert_eq!(run.len(), 1, "a DataSet has one run alive");
     let run = ctx.ended(&run[0].id).await;
     let page = owner.get(&overview).await;
     assert!(!page.text().contains("<run-progress"));
     let record = page.texts(".run-detail")[0].clone();
-    for part in ["Run now by olga", "Date ranges", "Pages", "Duplicates", "Read twice: two reads of the newest days agree. LiveChat reports", " chats read, "] {
+    for part in [
+        "Run now by olga",
+        "Date ranges",
+        "Pages",
+        "Duplicates",
+        "Read twice: two reads of the newest days agree. LiveChat reports",
+        " chats read, ",
+    ] {
         assert!(record.contains(part), "{part}: {record}");
     }
     // Numbers have their units.
-    let (chats, rows) = (humanize::grouped(run.records_kept), humanize::grouped(run.rows));
-    assert!(record.contains(&format!("{chats} chats read, {chats} saved as {rows} rows")), "{record}");
-    assert!(record.contains("Duplicates0 chats") && !record.contains("records"), "{record}");
+    let (chats, rows) = (
+        humanize::grouped(run.records_kept),
+        humanize::grouped(run.rows),
+    );
+    assert!(
+        record.contains(&format!("{chats} chats read, {chats} saved as {rows} rows")),
+        "{record}"
+    );
+    assert!(
+        record.contains("Duplicates0 chats") && !record.contains("records"),
+        "{record}"
+    );
     assert!(page.texts("svg.chart rect").len() == 1 && page.texts(".as-table td").len() == 2);
     let own = owner.get(&format!("/runs/{}", run.id)).await;
     assert!(own.texts(".run-detail table")[0].contains("Verified"));
@@ -62,45 +94,110 @@ async fn a_run_is_stopped_and_the_rows_from_before_stay() {
     let account = ctx.account("sandbox-key").await;
     let dataset = ctx.dataset(&owner, &account, "Chats", "chat").await;
     owner.post(&format!("/datasets/{dataset}/run"), &[]).await;
-    let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 1).await.unwrap().remove(0);
+    let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 1)
+        .await
+        .unwrap()
+        .remove(0);
     let stop = format!("/runs/{}/stop", run.id);
     // Stop asks first, and the question alone stops nothing.
     let overview = owner.get(&format!("/datasets/{dataset}")).await;
-    assert!(overview.text().contains(&format!("href=\"{stop}\" data-dialog")));
+    assert!(
+        overview
+            .text()
+            .contains(&format!("href=\"{stop}\" data-dialog"))
+    );
     let question = owner.get(&stop).await;
-    assert_eq!(question.texts("[data-dialog-body] h1"), ["Cancel the run of “Chats”?"]);
-    assert!(question.texts("[data-dialog-body]")[0].contains("The DataSet has no rows yet."), "{:?}", question.texts("[data-dialog-body]"));
-    assert!(!queue::get(&ctx.app.db, &run.id).await.unwrap().unwrap().cancel_requested);
-    assert_eq!(stranger.post(&stop, &[]).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        question.texts("[data-dialog-body] h1"),
+        ["Cancel the run of “Chats”?"]
+    );
+    assert!(
+        question.texts("[data-dialog-body]")[0].contains("The DataSet has no rows yet."),
+        "{:?}",
+        question.texts("[data-dialog-body]")
+    );
+    assert!(
+        !queue::get(&ctx.app.db, &run.id)
+            .await
+            .unwrap()
+            .unwrap()
+            .cancel_requested
+    );
+    assert_eq!(
+        stranger.post(&stop, &[]).await.status,
+        StatusCode::NOT_FOUND
+    );
     let answer = owner.post(&stop, &[]).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
     assert_eq!(ctx.ended(&run.id).await.state, RunState::Cancelled);
-    assert!(owner.get(&format!("/datasets/{dataset}")).await.text().contains("The run was cancelled before it finished."));
+    assert!(
+        owner
+            .get(&format!("/datasets/{dataset}"))
+            .await
+            .text()
+            .contains("The run was cancelled before it finished.")
+    );
     owner.post(&stop, &[]).await;
-    assert_eq!(owner.get("/datasets").await.texts(".toast"), ["The run had already ended."]);
-    assert!(owner.get(&stop).await.texts("[data-dialog-body]")[0].contains("The run has already ended."));
+    assert_eq!(
+        owner.get("/datasets").await.texts(".toast"),
+        ["The run had already ended."]
+    );
+    assert!(
+        owner.get(&stop).await.texts("[data-dialog-body]")[0]
+            .contains("The run has already ended.")
+    );
 }
 
 #[tokio::test]
 async fn run_events_report_progress_and_end_with_the_run() {
-    let ctx = PullingContext::with(SandboxOptions { delay: Duration::from_millis(500), ..slow() }).await;
+    let ctx = PullingContext::with(SandboxOptions {
+        delay: Duration::from_millis(500),
+        ..slow()
+    })
+    .await;
     let owner = ctx.person("olga", Role::Editor).await;
     let account = ctx.account("sandbox-key").await;
     let dataset = ctx.dataset(&owner, &account, "Chats", "chat").await;
     owner.post(&format!("/datasets/{dataset}/run"), &[]).await;
-    let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 1).await.unwrap().remove(0);
-    let answer = owner.send(Request::get(format!("/runs/{}/events", run.id)), Body::empty()).await;
+    let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 1)
+        .await
+        .unwrap()
+        .remove(0);
+    let answer = owner
+        .send(
+            Request::get(format!("/runs/{}/events", run.id)),
+            Body::empty(),
+        )
+        .await;
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
     assert_eq!(answer.headers()["x-accel-buffering"], "no");
-    let text = tokio::time::timeout(Duration::from_secs(60), answer.into_body().collect()).await.unwrap().unwrap().to_bytes();
+    let text = tokio::time::timeout(Duration::from_secs(60), answer.into_body().collect())
+        .await
+        .unwrap()
+        .unwrap()
+        .to_bytes();
     let text = String::from_utf8(text.to_vec()).unwrap();
-    let news: Vec<serde_json::Value> = text.lines().filter_map(|line| line.strip_prefix("data: ")).map(|data| serde_json::from_str(data).unwrap()).collect();
+    let news: Vec<serde_json::Value> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
     assert!(news.len() > 3, "{text}");
-    assert!(news.iter().any(|n| n["title"].as_str().unwrap().contains(", date range ") && n["line"].as_str().unwrap().contains("rows so far")), "{text}");
+    assert!(
+        news.iter()
+            .any(|n| n["title"].as_str().unwrap().contains(", date range ")
+                && n["line"].as_str().unwrap().contains("rows so far")),
+        "{text}"
+    );
     let last = news.last().unwrap();
-    assert_eq!((last["final"].as_bool(), last["state"].as_str()), (Some(true), Some("succeeded")));
+    assert_eq!(
+        (last["final"].as_bool(), last["state"].as_str()),
+        (Some(true), Some("succeeded"))
+    );
     assert!(news.iter().rev().skip(1).all(|n| n["final"] == false));
-    let poll: serde_json::Value = serde_json::from_slice(&owner.get(&format!("/runs/{}/progress", run.id)).await.bytes).unwrap();
+    let poll: serde_json::Value =
+        serde_json::from_slice(&owner.get(&format!("/runs/{}/progress", run.id)).await.bytes)
+            .unwrap();
     assert_eq!(&poll, last);
 }
 
@@ -111,12 +208,25 @@ async fn events_end_when_the_server_stops() {
     let account = ctx.account("sandbox-key").await;
     let dataset = ctx.dataset(&owner, &account, "Chats", "chat").await;
     owner.post(&format!("/datasets/{dataset}/run"), &[]).await;
-    let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 1).await.unwrap().remove(0);
-    let mut body = owner.send(Request::get(format!("/runs/{}/events", run.id)), Body::empty()).await.into_body();
+    let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 1)
+        .await
+        .unwrap()
+        .remove(0);
+    let mut body = owner
+        .send(
+            Request::get(format!("/runs/{}/events", run.id)),
+            Body::empty(),
+        )
+        .await
+        .into_body();
     assert!(body.frame().await.is_some());
     let PullingContext { app, .. } = ctx;
     let stopping = tokio::spawn(app.stop());
-    let rest = tokio::time::timeout(Duration::from_secs(5), body.collect()).await.expect("the stream must end").unwrap().to_bytes();
+    let rest = tokio::time::timeout(Duration::from_secs(5), body.collect())
+        .await
+        .expect("the stream must end")
+        .unwrap()
+        .to_bytes();
     assert!(String::from_utf8_lossy(&rest).contains("event: stopping"));
     stopping.await.unwrap();
 }

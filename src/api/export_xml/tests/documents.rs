@@ -45,35 +45,87 @@ fn operator() -> impl Strategy<Value = String> {
 }
 
 fn any_chat() -> impl Strategy<Value = Chat> {
-    let message = (option::of(any_text()), option::of(any_text()), any_text(), option::of(any_text()));
-    let message = message.prop_map(|(from, time, text, lang)| Message { from, time, text, lang });
-    let first = (option::of(any_text()), option::of(any_text()), option::of(any_text()), vec(operator(), 0..4), option::of(any_text()));
+    let message = (
+        option::of(any_text()),
+        option::of(any_text()),
+        any_text(),
+        option::of(any_text()),
+    );
+    let message = message.prop_map(|(from, time, text, lang)| Message {
+        from,
+        time,
+        text,
+        lang,
+    });
+    let first = (
+        option::of(any_text()),
+        option::of(any_text()),
+        option::of(any_text()),
+        vec(operator(), 0..4),
+        option::of(any_text()),
+    );
     // The years that the four-digit format can express.
-    let second = (option::of(-62_135_596_800_000..253_402_300_799_999_i64), option::of(any_text()), option::of(any::<i64>()), option::of(any_text()));
-    (first, second, option::of(any_text()), vec(message, 0..4)).prop_map(|(first, second, city, messages)| {
-        let (id, referrer, keywords, operators, visitor_ip) = first;
-        let (start, odd_stop, duration, url) = second;
-        Chat { id, referrer, keywords, operators, visitor_ip, start, odd_stop, duration, url, city, messages }
-    })
+    let second = (
+        option::of(-62_135_596_800_000..253_402_300_799_999_i64),
+        option::of(any_text()),
+        option::of(any::<i64>()),
+        option::of(any_text()),
+    );
+    (first, second, option::of(any_text()), vec(message, 0..4)).prop_map(
+        |(first, second, city, messages)| {
+            let (id, referrer, keywords, operators, visitor_ip) = first;
+            let (start, odd_stop, duration, url) = second;
+            Chat {
+                id,
+                referrer,
+                keywords,
+                operators,
+                visitor_ip,
+                start,
+                odd_stop,
+                duration,
+                url,
+                city,
+                messages,
+            }
+        },
+    )
 }
 
 fn written(chats: &[Chat]) -> String {
     let of = |chat: &Chat| {
         let message = |m: &Message| {
             let mut object = serde_json::Map::new();
-            let fields = [("from", m.from.clone()), ("time", m.time.clone()), ("text", Some(m.text.clone())), ("lang", m.lang.clone())];
-            object.extend(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))));
+            let fields = [
+                ("from", m.from.clone()),
+                ("time", m.time.clone()),
+                ("text", Some(m.text.clone())),
+                ("lang", m.lang.clone()),
+            ];
+            object.extend(
+                fields
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name.to_owned(), value?.into()))),
+            );
             serde_json::Value::Object(object)
         };
-        let transcript = serde_json::Value::from(chat.messages.iter().map(message).collect::<Vec<_>>()).to_string();
+        let transcript =
+            serde_json::Value::from(chat.messages.iter().map(message).collect::<Vec<_>>())
+                .to_string();
         let operators = (!chat.operators.is_empty()).then(|| chat.operators.join(", "));
-        let misfit = chat.odd_stop.as_ref().map(|stop| serde_json::json!({"stop": stop}).to_string());
+        let misfit = chat
+            .odd_stop
+            .as_ref()
+            .map(|stop| serde_json::json!({"stop": stop}).to_string());
         vec![
             ("id", text(chat.id.as_deref())),
             ("referrer", text(chat.referrer.as_deref())),
             ("keywords", text(chat.keywords.as_deref())),
             ("operators", text(operators.as_deref())),
-            ("operator_count", integer(i64::try_from(chat.operators.len()).ok())),
+            (
+                "operator_count",
+                integer(i64::try_from(chat.operators.len()).ok()),
+            ),
             ("visitor_ip", text(chat.visitor_ip.as_deref())),
             ("start", moment_of(chat.start)),
             ("stop", moment_of(None)),
@@ -92,16 +144,23 @@ fn read(document: &str) -> Vec<Chat> {
     xml::read(document.as_bytes(), None, |chat| {
         let field = |field| chat.field(field).map(str::to_owned);
         let more: Vec<(&str, &str)> = chat.extras().collect();
-        assert!(more.iter().all(|(name, _)| *name == "city") && more.len() <= 1, "{more:?}");
+        assert!(
+            more.iter().all(|(name, _)| *name == "city") && more.len() <= 1,
+            "{more:?}"
+        );
         chats.push(Chat {
             id: field(ChatField::Id),
             referrer: field(ChatField::Referrer),
             keywords: field(ChatField::Keywords),
             operators: chat.operators().map(str::to_owned).collect(),
             visitor_ip: field(ChatField::VisitorIp),
-            start: chat.field(ChatField::Start).map(|at| at.parse::<jiff::Timestamp>().unwrap().as_millisecond()),
+            start: chat
+                .field(ChatField::Start)
+                .map(|at| at.parse::<jiff::Timestamp>().unwrap().as_millisecond()),
             odd_stop: field(ChatField::Stop),
-            duration: chat.field(ChatField::Duration).map(|number| number.parse().unwrap()),
+            duration: chat
+                .field(ChatField::Duration)
+                .map(|number| number.parse().unwrap()),
             url: field(ChatField::Url),
             city: more.first().map(|(_, city)| (*city).to_owned()),
             messages: chat
@@ -109,7 +168,12 @@ fn read(document: &str) -> Vec<Chat> {
                 .map(|m| {
                     let of = |text: Option<&str>| text.map(str::to_owned);
                     let lang = m.extras().next().map(|(_, lang)| lang.to_owned());
-                    Message { from: of(m.from()), time: of(m.time()), text: m.text().to_owned(), lang }
+                    Message {
+                        from: of(m.from()),
+                        time: of(m.time()),
+                        text: m.text().to_owned(),
+                        lang,
+                    }
                 })
                 .collect(),
         });

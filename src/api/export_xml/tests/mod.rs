@@ -20,7 +20,10 @@ fn integer(value: Option<i64>) -> ArrayRef {
 
 /// A timestamp column with `value` in milliseconds.
 fn moment_of(value: Option<i64>) -> ArrayRef {
-    Arc::new(TimestampMicrosecondArray::from(vec![value.map(|millis| millis * 1_000)]).with_timezone("UTC"))
+    Arc::new(
+        TimestampMicrosecondArray::from(vec![value.map(|millis| millis * 1_000)])
+            .with_timezone("UTC"),
+    )
 }
 
 fn report() -> &'static Report {
@@ -36,7 +39,10 @@ fn document(cells: Vec<(&str, ArrayRef)>) -> (String, XmlStats) {
 fn document_of(chats: Vec<Vec<(&str, ArrayRef)>>) -> (String, XmlStats) {
     let Some(cells) = chats.first() else {
         let mut bytes = Vec::new();
-        let stats = Writer::begin(&mut bytes, std::iter::empty()).unwrap().end().unwrap();
+        let stats = Writer::begin(&mut bytes, std::iter::empty())
+            .unwrap()
+            .end()
+            .unwrap();
         return (String::from_utf8(bytes).unwrap(), stats);
     };
     let of = |name: &str, array: &ArrayRef| {
@@ -45,14 +51,28 @@ fn document_of(chats: Vec<Vec<(&str, ArrayRef)>>) -> (String, XmlStats) {
             arrow::datatypes::DataType::Utf8 => ColumnKind::Text,
             _ => ColumnKind::Timestamp,
         };
-        ColumnInfo { name: name.to_owned(), kind, declared: report().column(name).is_some() }
+        ColumnInfo {
+            name: name.to_owned(),
+            kind,
+            declared: report().column(name).is_some(),
+        }
     };
     let all: Vec<ColumnInfo> = cells.iter().map(|(name, array)| of(name, array)).collect();
     let chosen = columns(report(), &all);
     let mut bytes = Vec::new();
     let mut writer = Writer::begin(&mut bytes, [chosen.as_slice()].into_iter()).unwrap();
     for cells in &chats {
-        let arrays = chosen.iter().map(|column| cells.iter().find(|(name, _)| *name == column.name).unwrap().1.clone()).collect();
+        let arrays = chosen
+            .iter()
+            .map(|column| {
+                cells
+                    .iter()
+                    .find(|(name, _)| *name == column.name)
+                    .unwrap()
+                    .1
+                    .clone()
+            })
+            .collect();
         let batch = RecordBatch::try_new(to_schema(&chosen), arrays).unwrap();
         writer.chat(0, &batch, 0).unwrap();
     }
@@ -62,14 +82,18 @@ fn document_of(chats: Vec<Vec<(&str, ArrayRef)>>) -> (String, XmlStats) {
 
 fn chat(cells: Vec<(&str, ArrayRef)>) -> String {
     let (text, _) = document(cells);
-    let inner = text.strip_prefix("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<chats>\n<chat>\n").unwrap();
-    inner.strip_suffix("</chat>\n</chats>\n").unwrap().to_owned()
+    let inner = text
+        .strip_prefix("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<chats>\n<chat>\n")
+        .unwrap();
+    inner
+        .strip_suffix("</chat>\n</chats>\n")
+        .unwrap()
+        .to_owned()
 }
 
 #[test]
 fn elements_follow_the_vendors_order_and_not_the_order_of_the_columns() {
-    let transcript =
-        r#"[{"from":"visitor","time":"2026-11-20T08:15:30.000+00:00","text":"Hi"},{"text":"23-10-2008T12:49:1231","zone":"x","from":"a@b.test","n":1},{}]"#;
+    let transcript = r#"[{"from":"visitor","time":"2026-11-20T08:15:30.000+00:00","text":"Hi"},{"text":"23-10-2008T12:49:1231","zone":"x","from":"a@b.test","n":1},{}]"#;
     let written = chat(vec![
         ("city", text(Some("Oslo"))),
         ("transcript", text(Some(transcript))),
@@ -95,8 +119,16 @@ fn elements_follow_the_vendors_order_and_not_the_order_of_the_columns() {
 #[test]
 fn misfits_are_written_as_the_vendor_sent_them() {
     let misfit = r#"{"stop":"23-10-2008T12:49:1231","duration":"2 <min>","start":7}"#;
-    let written = chat(vec![("start", moment_of(None)), ("stop", moment_of(None)), ("duration", integer(None)), (MISFIT, text(Some(misfit)))]);
-    assert_eq!(written, "<start>7</start>\n<stop>23-10-2008T12:49:1231</stop>\n<duration>2 &lt;min&gt;</duration>\n");
+    let written = chat(vec![
+        ("start", moment_of(None)),
+        ("stop", moment_of(None)),
+        ("duration", integer(None)),
+        (MISFIT, text(Some(misfit))),
+    ]);
+    assert_eq!(
+        written,
+        "<start>7</start>\n<stop>23-10-2008T12:49:1231</stop>\n<duration>2 &lt;min&gt;</duration>\n"
+    );
 }
 
 #[test]
@@ -108,22 +140,63 @@ fn operators_are_taken_apart_as_they_were_joined() {
         ("a, b", None, vec!["a", "b"]),
         ("", Some(1), vec![""]),
     ] {
-        let wanted: String = wanted.into_iter().map(|one| format!("<operator>{one}</operator>\n")).collect();
-        assert_eq!(chat(vec![("operators", text(Some(joined))), ("operator_count", integer(count))]), wanted);
+        let wanted: String = wanted
+            .into_iter()
+            .map(|one| format!("<operator>{one}</operator>\n"))
+            .collect();
+        assert_eq!(
+            chat(vec![
+                ("operators", text(Some(joined))),
+                ("operator_count", integer(count))
+            ]),
+            wanted
+        );
     }
-    assert_eq!(chat(vec![("operators", text(None)), ("operator_count", integer(Some(0)))]), "");
+    assert_eq!(
+        chat(vec![
+            ("operators", text(None)),
+            ("operator_count", integer(Some(0)))
+        ]),
+        ""
+    );
 }
 
 #[test]
 fn only_names_that_can_be_elements_are() {
     let written = chat(
-        ["city", "straße", "_more", "_batch_id", "a b", "1st", "ns:x", "a<b", "", "msg", "operator", "visitorip", "x\u{301}", "имя", "a-b.c_1"]
-            .into_iter()
-            .map(|name| (name, text(Some("x"))))
-            .collect(),
+        [
+            "city",
+            "straße",
+            "_more",
+            "_batch_id",
+            "a b",
+            "1st",
+            "ns:x",
+            "a<b",
+            "",
+            "msg",
+            "operator",
+            "visitorip",
+            "x\u{301}",
+            "имя",
+            "a-b.c_1",
+        ]
+        .into_iter()
+        .map(|name| (name, text(Some("x"))))
+        .collect(),
     );
-    assert_eq!(written, "<city>x</city>\n<straße>x</straße>\n<имя>x</имя>\n<a-b.c_1>x</a-b.c_1>\n");
-    let kept = columns(report(), &[ColumnInfo { name: MORE.to_owned(), kind: ColumnKind::Json, declared: false }]);
+    assert_eq!(
+        written,
+        "<city>x</city>\n<straße>x</straße>\n<имя>x</имя>\n<a-b.c_1>x</a-b.c_1>\n"
+    );
+    let kept = columns(
+        report(),
+        &[ColumnInfo {
+            name: MORE.to_owned(),
+            kind: ColumnKind::Json,
+            declared: false,
+        }],
+    );
     assert!(kept.is_empty());
 }
 
@@ -135,21 +208,41 @@ fn text_is_exact_for_a_reader_that_trims_indentation_and_turns_line_ends() {
         (" \n ", "&#32;&#10;&#32;"),
         ("\u{a0}a\u{2028}", "&#160;a&#8232;"),
         ("]]> <&>\"'", "]]&gt; &lt;&amp;&gt;\"'"),
-        ("a\0b\u{b}\u{ffff}\u{fffe}\u{1f}c", "a\u{fffd}b\u{fffd}\u{fffd}\u{fffd}\u{fffd}c"),
+        (
+            "a\0b\u{b}\u{ffff}\u{fffe}\u{1f}c",
+            "a\u{fffd}b\u{fffd}\u{fffd}\u{fffd}\u{fffd}c",
+        ),
         ("\u{c}a\u{b}", "\u{fffd}a\u{fffd}"),
         ("\u{85}\u{7f}\u{1ffff}", "&#133;\u{7f}\u{1ffff}"),
         ("", ""),
     ] {
-        assert_eq!(chat(vec![("url", text(Some(value)))]), format!("<url>{wanted}</url>\n"), "{value:?}");
+        assert_eq!(
+            chat(vec![("url", text(Some(value)))]),
+            format!("<url>{wanted}</url>\n"),
+            "{value:?}"
+        );
     }
     let message = serde_json::json!([{"from": " a\r\n\t\"<&>\u{1}", "text": "x"}]).to_string();
-    assert_eq!(chat(vec![("transcript", text(Some(&message)))]), "<msg from=\" a&#13;&#10;&#9;&quot;&lt;&amp;&gt;\u{fffd}\">x</msg>\n");
+    assert_eq!(
+        chat(vec![("transcript", text(Some(&message)))]),
+        "<msg from=\" a&#13;&#10;&#9;&quot;&lt;&amp;&gt;\u{fffd}\">x</msg>\n"
+    );
 }
 
 #[test]
 fn what_was_replaced_and_what_could_not_be_read_is_counted() {
-    let (_, stats) = document(vec![("id", text(Some("\0\u{1}"))), ("url", text(Some("\u{b}\u{b}"))), ("transcript", text(Some("{\"no\": \"list\"}")))]);
-    assert_eq!(stats, XmlStats { replaced: 4, unreadable: 1 });
+    let (_, stats) = document(vec![
+        ("id", text(Some("\0\u{1}"))),
+        ("url", text(Some("\u{b}\u{b}"))),
+        ("transcript", text(Some("{\"no\": \"list\"}"))),
+    ]);
+    assert_eq!(
+        stats,
+        XmlStats {
+            replaced: 4,
+            unreadable: 1
+        }
+    );
     let (text, stats) = document(vec![("transcript", text(Some(r#"[{"text":"\ud800"}]"#)))]);
     assert_eq!((text.contains("<msg"), stats.unreadable), (false, 1));
 }
@@ -158,10 +251,23 @@ fn what_was_replaced_and_what_could_not_be_read_is_counted() {
 fn read_back(written: &str) -> String {
     let literal = written.replace("\r\n", "\n").replace('\r', "\n");
     let blank = |c: char| matches!(c, ' ' | '\t' | '\n');
-    let (start, end) = (literal.len() - literal.trim_start_matches(blank).len(), literal.trim_end_matches(blank).len());
-    let start = if literal[..start].contains('\n') { start } else { 0 };
-    let end = if end < literal.len() && literal[end..].contains('\n') { end.max(start) } else { literal.len() };
-    quick_xml::escape::unescape(&literal[start..end]).unwrap().into_owned()
+    let (start, end) = (
+        literal.len() - literal.trim_start_matches(blank).len(),
+        literal.trim_end_matches(blank).len(),
+    );
+    let start = if literal[..start].contains('\n') {
+        start
+    } else {
+        0
+    };
+    let end = if end < literal.len() && literal[end..].contains('\n') {
+        end.max(start)
+    } else {
+        literal.len()
+    };
+    quick_xml::escape::unescape(&literal[start..end])
+        .unwrap()
+        .into_owned()
 }
 
 proptest::proptest! {

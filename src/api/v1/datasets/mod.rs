@@ -122,7 +122,9 @@ pub struct MenusBody {
 fn schedule_text(schedule: &Schedule) -> Option<String> {
     match (schedule.plan().is_manual(), schedule.plan().remind_after()) {
         (false, _) => Some(schedule.in_words()),
-        (true, Some(hours)) => Some(format!("Manual, with a reminder after {hours} hours without a successful run")),
+        (true, Some(hours)) => Some(format!(
+            "Manual, with a reminder after {hours} hours without a successful run"
+        )),
         (true, None) => None,
     }
 }
@@ -131,7 +133,10 @@ impl From<Dataset> for DatasetBody {
     fn from(dataset: Dataset) -> Self {
         let current = dataset.current.as_ref();
         let schedule = Schedule::of(&dataset).ok();
-        let plan = schedule.as_ref().map(Schedule::plan).filter(|plan| !plan.is_manual() || plan.remind_after().is_some());
+        let plan = schedule
+            .as_ref()
+            .map(Schedule::plan)
+            .filter(|plan| !plan.is_manual() || plan.remind_after().is_some());
         Self {
             retry: RetryBody::of(&dataset),
             retry_at: dataset.policies.retry_at.map(iso),
@@ -140,17 +145,34 @@ impl From<Dataset> for DatasetBody {
             late_since: dataset.policies.late_since.map(iso),
             stopped: StoppedBody::of(&dataset),
             // A stored schedule that cannot be parsed is returned as it is stored.
-            schedule: plan.map(ScheduleJson::from).or_else(|| dataset.schedule.as_deref().filter(|_| schedule.is_none()).map(ScheduleJson::from_cron)),
+            schedule: plan.map(ScheduleJson::from).or_else(|| {
+                dataset
+                    .schedule
+                    .as_deref()
+                    .filter(|_| schedule.is_none())
+                    .map(ScheduleJson::from_cron)
+            }),
             schedule_words: schedule.as_ref().and_then(schedule_text),
-            paused: dataset.schedule_state.paused.map(|paused| PausedBody { at: iso(paused.at), by: paused.by }),
+            paused: dataset.schedule_state.paused.map(|paused| PausedBody {
+                at: iso(paused.at),
+                by: paused.by,
+            }),
             missed: dataset.schedule_state.missed,
-            next_run_at: dataset.next_run_at.filter(|_| dataset.schedule_state.problem.is_none()).map(iso),
+            next_run_at: dataset
+                .next_run_at
+                .filter(|_| dataset.schedule_state.problem.is_none())
+                .map(iso),
             schedule_problem: dataset.schedule_state.problem,
             owner: dataset.owner_name,
             connector: dataset.connector.id(),
             report: dataset.report.id,
             update_mode: dataset.update_mode.word(),
-            key: dataset.options.key_of(dataset.report).into_iter().map(str::to_owned).collect(),
+            key: dataset
+                .options
+                .key_of(dataset.report)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             options: (&dataset.options).into(),
             held_version: dataset.pending_approval.as_ref().map(ToString::to_string),
             rows: current.map(|c| c.rows),
@@ -242,7 +264,9 @@ pub struct PatchDataset {
 }
 
 /// Deserializes a nullable field: `None` if it is absent, `Some(None)` if it is null.
-pub(super) fn double_option<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+pub(super) fn double_option<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Deserialize::deserialize(from).map(Some)
 }
 
@@ -251,24 +275,37 @@ pub(super) fn double_option<'de, T: Deserialize<'de>, D: serde::Deserializer<'de
 pub async fn list(State(api): State<Api>, bearer: Bearer) -> ApiResult<Json<List<DatasetBody>>> {
     let actor = bearer.require(Scope::Read)?;
     let datasets = api.datasets.list(&actor).await?;
-    Ok(Json(List::complete(datasets.into_iter().map(DatasetBody::from).collect())))
+    Ok(Json(List::complete(
+        datasets.into_iter().map(DatasetBody::from).collect(),
+    )))
 }
 
 /// Create a DataSet
 #[utoipa::path(post, operation_id = "create_dataset", path = "/datasets", request_body = CreateDataset, responses((status = 201, body = DatasetBody), (status = 404), (status = 422)))]
-pub async fn create(State(api): State<Api>, bearer: Bearer, Body(mut new): Body<CreateDataset>) -> ApiResult<(StatusCode, Json<DatasetBody>)> {
+pub async fn create(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Body(mut new): Body<CreateDataset>,
+) -> ApiResult<(StatusCode, Json<DatasetBody>)> {
     let actor = bearer.require(Scope::Manage)?;
     let retry_patch = RetryPatch::read(new.retry.take(), new.expected_within_hours)?;
     let settings = validate_settings(&api, &actor, new, None).await?;
     let id = api.datasets.create(&actor, &settings).await?;
     retry_patch.save(&api, &actor, &id).await?;
     api.puller.wake_scheduler.notify_one();
-    Ok((StatusCode::CREATED, Json(api.datasets.get(&actor, &id).await?.into())))
+    Ok((
+        StatusCode::CREATED,
+        Json(api.datasets.get(&actor, &id).await?.into()),
+    ))
 }
 
 /// Get a DataSet
 #[utoipa::path(get, operation_id = "get_dataset", path = "/datasets/{id}", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404)))]
-pub async fn get(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> ApiResult<Json<DatasetBody>> {
+pub async fn get(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+) -> ApiResult<Json<DatasetBody>> {
     let actor = bearer.require(Scope::Read)?;
     Ok(Json(api.datasets.get(&actor, &id).await?.into()))
 }
@@ -291,7 +328,13 @@ pub async fn change(
         published::require_publisher(&actor)?;
     }
     let retry_patch = RetryPatch::read(patch.retry.take(), patch.expected_within_hours)?;
-    let to_publish = |connector, report| if published == Some(true) { published::require_publishable(connector, report) } else { Ok(()) };
+    let to_publish = |connector, report| {
+        if published == Some(true) {
+            published::require_publishable(connector, report)
+        } else {
+            Ok(())
+        }
+    };
     if patch.changes_source() {
         let before = now.clone();
         let settings = validate_settings(&api, &actor, patch.apply_to(now)?, Some(&before)).await?;
@@ -306,7 +349,16 @@ pub async fn change(
         api.datasets.share(&actor, &id, shared).await?;
     }
     if let Some(published) = published {
-        api.datasets.publish(AuditActor { actor: &actor, address }, &id, published).await?;
+        api.datasets
+            .publish(
+                AuditActor {
+                    actor: &actor,
+                    address,
+                },
+                &id,
+                published,
+            )
+            .await?;
     }
     api.puller.wake_scheduler.notify_one();
     Ok(Json(api.datasets.get(&actor, &id).await?.into()))
@@ -317,21 +369,38 @@ impl PatchDataset {
     /// or sharing, or removing the schedule, does not.
     fn changes_source(&self) -> bool {
         let is_scheduled = matches!(self.schedule, Some(Some(_)));
-        self.account_id.is_some() || self.report.is_some() || self.menus.is_some() || self.update_mode.is_some() || self.time_zone.is_some() || is_scheduled
+        self.account_id.is_some()
+            || self.report.is_some()
+            || self.menus.is_some()
+            || self.update_mode.is_some()
+            || self.time_zone.is_some()
+            || is_scheduled
     }
 
     /// The settings of the DataSet with this patch applied.
     fn apply_to(self, now: Dataset) -> Result<CreateDataset, Error> {
         // A stored schedule that cannot be parsed is dropped.
-        let stored = if self.schedule.is_some() { None } else { stored_schedule(&now)? };
+        let stored = if self.schedule.is_some() {
+            None
+        } else {
+            stored_schedule(&now)?
+        };
         let account_id = self.account_id.or(now.account_id);
         Ok(CreateDataset {
             name: self.name.unwrap_or(now.name),
             description: Some(self.description.unwrap_or(now.description)),
-            account_id: account_id.ok_or_else(|| Error::field("account_id", "The account of this DataSet was deleted. Choose another account."))?,
+            account_id: account_id.ok_or_else(|| {
+                Error::field(
+                    "account_id",
+                    "The account of this DataSet was deleted. Choose another account.",
+                )
+            })?,
             report: self.report.unwrap_or_else(|| now.report.id.to_owned()),
             menus: self.menus.unwrap_or(now.menus),
-            update_mode: Some(self.update_mode.unwrap_or_else(|| now.update_mode.word().to_owned())),
+            update_mode: Some(
+                self.update_mode
+                    .unwrap_or_else(|| now.update_mode.word().to_owned()),
+            ),
             key: self.key,
             options: self.options,
             schedule: self.schedule.unwrap_or(stored),
@@ -344,7 +413,11 @@ impl PatchDataset {
 
 /// Delete a DataSet with its rows and versions
 #[utoipa::path(delete, operation_id = "delete_dataset", path = "/datasets/{id}", params(("id" = String, Path)), responses((status = 204), (status = 404)))]
-pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>) -> ApiResult<StatusCode> {
+pub async fn delete(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+) -> ApiResult<StatusCode> {
     let actor = bearer.require(Scope::Manage)?;
     api.datasets.delete(&actor, &id).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -354,7 +427,12 @@ pub async fn delete(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<Dataset
 ///
 /// No scheduled run starts until the schedule is resumed. A run in progress continues. Returns the DataSet.
 #[utoipa::path(post, operation_id = "pause_dataset", path = "/datasets/{id}/pause", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404), (status = 409)))]
-pub async fn pause(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(Nothing {}): Body<Nothing>) -> ApiResult<Json<DatasetBody>> {
+pub async fn pause(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+    Body(Nothing {}): Body<Nothing>,
+) -> ApiResult<Json<DatasetBody>> {
     let actor = bearer.require(Scope::Manage)?;
     Ok(Json(api.puller.pause((&actor).into(), &id).await?.into()))
 }
@@ -363,7 +441,12 @@ pub async fn pause(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetI
 ///
 /// Runs that were missed during the pause do not run later. Returns the DataSet.
 #[utoipa::path(post, operation_id = "resume_dataset", path = "/datasets/{id}/resume", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404)))]
-pub async fn resume(State(api): State<Api>, bearer: Bearer, Ids(id): Ids<DatasetId>, Body(Nothing {}): Body<Nothing>) -> ApiResult<Json<DatasetBody>> {
+pub async fn resume(
+    State(api): State<Api>,
+    bearer: Bearer,
+    Ids(id): Ids<DatasetId>,
+    Body(Nothing {}): Body<Nothing>,
+) -> ApiResult<Json<DatasetBody>> {
     let actor = bearer.require(Scope::Manage)?;
     Ok(Json(api.puller.resume((&actor).into(), &id).await?.into()))
 }

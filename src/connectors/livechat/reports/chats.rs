@@ -1,17 +1,47 @@
 //! The archive of chats: one row for each chat, and one row for each of its parts (messages, tags, goals and so on).
 
-use super::{CONFIGURATION, END, GROUP, LOGIN, START, TAG, boolean, column, extra, integer, json, moment, text, verbatim, within};
+use super::{
+    CONFIGURATION, END, GROUP, LOGIN, START, TAG, boolean, column, extra, integer, json, moment,
+    text, verbatim, within,
+};
 use crate::connectors::report::ColumnKind::{Integer, Text, Timestamp};
-use crate::connectors::report::ColumnSource::{Count, Item, Joined, ParentId, ParentStart, Position};
-use crate::connectors::report::{Column, Menu, MenuUse, RecordRows, Report, ReportRequest, Shape, UpdateMode};
+use crate::connectors::report::ColumnSource::{
+    Count, Item, Joined, ParentId, ParentStart, Position,
+};
+use crate::connectors::report::{
+    Column, Menu, MenuUse, RecordRows, Report, ReportRequest, Shape, UpdateMode,
+};
 
 const CHATS: ReportRequest = within("/chats");
-const MENUS: &[MenuUse] = &[START, END, GROUP, LOGIN, TAG, extra(Menu::IncludePending, "include_pending")];
-const CHAT_ID: Column = column("chat_id", Text, ParentId, "Id of the chat, as in the report Chat");
-const CHAT_STARTED: Column = column("chat_started_timestamp", Timestamp, ParentStart, "When the chat began");
+const MENUS: &[MenuUse] = &[
+    START,
+    END,
+    GROUP,
+    LOGIN,
+    TAG,
+    extra(Menu::IncludePending, "include_pending"),
+];
+const CHAT_ID: Column = column(
+    "chat_id",
+    Text,
+    ParentId,
+    "Id of the chat, as in the report Chat",
+);
+const CHAT_STARTED: Column = column(
+    "chat_started_timestamp",
+    Timestamp,
+    ParentStart,
+    "When the chat began",
+);
 
 const fn items(list: &'static str) -> Shape {
-    Shape::Archive { records: "chats", rows: RecordRows::Items { list, start: "started_timestamp" } }
+    Shape::Archive {
+        records: "chats",
+        rows: RecordRows::Items {
+            list,
+            start: "started_timestamp",
+        },
+    }
 }
 
 const fn position(meaning: &'static str) -> Column {
@@ -25,18 +55,27 @@ pub const CHAT: Report = Report {
     source: CONFIGURATION,
     request: CHATS,
     menus: MENUS,
-    shape: Shape::Archive { records: "chats", rows: RecordRows::Records },
+    shape: Shape::Archive {
+        records: "chats",
+        rows: RecordRows::Records,
+    },
     columns: &[
         text("id", "The chat's id"),
         text("type", "chat, or missed_chat when nobody answered"),
-        text("started", "When the chat began, as LiveChat writes it, in the zone of the column timezone"),
+        text(
+            "started",
+            "When the chat began, as LiveChat writes it, in the zone of the column timezone",
+        ),
         moment("started_timestamp", "When the chat began"),
         text("ended", "When the chat ended, as LiveChat writes it"),
         moment("ended_timestamp", "When the chat ended"),
         text("timezone", "The zone of started and ended"),
         integer("duration", "Length of the chat in seconds"),
         integer("queue_duration", "Seconds the visitor waited in the queue"),
-        text("engagement", "auto_invite, manual_invite or immediate_start"),
+        text(
+            "engagement",
+            "auto_invite, manual_invite or immediate_start",
+        ),
         boolean("pending", "Whether the chat waits for an answer"),
         text("rate", "rated_good, rated_bad or not_rated"),
         text("visitor_id", "The visitor's id"),
@@ -46,23 +85,58 @@ pub const CHAT: Report = Report {
         text("visitor_city", "The visitor's city"),
         text("visitor_region", "The visitor's region"),
         text("visitor_country", "The visitor's country"),
-        text("visitor_country_code", "The visitor's country in two letters"),
+        text(
+            "visitor_country_code",
+            "The visitor's country in two letters",
+        ),
         text("visitor_timezone", "The visitor's time zone"),
-        text("visitor_user_agent", "The visitor's browser, as it names itself"),
-        column("agent_names", Text, Joined("agents", "display_name"), "Names of the agents, joined by commas"),
-        column("agent_emails", Text, Joined("agents", "email"), "Email addresses of the agents, joined by commas"),
+        text(
+            "visitor_user_agent",
+            "The visitor's browser, as it names itself",
+        ),
+        column(
+            "agent_names",
+            Text,
+            Joined("agents", "display_name"),
+            "Names of the agents, joined by commas",
+        ),
+        column(
+            "agent_emails",
+            Text,
+            Joined("agents", "email"),
+            "Email addresses of the agents, joined by commas",
+        ),
         json("agents", "The agents, each with display_name and email"),
-        json("supervisors", "The supervisors, each with display_name and email"),
+        json(
+            "supervisors",
+            "The supervisors, each with display_name and email",
+        ),
         json("group", "Ids of the groups the chat belongs to"),
         json("tags", "The tags on the chat"),
         text("chat_start_url", "The page on which the chat began"),
         text("referrer", "The page the visitor came from"),
-        column("messages_count", Integer, Count("messages"), "How many messages the chat has"),
-        column("events_count", Integer, Count("events"), "How many events the chat has, messages among them"),
+        column(
+            "messages_count",
+            Integer,
+            Count("messages"),
+            "How many messages the chat has",
+        ),
+        column(
+            "events_count",
+            Integer,
+            Count("events"),
+            "How many events the chat has, messages among them",
+        ),
         json("prechat_survey", "Questions and answers before the chat"),
         json("postchat_survey", "Questions and answers after the chat"),
-        json("custom_variables", "Custom variables, each with key and value"),
-        json("integration_variables", "Variables of integrations, each with key and value"),
+        json(
+            "custom_variables",
+            "Custom variables, each with key and value",
+        ),
+        json(
+            "integration_variables",
+            "Variables of integrations, each with key and value",
+        ),
         json("goals", "The goals that were reached"),
         json("tickets", "The tickets created from the chat"),
     ],
@@ -157,7 +231,10 @@ pub const CHAT_GOALS: Report = Report {
         moment("timestamp", "When it was reached"),
         verbatim("order_id", "The order's id"),
         text("order_description", "What was ordered"),
-        verbatim("order_price", "The order's price, exactly as LiveChat sends it"),
+        verbatim(
+            "order_price",
+            "The order's price, exactly as LiveChat sends it",
+        ),
         text("order_currency", "The currency of the price"),
     ],
     key: &["chat_id", "position"],
@@ -279,7 +356,12 @@ pub const CHAT_TAGS: Report = Report {
     request: CHATS,
     menus: MENUS,
     shape: items("tags"),
-    columns: &[CHAT_ID, CHAT_STARTED, position("Which tag of the chat this is, from 1"), column("tag", Text, Item, "The tag")],
+    columns: &[
+        CHAT_ID,
+        CHAT_STARTED,
+        position("Which tag of the chat this is, from 1"),
+        column("tag", Text, Item, "The tag"),
+    ],
     key: &["chat_id", "tag"],
     day: Some("chat_started_timestamp"),
     mode: UpdateMode::Replace,
@@ -297,7 +379,12 @@ pub const CHAT_TICKETS: Report = Report {
         CHAT_ID,
         CHAT_STARTED,
         position("Which ticket of the chat this is, from 1"),
-        column("id", Text, Item, "The ticket's id, as in the report Tickets"),
+        column(
+            "id",
+            Text,
+            Item,
+            "The ticket's id, as in the report Tickets",
+        ),
     ],
     key: &["chat_id", "id"],
     day: Some("chat_started_timestamp"),

@@ -1,11 +1,19 @@
 //! Reports of the current state and the ranking of agents. The vendor does not document their fields, so all fields become columns.
 
-use super::{CONFIGURATION, END, GROUP, REPORTS_API, START, TAG, at, column, each, integer, number, takes, text, within};
+use super::{
+    CONFIGURATION, END, GROUP, REPORTS_API, START, TAG, at, column, each, integer, number, takes,
+    text, within,
+};
 use crate::connectors::report::ColumnKind::{Integer, Text, Timestamp};
 use crate::connectors::report::ColumnSource::{Choice, ReadAt};
 use crate::connectors::report::{Column, Menu, RecordRows, Report, Shape, UpdateMode};
 
-const READ_AT: Column = column("read_at", Timestamp, ReadAt, "When the data was read from LiveChat");
+const READ_AT: Column = column(
+    "read_at",
+    Timestamp,
+    ReadAt,
+    "When the data was read from LiveChat",
+);
 
 pub const AGENT_DASHBOARD_REPORT: Report = Report {
     id: "agent_dashboard_report",
@@ -43,7 +51,15 @@ pub const GROUP_DASHBOARD_REPORT: Report = Report {
     request: each("/reports/dashboard/group/{group}", Menu::Group),
     menus: &[takes(Menu::Group, "")],
     shape: Shape::Single,
-    columns: &[column("group", Integer, Choice, "The group's id; 0 is all operators"), READ_AT],
+    columns: &[
+        column(
+            "group",
+            Integer,
+            Choice,
+            "The group's id; 0 is all operators",
+        ),
+        READ_AT,
+    ],
     key: &["group"],
     day: None,
     mode: UpdateMode::Replace,
@@ -56,7 +72,10 @@ pub const RANKING_REPORT: Report = Report {
     source: REPORTS_API,
     request: within("/reports/chats/ratings/ranking"),
     menus: &[START, END, GROUP, TAG],
-    shape: Shape::List { under: Some("ranking"), rows: RecordRows::Records },
+    shape: Shape::List {
+        under: Some("ranking"),
+        rows: RecordRows::Records,
+    },
     columns: &[
         text("name", "The agent's login"),
         integer("good", "Rated good"),
@@ -77,7 +96,16 @@ pub const STATUS_REPORT: Report = Report {
     request: each("/status/{group}", Menu::Group),
     menus: &[takes(Menu::Group, "")],
     shape: Shape::Single,
-    columns: &[column("group", Integer, Choice, "The group's id; 0 is all operators"), text("status", "online or offline"), READ_AT],
+    columns: &[
+        column(
+            "group",
+            Integer,
+            Choice,
+            "The group's id; 0 is all operators",
+        ),
+        text("status", "online or offline"),
+        READ_AT,
+    ],
     key: &["group"],
     day: None,
     mode: UpdateMode::Replace,

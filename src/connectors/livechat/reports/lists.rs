@@ -1,11 +1,16 @@
 //! Reports of an account's configuration: agents, groups, canned responses, goals, greetings and tags.
 
-use super::{CONFIGURATION, GROUP, at, boolean, column, each, extra, integer, json, moment, text, verbatim};
+use super::{
+    CONFIGURATION, GROUP, at, boolean, column, each, extra, integer, json, moment, text, verbatim,
+};
 use crate::connectors::report::ColumnKind::{Integer, Text};
 use crate::connectors::report::ColumnSource::{Joined, PathOrChoice};
 use crate::connectors::report::{Menu, RecordRows, Report, Shape, UpdateMode};
 
-const RECORDS: Shape = Shape::List { under: None, rows: RecordRows::Records };
+const RECORDS: Shape = Shape::List {
+    under: None,
+    rows: RecordRows::Records,
+};
 
 pub const AGENTS: Report = Report {
     id: "agents",
@@ -22,12 +27,32 @@ pub const AGENTS: Report = Report {
         text("status", "accepting chats, not accepting chats or offline"),
         text("avatar", "Address of the agent's picture"),
         text("job_title", "The agent's job title; a detail"),
-        text("login_status", "The status with which the agent signs in; a detail"),
-        boolean("daily_summary", "Whether the agent gets a daily summary by email; a detail"),
-        integer("max_chats_count", "How many chats the agent takes at once; a detail"),
-        column("group_names", Text, Joined("groups", "name"), "Names of the agent's groups, joined by commas; a detail"),
-        json("groups", "The agent's groups, each with id and name; a detail"),
-        json("notifications", "Which notifications the agent gets, 1 or 0 each; a detail"),
+        text(
+            "login_status",
+            "The status with which the agent signs in; a detail",
+        ),
+        boolean(
+            "daily_summary",
+            "Whether the agent gets a daily summary by email; a detail",
+        ),
+        integer(
+            "max_chats_count",
+            "How many chats the agent takes at once; a detail",
+        ),
+        column(
+            "group_names",
+            Text,
+            Joined("groups", "name"),
+            "Names of the agent's groups, joined by commas; a detail",
+        ),
+        json(
+            "groups",
+            "The agent's groups, each with id and name; a detail",
+        ),
+        json(
+            "notifications",
+            "Which notifications the agent gets, 1 or 0 each; a detail",
+        ),
         moment("last_logout", "When the agent last signed out; a detail"),
     ],
     key: &["login"],
@@ -45,7 +70,12 @@ pub const CANNED_RESPONSES: Report = Report {
     shape: RECORDS,
     columns: &[
         integer("id", "The canned response's id"),
-        column("group", Integer, PathOrChoice, "Id of the group it belongs to; 0 is all operators"),
+        column(
+            "group",
+            Integer,
+            PathOrChoice,
+            "Id of the group it belongs to; 0 is all operators",
+        ),
         text("text", "What it says"),
         json("tags", "The shortcuts that insert it"),
         moment("creation_date", "When it was created"),
@@ -71,17 +101,29 @@ pub const GOALS: Report = Report {
         text("name", "The goal's name"),
         boolean("active", "Whether it is on"),
         text("type", "custom_variable, url, api or sales_tracker"),
-        text("custom_variable_name", "The custom variable that is checked"),
+        text(
+            "custom_variable_name",
+            "The custom variable that is checked",
+        ),
         text("custom_variable_value", "The value it must have"),
         text("url", "The address that must be visited"),
         text("match_type", "How the address is compared"),
         verbatim("sales_tracker_id", "The sales tracker's id"),
-        text("value_type", "Whether the value of a sale is fixed or read from the page"),
+        text(
+            "value_type",
+            "Whether the value of a sale is fixed or read from the page",
+        ),
         verbatim("value", "The fixed value of a sale"),
         text("currency", "The currency of the value"),
         verbatim("time_range", "How long after the chat a sale counts"),
-        text("order_field_name", "The field of the page that holds the order"),
-        text("value_field_name", "The field of the page that holds the value"),
+        text(
+            "order_field_name",
+            "The field of the page that holds the order",
+        ),
+        text(
+            "value_field_name",
+            "The field of the page that holds the value",
+        ),
     ],
     key: &["id"],
     day: None,
@@ -100,8 +142,14 @@ pub const GREETINGS: Report = Report {
         integer("id", "The greeting's id"),
         text("name", "The greeting's name"),
         boolean("active", "Whether it is on"),
-        integer("group", "Id of the group it belongs to, if LiveChat returns it"),
-        json("rules", "What triggers it: rules with id, type, operator, condition and value"),
+        integer(
+            "group",
+            "Id of the group it belongs to, if LiveChat returns it",
+        ),
+        json(
+            "rules",
+            "What triggers it: rules with id, type, operator, condition and value",
+        ),
         json("properties", "Its settings and texts, by name"),
     ],
     key: &["id"],

@@ -9,7 +9,9 @@ mod periods;
 mod tickets;
 mod visitors;
 
-use crate::connectors::report::{Calls, Column, ColumnKind, ColumnSource, Menu, MenuUse, Report, ReportRequest};
+use crate::connectors::report::{
+    Calls, Column, ColumnKind, ColumnSource, Menu, MenuUse, Report, ReportRequest,
+};
 
 pub const REPORTS: &[Report] = &[
     lists::AGENTS,
@@ -62,11 +64,22 @@ pub const REPORTS: &[Report] = &[
     visitors::VISITORS_VISIT_PATH,
 ];
 
-const CONFIGURATION: &str = "https://developers.livechat.com/docs/management/configuration-api/v2.0";
+const CONFIGURATION: &str =
+    "https://developers.livechat.com/docs/management/configuration-api/v2.0";
 const REPORTS_API: &str = "https://developers.livechat.com/docs/data-reporting/reports-api/v2.0";
 
-const fn column(name: &'static str, kind: ColumnKind, from: ColumnSource, meaning: &'static str) -> Column {
-    Column { name, kind, meaning, from }
+const fn column(
+    name: &'static str,
+    kind: ColumnKind,
+    from: ColumnSource,
+    meaning: &'static str,
+) -> Column {
+    Column {
+        name,
+        kind,
+        meaning,
+        from,
+    }
 }
 
 const fn text(name: &'static str, meaning: &'static str) -> Column {
@@ -95,34 +108,69 @@ const fn json(name: &'static str, meaning: &'static str) -> Column {
 
 /// A timestamp that the vendor sends as seconds since 1970.
 const fn moment(name: &'static str, meaning: &'static str) -> Column {
-    column(name, ColumnKind::Timestamp, ColumnSource::EpochSeconds, meaning)
+    column(
+        name,
+        ColumnKind::Timestamp,
+        ColumnSource::EpochSeconds,
+        meaning,
+    )
 }
 
 /// A list with one call and without days.
 const fn at(path: &'static str) -> ReportRequest {
-    ReportRequest { path, calls: Calls::One, zone: false }
+    ReportRequest {
+        path,
+        calls: Calls::One,
+        zone: false,
+    }
 }
 
 /// A report with days, in the DataSet's time zone.
 const fn within(path: &'static str) -> ReportRequest {
-    ReportRequest { path, calls: Calls::One, zone: true }
+    ReportRequest {
+        path,
+        calls: Calls::One,
+        zone: true,
+    }
 }
 
 /// A report with one call for each choice of a menu.
 const fn each(path: &'static str, menu: Menu) -> ReportRequest {
-    ReportRequest { path, calls: Calls::Each(menu), zone: false }
+    ReportRequest {
+        path,
+        calls: Calls::Each(menu),
+        zone: false,
+    }
 }
 
 const fn takes(menu: Menu, sent: &'static str) -> MenuUse {
-    MenuUse { menu, required: false, extra: false, sent, typed: false }
+    MenuUse {
+        menu,
+        required: false,
+        extra: false,
+        sent,
+        typed: false,
+    }
 }
 
 const fn needs(menu: Menu, sent: &'static str) -> MenuUse {
-    MenuUse { menu, required: true, extra: false, sent, typed: false }
+    MenuUse {
+        menu,
+        required: true,
+        extra: false,
+        sent,
+        typed: false,
+    }
 }
 
 const fn extra(menu: Menu, sent: &'static str) -> MenuUse {
-    MenuUse { menu, required: false, extra: true, sent, typed: false }
+    MenuUse {
+        menu,
+        required: false,
+        extra: true,
+        sent,
+        typed: false,
+    }
 }
 
 const START: MenuUse = needs(Menu::StartDays, "date_from");

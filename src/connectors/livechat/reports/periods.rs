@@ -1,14 +1,35 @@
 //! Statistics about chats by day, hour or month.
 
-use super::{END, GROUP, GROUP_BY, LOGIN, REPORTS_API, START, TAG, column, integer, needs, number, takes, within};
+use super::{
+    END, GROUP, GROUP_BY, LOGIN, REPORTS_API, START, TAG, column, integer, needs, number, takes,
+    within,
+};
 use crate::connectors::report::ColumnKind::{Date, Number, Text, Timestamp};
-use crate::connectors::report::ColumnSource::{Decimal, Path, Period, PeriodStart, PeriodValue, Ratio};
+use crate::connectors::report::ColumnSource::{
+    Decimal, Path, Period, PeriodStart, PeriodValue, Ratio,
+};
 use crate::connectors::report::{Column, Menu, PeriodRows, Report, Shape, UpdateMode};
 
-pub(super) const PERIOD_START: Column = column("period_start", Timestamp, PeriodStart, "When the period begins, from the DataSet's time zone");
-pub(super) const PERIOD: Column = column("period", Text, Period, "The period as LiveChat writes it");
-pub(super) const BEGIN: Column = column("begin", Date, Path, "The first day of a month that was counted; empty by day and by hour");
-pub(super) const END_OF: Column = column("end", Date, Path, "The last day of a month that was counted; empty by day and by hour");
+pub(super) const PERIOD_START: Column = column(
+    "period_start",
+    Timestamp,
+    PeriodStart,
+    "When the period begins, from the DataSet's time zone",
+);
+pub(super) const PERIOD: Column =
+    column("period", Text, Period, "The period as LiveChat writes it");
+pub(super) const BEGIN: Column = column(
+    "begin",
+    Date,
+    Path,
+    "The first day of a month that was counted; empty by day and by hour",
+);
+pub(super) const END_OF: Column = column(
+    "end",
+    Date,
+    Path,
+    "The last day of a month that was counted; empty by day and by hour",
+);
 
 pub const AVAILABILITY_REPORT: Report = Report {
     id: "availability_report",
@@ -18,7 +39,12 @@ pub const AVAILABILITY_REPORT: Report = Report {
     request: within("/reports/availability"),
     menus: &[START, END, GROUP, LOGIN],
     shape: Shape::Periods(PeriodRows::HoursAndMinutes),
-    columns: &[PERIOD_START, PERIOD, number("hours", "Hours in which chats were accepted"), number("minutes", "Minutes in which chats were accepted")],
+    columns: &[
+        PERIOD_START,
+        PERIOD,
+        number("hours", "Hours in which chats were accepted"),
+        number("minutes", "Minutes in which chats were accepted"),
+    ],
     key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
@@ -37,8 +63,14 @@ pub const CHAT_ENGAGEMENT_REPORT: Report = Report {
         PERIOD,
         BEGIN,
         END_OF,
-        integer("chats_from_auto_invite", "Chats that began with an automatic greeting"),
-        integer("chats_from_manual_invite", "Chats that began with an agent's invitation"),
+        integer(
+            "chats_from_auto_invite",
+            "Chats that began with an automatic greeting",
+        ),
+        integer(
+            "chats_from_manual_invite",
+            "Chats that began with an agent's invitation",
+        ),
         integer("chats_from_immediate_start", "Chats that the visitor began"),
     ],
     key: &["period_start", "period"],
@@ -54,7 +86,13 @@ pub const CHAT_REPORT: Report = Report {
     request: within("/reports/chats/total_chats"),
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],
     shape: Shape::Periods(PeriodRows::Each),
-    columns: &[PERIOD_START, PERIOD, BEGIN, END_OF, integer("chats", "Chats in the period")],
+    columns: &[
+        PERIOD_START,
+        PERIOD,
+        BEGIN,
+        END_OF,
+        integer("chats", "Chats in the period"),
+    ],
     key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
@@ -68,7 +106,12 @@ pub const CHATTING_TIME_REPORT: Report = Report {
     request: within("/reports/chats/chatting_time"),
     menus: &[START, END, GROUP, LOGIN, TAG],
     shape: Shape::Periods(PeriodRows::HoursAndMinutes),
-    columns: &[PERIOD_START, PERIOD, number("hours", "Hours spent chatting"), number("minutes", "Minutes spent chatting")],
+    columns: &[
+        PERIOD_START,
+        PERIOD,
+        number("hours", "Hours spent chatting"),
+        number("minutes", "Minutes spent chatting"),
+    ],
     key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
@@ -88,7 +131,10 @@ pub const FIRST_RESPONSE_TIME_REPORT: Report = Report {
         BEGIN,
         END_OF,
         integer("first_response_time_count", "Chats that were answered"),
-        number("first_response_time_seconds", "Average seconds until the first answer; empty when there was none"),
+        number(
+            "first_response_time_seconds",
+            "Average seconds until the first answer; empty when there was none",
+        ),
     ],
     key: &["period_start", "period"],
     day: Some("period_start"),
@@ -108,8 +154,16 @@ pub const GOALS_REPORT: Report = Report {
         PERIOD,
         BEGIN,
         END_OF,
-        integer("goals", "Goals that were reached; only in the first row of a period"),
-        column("currency", Text, Path, "Currency of the sales; empty where there were none"),
+        integer(
+            "goals",
+            "Goals that were reached; only in the first row of a period",
+        ),
+        column(
+            "currency",
+            Text,
+            Path,
+            "Currency of the sales; empty where there were none",
+        ),
         integer("sales_count", "Sales in this currency"),
         column("value", Number, Decimal, "Their total value"),
     ],
@@ -134,8 +188,18 @@ pub const GREETINGS_REPORT: Report = Report {
         integer("displayed", "Greetings that were shown"),
         integer("accepted", "Of these, accepted"),
         integer("goals", "Goals that were reached after them"),
-        column("acceptance_rate", Number, Ratio("accepted", "displayed"), "accepted divided by displayed"),
-        column("goal_rate", Number, Ratio("goals", "displayed"), "goals divided by displayed"),
+        column(
+            "acceptance_rate",
+            Number,
+            Ratio("accepted", "displayed"),
+            "accepted divided by displayed",
+        ),
+        column(
+            "goal_rate",
+            Number,
+            Ratio("goals", "displayed"),
+            "goals divided by displayed",
+        ),
     ],
     key: &["period_start", "period"],
     day: Some("period_start"),
@@ -148,9 +212,22 @@ pub const MISSED_CHATS_REPORT: Report = Report {
     about: "How many chats nobody answered in each period.",
     source: REPORTS_API,
     request: within("/reports/chats/not_replied_chats"),
-    menus: &[START, END, takes(Menu::Group, "groups[]"), takes(Menu::Login, "agents[]"), GROUP_BY, TAG],
+    menus: &[
+        START,
+        END,
+        takes(Menu::Group, "groups[]"),
+        takes(Menu::Login, "agents[]"),
+        GROUP_BY,
+        TAG,
+    ],
     shape: Shape::Periods(PeriodRows::Each),
-    columns: &[PERIOD_START, PERIOD, BEGIN, END_OF, integer("not_replied", "Chats that nobody answered")],
+    columns: &[
+        PERIOD_START,
+        PERIOD,
+        BEGIN,
+        END_OF,
+        integer("not_replied", "Chats that nobody answered"),
+    ],
     key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
@@ -170,17 +247,47 @@ pub const QUEUE_WAITING_TIMES_REPORT: Report = Report {
         BEGIN,
         END_OF,
         integer("queued_count", "Visitors who waited in the queue"),
-        number("queued_min_seconds", "The shortest wait of visitors who waited in the queue, in seconds"),
-        number("queued_max_seconds", "The longest wait of visitors who waited in the queue, in seconds"),
-        number("queued_average_seconds", "The average wait of visitors who waited in the queue, in seconds"),
+        number(
+            "queued_min_seconds",
+            "The shortest wait of visitors who waited in the queue, in seconds",
+        ),
+        number(
+            "queued_max_seconds",
+            "The longest wait of visitors who waited in the queue, in seconds",
+        ),
+        number(
+            "queued_average_seconds",
+            "The average wait of visitors who waited in the queue, in seconds",
+        ),
         integer("left_queue_count", "Visitors who left the queue"),
-        number("left_queue_min_seconds", "The shortest wait of visitors who left the queue, in seconds"),
-        number("left_queue_max_seconds", "The longest wait of visitors who left the queue, in seconds"),
-        number("left_queue_average_seconds", "The average wait of visitors who left the queue, in seconds"),
-        integer("entered_chat_count", "Visitors who came from the queue into a chat"),
-        number("entered_chat_min_seconds", "The shortest wait of visitors who came from the queue into a chat, in seconds"),
-        number("entered_chat_max_seconds", "The longest wait of visitors who came from the queue into a chat, in seconds"),
-        number("entered_chat_average_seconds", "The average wait of visitors who came from the queue into a chat, in seconds"),
+        number(
+            "left_queue_min_seconds",
+            "The shortest wait of visitors who left the queue, in seconds",
+        ),
+        number(
+            "left_queue_max_seconds",
+            "The longest wait of visitors who left the queue, in seconds",
+        ),
+        number(
+            "left_queue_average_seconds",
+            "The average wait of visitors who left the queue, in seconds",
+        ),
+        integer(
+            "entered_chat_count",
+            "Visitors who came from the queue into a chat",
+        ),
+        number(
+            "entered_chat_min_seconds",
+            "The shortest wait of visitors who came from the queue into a chat, in seconds",
+        ),
+        number(
+            "entered_chat_max_seconds",
+            "The longest wait of visitors who came from the queue into a chat, in seconds",
+        ),
+        number(
+            "entered_chat_average_seconds",
+            "The average wait of visitors who came from the queue into a chat, in seconds",
+        ),
     ],
     key: &["period_start", "period"],
     day: Some("period_start"),
@@ -202,7 +309,10 @@ pub const QUEUED_VISITOR_REPORT: Report = Report {
         END_OF,
         integer("queued_count", "Visitors who waited in the queue"),
         integer("left_queue_count", "Visitors who left the queue"),
-        integer("entered_chat_count", "Visitors who came from the queue into a chat"),
+        integer(
+            "entered_chat_count",
+            "Visitors who came from the queue into a chat",
+        ),
     ],
     key: &["period_start", "period"],
     day: Some("period_start"),
@@ -217,7 +327,15 @@ pub const RATINGS_REPORT: Report = Report {
     request: within("/reports/chats/ratings"),
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],
     shape: Shape::Periods(PeriodRows::Each),
-    columns: &[PERIOD_START, PERIOD, BEGIN, END_OF, integer("chats", "Chats in the period"), integer("good", "Rated good"), integer("bad", "Rated bad")],
+    columns: &[
+        PERIOD_START,
+        PERIOD,
+        BEGIN,
+        END_OF,
+        integer("chats", "Chats in the period"),
+        integer("good", "Rated good"),
+        integer("bad", "Rated bad"),
+    ],
     key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
@@ -237,7 +355,10 @@ pub const RESPONSE_TIME_REPORT: Report = Report {
         BEGIN,
         END_OF,
         integer("avg_response_time_count", "Chats that were counted"),
-        number("avg_response_time_seconds", "Average seconds until an answer; empty when there was none"),
+        number(
+            "avg_response_time_seconds",
+            "Average seconds until an answer; empty when there was none",
+        ),
     ],
     key: &["period_start", "period"],
     day: Some("period_start"),
@@ -252,7 +373,16 @@ pub const SIMULTANEOUS_CHATS_REPORT: Report = Report {
     request: within("/reports/chats/agents_occupancy"),
     menus: &[START, END, needs(Menu::Weekday, "weekday")],
     shape: Shape::Periods(PeriodRows::Each),
-    columns: &[PERIOD_START, PERIOD, column("simultaneous_chats", Number, PeriodValue, "Chats that went on at the same time")],
+    columns: &[
+        PERIOD_START,
+        PERIOD,
+        column(
+            "simultaneous_chats",
+            Number,
+            PeriodValue,
+            "Chats that went on at the same time",
+        ),
+    ],
     key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,

@@ -1,7 +1,10 @@
 //! Tickets: one row for each ticket, and statistics about tickets.
 
 use super::periods::{BEGIN, END_OF, PERIOD, PERIOD_START};
-use super::{CONFIGURATION, END, GROUP, GROUP_BY, LOGIN, REPORTS_API, START, TAG, column, extra, integer, json, moment, number, takes, text, verbatim, within};
+use super::{
+    CONFIGURATION, END, GROUP, GROUP_BY, LOGIN, REPORTS_API, START, TAG, column, extra, integer,
+    json, moment, number, takes, text, verbatim, within,
+};
 use crate::connectors::report::ColumnKind::Integer;
 use crate::connectors::report::ColumnSource::Count;
 use crate::connectors::report::{Menu, PeriodRows, RecordRows, Report, Shape, UpdateMode};
@@ -12,8 +15,17 @@ pub const TICKETS: Report = Report {
     about: "One row per ticket with any activity in the range: subject, status, who asked, who answers, and what happened.",
     source: CONFIGURATION,
     request: within("/tickets"),
-    menus: &[START, END, GROUP, takes(Menu::Login, "assignee"), extra(Menu::Tag, "tag")],
-    shape: Shape::Archive { records: "tickets", rows: RecordRows::Records },
+    menus: &[
+        START,
+        END,
+        GROUP,
+        takes(Menu::Login, "assignee"),
+        extra(Menu::Tag, "tag"),
+    ],
+    shape: Shape::Archive {
+        records: "tickets",
+        rows: RecordRows::Records,
+    },
     columns: &[
         verbatim("id", "The ticket's id"),
         text("subject", "What it is about"),
@@ -23,12 +35,23 @@ pub const TICKETS: Report = Report {
         text("assignee_name", "Name of the assigned agent"),
         text("requester_name", "Name of the requester"),
         text("requester_mail", "Email address of the requester"),
-        text("source_type", "Where it came from: mail, chat window and so on"),
+        text(
+            "source_type",
+            "Where it came from: mail, chat window and so on",
+        ),
         json("groups", "Ids of the groups it belongs to"),
         json("tags", "The tags on it"),
-        json("opened", "The times it was open, from and to, in seconds since 1970"),
+        json(
+            "opened",
+            "The times it was open, from and to, in seconds since 1970",
+        ),
         json("firstResponse", "The first answer, where there was one"),
-        column("events_count", Integer, Count("events"), "Number of events of the ticket"),
+        column(
+            "events_count",
+            Integer,
+            Count("events"),
+            "Number of events of the ticket",
+        ),
         json("events", "What happened to it: messages, notes and changes"),
     ],
     key: &["id"],
@@ -44,7 +67,13 @@ pub const NEW_TICKETS_REPORT: Report = Report {
     request: within("/reports/tickets/new_tickets"),
     menus: &[START, END, GROUP, GROUP_BY, TAG],
     shape: Shape::Periods(PeriodRows::Each),
-    columns: &[PERIOD_START, PERIOD, BEGIN, END_OF, integer("new_tickets", "Tickets that were created")],
+    columns: &[
+        PERIOD_START,
+        PERIOD,
+        BEGIN,
+        END_OF,
+        integer("new_tickets", "Tickets that were created"),
+    ],
     key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
@@ -58,7 +87,13 @@ pub const SOLVED_TICKET_REPORT: Report = Report {
     request: within("/reports/tickets/solved_tickets"),
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],
     shape: Shape::Periods(PeriodRows::Each),
-    columns: &[PERIOD_START, PERIOD, BEGIN, END_OF, integer("solved_tickets", "Tickets that were solved")],
+    columns: &[
+        PERIOD_START,
+        PERIOD,
+        BEGIN,
+        END_OF,
+        integer("solved_tickets", "Tickets that were solved"),
+    ],
     key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
@@ -71,7 +106,10 @@ pub const TICKET_RANKING_REPORT: Report = Report {
     source: REPORTS_API,
     request: within("/reports/tickets/ratings/ranking"),
     menus: &[START, END, GROUP, TAG],
-    shape: Shape::List { under: Some("ranking"), rows: RecordRows::Records },
+    shape: Shape::List {
+        under: Some("ranking"),
+        rows: RecordRows::Records,
+    },
     columns: &[
         text("name", "The agent's login"),
         integer("good", "Rated good"),
@@ -92,7 +130,14 @@ pub const TICKET_RATINGS_REPORT: Report = Report {
     request: within("/reports/tickets/ratings"),
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],
     shape: Shape::Periods(PeriodRows::Each),
-    columns: &[PERIOD_START, PERIOD, BEGIN, END_OF, integer("good", "Rated good"), integer("bad", "Rated bad")],
+    columns: &[
+        PERIOD_START,
+        PERIOD,
+        BEGIN,
+        END_OF,
+        integer("good", "Rated good"),
+        integer("bad", "Rated bad"),
+    ],
     key: &["period_start", "period"],
     day: Some("period_start"),
     mode: UpdateMode::Replace,
@@ -112,7 +157,10 @@ pub const TICKET_RESOLUTION_TIME_REPORT: Report = Report {
         BEGIN,
         END_OF,
         integer("count", "Tickets that were counted"),
-        number("hours", "Average hours until solved; empty when there was none"),
+        number(
+            "hours",
+            "Average hours until solved; empty when there was none",
+        ),
     ],
     key: &["period_start", "period"],
     day: Some("period_start"),
@@ -155,7 +203,10 @@ pub const TICKETS_FIRST_RESPONSE_REPORT: Report = Report {
         BEGIN,
         END_OF,
         integer("count", "Tickets that were counted"),
-        number("hours", "Average hours until the first answer; empty when there was none"),
+        number(
+            "hours",
+            "Average hours until the first answer; empty when there was none",
+        ),
     ],
     key: &["period_start", "period"],
     day: Some("period_start"),

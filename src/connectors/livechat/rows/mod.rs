@@ -28,8 +28,18 @@ pub(super) struct JsonRows {
 
 impl JsonRows {
     pub fn new(report: &'static Report) -> Self {
-        let (tree, table) = (FieldTree::new(report.columns, report.key), TableBuilder::new(report.columns));
-        Self { report, tree, table, empty_parents: Vec::new(), choice: None, read_at: 0 }
+        let (tree, table) = (
+            FieldTree::new(report.columns, report.key),
+            TableBuilder::new(report.columns),
+        );
+        Self {
+            report,
+            tree,
+            table,
+            empty_parents: Vec::new(),
+            choice: None,
+            read_at: 0,
+        }
     }
 
     /// Adds columns for these undeclared fields before their first value.
@@ -51,9 +61,14 @@ impl JsonRows {
     /// Writes one record of a list or an archive: one row, or one for each of its items.
     pub fn record<'a>(&mut self, json: &'a str, row: &mut RowBuffer<'a>) -> Result<(), ArrowError> {
         match self.report.shape {
-            Shape::Archive { rows: RecordRows::Items { list, start }, .. } | Shape::List { rows: RecordRows::Items { list, start }, .. } => {
-                self.items(json, list, start, row)
+            Shape::Archive {
+                rows: RecordRows::Items { list, start },
+                ..
             }
+            | Shape::List {
+                rows: RecordRows::Items { list, start },
+                ..
+            } => self.items(json, list, start, row),
             shape => {
                 row.clear();
                 self.tree.extract(json, row);
@@ -66,7 +81,13 @@ impl JsonRows {
         }
     }
 
-    fn items<'a>(&mut self, json: &'a str, list: &'static str, start: &'static str, row: &mut RowBuffer<'a>) -> Result<(), ArrowError> {
+    fn items<'a>(
+        &mut self,
+        json: &'a str,
+        list: &'static str,
+        start: &'static str,
+        row: &mut RowBuffer<'a>,
+    ) -> Result<(), ArrowError> {
         row.clear();
         let Some(head) = RecordHead::read(json, "id", start, list) else {
             row.misfits.push((Cow::Borrowed("_record"), json));
@@ -97,13 +118,24 @@ impl JsonRows {
 
     /// Records the id of a record without items, so that its existing rows are deleted.
     fn note_empty_parent(&mut self, head: &RecordHead<'_>) {
-        if self.report.columns.iter().any(|column| column.from == ColumnSource::ParentId) {
-            self.empty_parents.extend(head.id.and_then(id_text).map(Cow::into_owned));
+        if self
+            .report
+            .columns
+            .iter()
+            .any(|column| column.from == ColumnSource::ParentId)
+        {
+            self.empty_parents
+                .extend(head.id.and_then(id_text).map(Cow::into_owned));
         }
     }
 
     /// Fills the columns that come from the item's record.
-    fn fill_parent_columns<'a>(&self, head: &RecordHead<'a>, position: usize, row: &mut RowBuffer<'a>) {
+    fn fill_parent_columns<'a>(
+        &self,
+        head: &RecordHead<'a>,
+        position: usize,
+        row: &mut RowBuffer<'a>,
+    ) {
         for (at, column) in self.report.columns.iter().enumerate() {
             let (json, converter) = match column.from {
                 ColumnSource::ParentId => (head.id, Converter::of(column, self.report.key)),
@@ -125,7 +157,9 @@ impl JsonRows {
         for (at, column) in self.report.columns.iter().enumerate() {
             match (column.from, &self.choice) {
                 (ColumnSource::ReadAt, _) => row.cells[at] = Cell::Timestamp(self.read_at),
-                (ColumnSource::Choice | ColumnSource::PathOrChoice, Some(choice)) if row.cells[at] == Cell::Null => {
+                (ColumnSource::Choice | ColumnSource::PathOrChoice, Some(choice))
+                    if row.cells[at] == Cell::Null =>
+                {
                     row.cells[at] = derived::choice(choice, column.kind)
                 }
                 _ => {}
@@ -138,8 +172,22 @@ impl JsonRows {
         if json.starts_with('{') {
             return false;
         }
-        let Some((at, column)) = self.report.columns.iter().enumerate().find(|(_, column)| column.from == from) else { return false };
-        convert_into(row, at, column, Converter::of(column, self.report.key), json);
+        let Some((at, column)) = self
+            .report
+            .columns
+            .iter()
+            .enumerate()
+            .find(|(_, column)| column.from == from)
+        else {
+            return false;
+        };
+        convert_into(
+            row,
+            at,
+            column,
+            Converter::of(column, self.report.key),
+            json,
+        );
         true
     }
 
@@ -147,12 +195,27 @@ impl JsonRows {
     pub fn accepts_period(&self, json: &str) -> bool {
         json.starts_with('{')
             || matches!(json, "null" | "[]")
-            || (self.report.columns.iter().any(|column| column.from == ColumnSource::PeriodValue) && !json.starts_with('['))
+            || (self
+                .report
+                .columns
+                .iter()
+                .any(|column| column.from == ColumnSource::PeriodValue)
+                && !json.starts_with('['))
     }
 
     /// Writes one period of a period report: its name, its start and its value.
-    pub fn period<'a>(&mut self, period: &'a str, start: Option<Millis>, json: &'a str, row: &mut RowBuffer<'a>) -> Result<(), ArrowError> {
-        let rows = if let Shape::Periods(rows) = self.report.shape { rows } else { PeriodRows::Each };
+    pub fn period<'a>(
+        &mut self,
+        period: &'a str,
+        start: Option<Millis>,
+        json: &'a str,
+        row: &mut RowBuffer<'a>,
+    ) -> Result<(), ArrowError> {
+        let rows = if let Shape::Periods(rows) = self.report.shape {
+            rows
+        } else {
+            PeriodRows::Each
+        };
         if rows == PeriodRows::Currencies
             && let Ok(RawFields(fields)) = serde_json::from_str(json)
         {
@@ -171,12 +234,21 @@ impl JsonRows {
         self.write(row)
     }
 
-    fn fill_period_columns<'a>(&self, period: &'a str, start: Option<Millis>, row: &mut RowBuffer<'a>) {
+    fn fill_period_columns<'a>(
+        &self,
+        period: &'a str,
+        start: Option<Millis>,
+        row: &mut RowBuffer<'a>,
+    ) {
         for (at, column) in self.report.columns.iter().enumerate() {
             match column.from {
                 ColumnSource::Period => row.cells[at] = Cell::Text(Cow::Borrowed(period)),
-                ColumnSource::PeriodStart => row.cells[at] = start.map_or(Cell::Null, Cell::Timestamp),
-                ColumnSource::Ratio(part, of) => row.cells[at] = derived::ratio(self.report.columns, row, part, of),
+                ColumnSource::PeriodStart => {
+                    row.cells[at] = start.map_or(Cell::Null, Cell::Timestamp)
+                }
+                ColumnSource::Ratio(part, of) => {
+                    row.cells[at] = derived::ratio(self.report.columns, row, part, of)
+                }
                 _ => {}
             }
         }
@@ -190,14 +262,23 @@ impl JsonRows {
         fields: Vec<(Cow<'a, str>, &'a str)>,
         row: &mut RowBuffer<'a>,
     ) -> Result<(), ArrowError> {
-        let (sales, own): (Vec<_>, Vec<_>) = fields.into_iter().partition(|(name, json)| name == "value" && (json.starts_with('{') || *json == "[]"));
-        let currencies = sales.iter().flat_map(|(_, json)| serde_json::from_str(json).map_or_else(|_| Vec::new(), |RawFields(list)| list));
+        let (sales, own): (Vec<_>, Vec<_>) = fields
+            .into_iter()
+            .partition(|(name, json)| name == "value" && (json.starts_with('{') || *json == "[]"));
+        let currencies = sales.iter().flat_map(|(_, json)| {
+            serde_json::from_str(json).map_or_else(|_| Vec::new(), |RawFields(list)| list)
+        });
         let mut rows: Vec<Option<(Cow<'a, str>, &'a str)>> = currencies.map(Some).collect();
         if rows.is_empty() {
             rows.push(None);
         }
         // Some JSON writers encode an empty object as an empty list.
-        let mut broken: Vec<_> = sales.into_iter().filter(|(_, json)| *json != "[]" && serde_json::from_str::<RawFields<'a>>(json).is_err()).collect();
+        let mut broken: Vec<_> = sales
+            .into_iter()
+            .filter(|(_, json)| {
+                *json != "[]" && serde_json::from_str::<RawFields<'a>>(json).is_err()
+            })
+            .collect();
         for (at, currency) in rows.into_iter().enumerate() {
             row.clear();
             if at == 0 {
@@ -205,12 +286,21 @@ impl JsonRows {
                 row.misfits.append(&mut broken);
             } else {
                 // The period's dates are in every row, its counts only in the first one.
-                let dates: Vec<_> = own.iter().filter(|(name, _)| matches!(name.as_ref(), "begin" | "end")).cloned().collect();
+                let dates: Vec<_> = own
+                    .iter()
+                    .filter(|(name, _)| matches!(name.as_ref(), "begin" | "end"))
+                    .cloned()
+                    .collect();
                 self.tree.fields(&dates, row);
             }
             if let Some((name, json)) = currency {
                 self.tree.extract_more(json, row);
-                if let Some(at) = self.report.columns.iter().position(|column| column.name == "currency") {
+                if let Some(at) = self
+                    .report
+                    .columns
+                    .iter()
+                    .position(|column| column.name == "currency")
+                {
                     row.cells[at] = Cell::Text(name);
                 }
             }
@@ -246,7 +336,13 @@ impl JsonRows {
 }
 
 /// Converts a value into its cell, and stores it as a misfit if it does not fit.
-fn convert_into<'a>(row: &mut RowBuffer<'a>, at: usize, column: &'static Column, converter: Converter, json: &'a str) {
+fn convert_into<'a>(
+    row: &mut RowBuffer<'a>,
+    at: usize,
+    column: &'static Column,
+    converter: Converter,
+    json: &'a str,
+) {
     let Converted { cell, fits } = converter.convert(json);
     row.cells[at] = cell;
     if !fits {

@@ -15,13 +15,26 @@ pub(super) struct PlainAttributes<'t> {
 impl<'t> PlainAttributes<'t> {
     /// Parses the part of a tag after its name. `None` if it contains anything else, valid or not.
     pub fn of(tag: &'t str) -> Option<Self> {
-        let mut plain = Self { all: [("", ""); MAX_PLAIN], count: 0 };
+        let mut plain = Self {
+            all: [("", ""); MAX_PLAIN],
+            count: 0,
+        };
         let mut rest = tag.trim_start_matches(WHITE);
         while !rest.is_empty() {
-            let (name, after) = split_before(rest, |byte| matches!(byte, b'=' | b' ' | b'\t' | b'\n' | b'\r'))?;
-            let quote = after.as_bytes().get(1).copied().filter(|byte| matches!(byte, b'"' | b'\''))?;
-            let (value, after) = split_before(after.strip_prefix('=')?.get(1..)?, |byte| byte == quote || matches!(byte, b'&' | b'\t' | b'\n' | b'\r'))?;
-            rest = after.strip_prefix(char::from(quote))?.trim_start_matches(WHITE);
+            let (name, after) = split_before(rest, |byte| {
+                matches!(byte, b'=' | b' ' | b'\t' | b'\n' | b'\r')
+            })?;
+            let quote = after
+                .as_bytes()
+                .get(1)
+                .copied()
+                .filter(|byte| matches!(byte, b'"' | b'\''))?;
+            let (value, after) = split_before(after.strip_prefix('=')?.get(1..)?, |byte| {
+                byte == quote || matches!(byte, b'&' | b'\t' | b'\n' | b'\r')
+            })?;
+            rest = after
+                .strip_prefix(char::from(quote))?
+                .trim_start_matches(WHITE);
             if name.is_empty() || plain.iter().any(|(other, _)| other == name) {
                 return None;
             }

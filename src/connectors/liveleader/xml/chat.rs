@@ -82,12 +82,17 @@ impl ExportedChat {
     }
 
     pub fn messages(&self) -> impl ExactSizeIterator<Item = MessageRef<'_>> {
-        self.messages.iter().map(|message| MessageRef { chat: self, message })
+        self.messages.iter().map(|message| MessageRef {
+            chat: self,
+            message,
+        })
     }
 
     /// Undocumented elements and attributes, by their path joined by `_`, in document order.
     pub fn extras(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.extras.iter().map(|(name, value)| (self.at(*name), self.at(*value)))
+        self.extras
+            .iter()
+            .map(|(name, value)| (self.at(*name), self.at(*value)))
     }
 
     /// The number of ampersands, entities and character references in the chat that are not valid XML. They were decoded or kept as text.
@@ -96,7 +101,9 @@ impl ExportedChat {
     }
 
     fn at(&self, span: Span) -> &str {
-        self.text.get(span.from as usize..span.to as usize).unwrap_or_default()
+        self.text
+            .get(span.from as usize..span.to as usize)
+            .unwrap_or_default()
     }
 
     pub(super) fn clear(&mut self) {
@@ -122,17 +129,28 @@ impl ExportedChat {
         }
         let from = text_offset(self.text.len())?;
         self.text.push_str(text);
-        Ok(Span { from, to: text_offset(self.text.len())? })
+        Ok(Span {
+            from,
+            to: text_offset(self.text.len())?,
+        })
     }
 
     pub(super) fn begin_message(&mut self) -> Result<(), DocumentError> {
         self.store("")?;
         let at = text_offset(self.message_extras.len())?;
-        self.messages.push(ChatMessage { extras: Span { from: at, to: at }, ..ChatMessage::default() });
+        self.messages.push(ChatMessage {
+            extras: Span { from: at, to: at },
+            ..ChatMessage::default()
+        });
         Ok(())
     }
 
-    pub(super) fn store_extra(&mut self, message: bool, name: &str, text: &str) -> Result<(), DocumentError> {
+    pub(super) fn store_extra(
+        &mut self,
+        message: bool,
+        name: &str,
+        text: &str,
+    ) -> Result<(), DocumentError> {
         let extra = (self.append(name)?, self.store(text)?);
         match self.messages.last_mut().filter(|_| message) {
             Some(message) => {
@@ -165,7 +183,12 @@ impl<'c> MessageRef<'c> {
     /// Like `ExportedChat::extras`, for this message.
     pub fn extras(self) -> impl ExactSizeIterator<Item = (&'c str, &'c str)> {
         let Span { from, to } = self.message.extras;
-        let all = self.chat.message_extras.get(from as usize..to as usize).unwrap_or_default();
-        all.iter().map(move |(name, value)| (self.chat.at(*name), self.chat.at(*value)))
+        let all = self
+            .chat
+            .message_extras
+            .get(from as usize..to as usize)
+            .unwrap_or_default();
+        all.iter()
+            .map(move |(name, value)| (self.chat.at(*name), self.chat.at(*value)))
     }
 }

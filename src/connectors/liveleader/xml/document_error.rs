@@ -45,8 +45,19 @@ pub enum DocumentError {
 impl DocumentError {
     /// Another request would return the same error at the same cost.
     pub fn is_final(&self) -> bool {
-        use DocumentError::{Doctype, LargeChat, LongName, LongText, TooDeep, TooManyAttributes, UnknownEncoding};
-        matches!(self, Doctype | TooDeep | TooManyAttributes | LongName | LongText | LargeChat | UnknownEncoding)
+        use DocumentError::{
+            Doctype, LargeChat, LongName, LongText, TooDeep, TooManyAttributes, UnknownEncoding,
+        };
+        matches!(
+            self,
+            Doctype
+                | TooDeep
+                | TooManyAttributes
+                | LongName
+                | LongText
+                | LargeChat
+                | UnknownEncoding
+        )
     }
 }
 
@@ -57,18 +68,34 @@ impl fmt::Display for DocumentError {
             DocumentError::WebPage => f.write_str("a web page instead of XML"),
             DocumentError::NotXml => f.write_str("text instead of XML"),
             DocumentError::Cut => f.write_str("the document ends before </chats>"),
-            DocumentError::OtherRoot(Some(name)) => write!(f, "a <{name}> document instead of <chats>"),
-            DocumentError::OtherRoot(None) => f.write_str("another XML document instead of <chats>"),
+            DocumentError::OtherRoot(Some(name)) => {
+                write!(f, "a <{name}> document instead of <chats>")
+            }
+            DocumentError::OtherRoot(None) => {
+                f.write_str("another XML document instead of <chats>")
+            }
             DocumentError::Trailing => f.write_str("text after </chats>"),
             DocumentError::TwoRoots => f.write_str("another document after </chats>"),
-            DocumentError::NoChats => f.write_str("the document contains something other than chats"),
+            DocumentError::NoChats => {
+                f.write_str("the document contains something other than chats")
+            }
             DocumentError::StrayText => f.write_str("the document contains text between chats"),
-            DocumentError::Doctype => f.write_str("the document has a document type declaration, which is not allowed"),
-            DocumentError::TooDeep => write!(f, "elements are nested deeper than {MAX_DEPTH} levels"),
-            DocumentError::TooManyAttributes => write!(f, "an element has more than {MAX_ATTRIBUTES} attributes"),
+            DocumentError::Doctype => {
+                f.write_str("the document has a document type declaration, which is not allowed")
+            }
+            DocumentError::TooDeep => {
+                write!(f, "elements are nested deeper than {MAX_DEPTH} levels")
+            }
+            DocumentError::TooManyAttributes => {
+                write!(f, "an element has more than {MAX_ATTRIBUTES} attributes")
+            }
             DocumentError::LongName => write!(f, "a name is longer than {MAX_NAME_BYTES} bytes"),
-            DocumentError::LongText => write!(f, "a text is longer than {} MiB", MAX_TEXT_BYTES >> 20),
-            DocumentError::LargeChat => write!(f, "a chat is larger than {} MiB", MAX_CHAT_BYTES >> 20),
+            DocumentError::LongText => {
+                write!(f, "a text is longer than {} MiB", MAX_TEXT_BYTES >> 20)
+            }
+            DocumentError::LargeChat => {
+                write!(f, "a chat is larger than {} MiB", MAX_CHAT_BYTES >> 20)
+            }
             DocumentError::UnknownEncoding => f.write_str("unknown text encoding"),
             DocumentError::Broken { at } => write!(f, "XML syntax error at byte {at}"),
             DocumentError::Stopped => f.write_str("reading stopped early"),
@@ -79,6 +106,10 @@ impl fmt::Display for DocumentError {
 impl DocumentError {
     /// Adds the position, if the error has one.
     pub(super) fn at(self, at: u64) -> Self {
-        if matches!(self, DocumentError::Broken { .. }) { DocumentError::Broken { at } } else { self }
+        if matches!(self, DocumentError::Broken { .. }) {
+            DocumentError::Broken { at }
+        } else {
+            self
+        }
     }
 }

@@ -45,11 +45,17 @@ pub fn decoded<R: Read>(mut source: R, label: Option<&str>) -> Result<Decoded<R>
         }
     };
     let source = Cursor::new(head).chain(source);
-    Ok(DecodeReaderBytesBuilder::new().encoding(encoding).bom_override(true).strip_bom(true).build(source))
+    Ok(DecodeReaderBytesBuilder::new()
+        .encoding(encoding)
+        .bom_override(true)
+        .strip_bom(true)
+        .build(source))
 }
 
 fn has_bom(head: &[u8]) -> bool {
-    [&[0xef, 0xbb, 0xbf][..], &[0xff, 0xfe], &[0xfe, 0xff]].iter().any(|mark| head.starts_with(mark))
+    [&[0xef, 0xbb, 0xbf][..], &[0xff, 0xfe], &[0xfe, 0xff]]
+        .iter()
+        .any(|mark| head.starts_with(mark))
 }
 
 /// UTF-16 without a byte order mark starts with a markup character and a zero byte.
@@ -64,7 +70,10 @@ fn utf16_without_bom(head: &[u8]) -> Option<&'static Encoding> {
 /// Whether the first bytes show that no declaration follows, or that it is not needed to find the encoding.
 fn is_decided(head: &[u8]) -> bool {
     let begins = b"<?xml";
-    head.len() >= 4 && (has_bom(head) || utf16_without_bom(head).is_some() || !begins.starts_with(&head[..head.len().min(begins.len())]))
+    head.len() >= 4
+        && (has_bom(head)
+            || utf16_without_bom(head).is_some()
+            || !begins.starts_with(&head[..head.len().min(begins.len())]))
 }
 
 /// The text of the XML declaration, if it is complete.
@@ -78,7 +87,10 @@ fn encoding_of(declaration: &str) -> Option<String> {
     let (_, after) = declaration.split_once("encoding")?;
     let value = after.trim_start().strip_prefix('=')?.trim_start();
     let quote = value.chars().next().filter(|c| *c == '"' || *c == '\'')?;
-    value[1..].split(quote).next().map(|name| name.trim().to_owned())
+    value[1..]
+        .split(quote)
+        .next()
+        .map(|name| name.trim().to_owned())
 }
 
 /// The error for a piece of markup above the size limit.
@@ -102,7 +114,11 @@ pub struct LimitedInput<R> {
 
 impl<R> LimitedInput<R> {
     pub fn new(from: R, limit: usize) -> Self {
-        Self { from, taken: 0, limit }
+        Self {
+            from,
+            taken: 0,
+            limit,
+        }
     }
 
     pub fn begin_piece(&mut self) {

@@ -35,9 +35,16 @@ const MAX_MARKUP_BYTES: usize = MAX_TEXT_BYTES + (64 << 10);
 
 /// Parses a document. `label` is the encoding in the Content-Type header; the document's own declaration takes precedence. `on_chat` is
 /// called with each complete chat and returns whether to continue. Returns `Ok` only if the root was closed and nothing follows it.
-pub fn read(source: impl Read, label: Option<&str>, mut on_chat: impl FnMut(&ExportedChat) -> bool) -> Result<(), DocumentError> {
+pub fn read(
+    source: impl Read,
+    label: Option<&str>,
+    mut on_chat: impl FnMut(&ExportedChat) -> bool,
+) -> Result<(), DocumentError> {
     let decoded = input::decoded(source, label)?;
-    let mut reader = Reader::from_reader(LimitedInput::new(BufReader::with_capacity(64 << 10, decoded), MAX_MARKUP_BYTES));
+    let mut reader = Reader::from_reader(LimitedInput::new(
+        BufReader::with_capacity(64 << 10, decoded),
+        MAX_MARKUP_BYTES,
+    ));
     reader.config_mut().check_comments = false;
     // A bare ampersand is returned as text: see `reference`.
     reader.config_mut().allow_dangling_amp = true;
@@ -63,7 +70,13 @@ pub fn read(source: impl Read, label: Option<&str>, mut on_chat: impl FnMut(&Exp
             }
             Ok(Event::CData(text)) => state.text(&text.xml10_content(), true)?,
             Ok(Event::GeneralRef(name)) => state.reference(name)?,
-            Ok(Event::DocType(kind)) => return Err(if state.is_page(kind) { DocumentError::WebPage } else { DocumentError::Doctype }),
+            Ok(Event::DocType(kind)) => {
+                return Err(if state.is_page(kind) {
+                    DocumentError::WebPage
+                } else {
+                    DocumentError::Doctype
+                });
+            }
             Ok(Event::Decl(_) | Event::PI(_) | Event::Comment(_)) => {}
             Ok(Event::Eof) => return state.end(),
             Err(error) => {
@@ -118,7 +131,13 @@ impl ElementStack {
     /// The next element, which is not open yet.
     fn next(&mut self) -> (&mut [OpenElement], &mut OpenElement) {
         if self.all.len() == self.depth {
-            self.all.push(OpenElement { kind: ElementKind::Ignored, path: String::new(), text: String::new(), exact: None, has_children: false });
+            self.all.push(OpenElement {
+                kind: ElementKind::Ignored,
+                path: String::new(),
+                text: String::new(),
+                exact: None,
+                has_children: false,
+            });
         }
         let (open, next) = self.all.split_at_mut(self.depth);
         (open, &mut next[0])
@@ -143,17 +162,25 @@ struct DocumentWalk {
 
 impl DocumentWalk {
     fn is_page(&self, doctype: &str) -> bool {
-        !self.had_root && doctype.trim_start().get(..4).is_some_and(|name| name.eq_ignore_ascii_case("html"))
+        !self.had_root
+            && doctype
+                .trim_start()
+                .get(..4)
+                .is_some_and(|name| name.eq_ignore_ascii_case("html"))
     }
 
     /// Translates an error of the XML reader. `ended`: the input has no more bytes.
     fn document_error(&self, error: &XmlError, at: u64, ended: bool) -> DocumentError {
         match error {
-            XmlError::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<TooLong>()) => DocumentError::LongText,
+            XmlError::Io(io) if io.get_ref().is_some_and(|inner| inner.is::<TooLong>()) => {
+                DocumentError::LongText
+            }
             // The source of the bytes knows the real cause.
             XmlError::Io(_) => DocumentError::Cut,
             _ if !self.had_root && self.had_text => DocumentError::NotXml,
-            XmlError::IllFormed(IllFormedError::MismatchedEndTag { .. } | IllFormedError::UnmatchedEndTag(_)) => DocumentError::Broken { at },
+            XmlError::IllFormed(
+                IllFormedError::MismatchedEndTag { .. } | IllFormedError::UnmatchedEndTag(_),
+            ) => DocumentError::Broken { at },
             _ if ended => DocumentError::Cut,
             _ => DocumentError::Broken { at },
         }
@@ -169,9 +196,14 @@ impl DocumentWalk {
             return Err(DocumentError::TooDeep);
         }
         let (open, next) = self.open.next();
-        let Some(parent) = open.last_mut() else { return self.root(tag, name) };
+        let Some(parent) = open.last_mut() else {
+            return self.root(tag, name);
+        };
         parent.has_children = true;
-        let message = matches!(parent.kind, ElementKind::Message | ElementKind::Unknown { message: true });
+        let message = matches!(
+            parent.kind,
+            ElementKind::Message | ElementKind::Unknown { message: true }
+        );
         let kind = match parent.kind {
             ElementKind::Root if name == "chat" => ElementKind::Chat,
             ElementKind::Root | ElementKind::Ignored => ElementKind::Ignored,
@@ -179,7 +211,9 @@ impl DocumentWalk {
                 "msg" => ElementKind::Message,
                 "operator" => ElementKind::Operator,
                 _ => match FIELDS.iter().find(|(known, _)| *known == name) {
-                    Some((_, field)) if self.chat.field(*field).is_none() => ElementKind::Field(*field),
+                    Some((_, field)) if self.chat.field(*field).is_none() => {
+                        ElementKind::Field(*field)
+                    }
                     _ => ElementKind::Unknown { message: false },
                 },
             },
@@ -221,7 +255,10 @@ impl DocumentWalk {
             return Err(DocumentError::NotXml);
         }
         if name != "chats" {
-            let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            let plain = name.len() <= 40
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
             return Err(DocumentError::OtherRoot(plain.then(|| name.to_owned())));
         }
         count_attributes(tag)?;
@@ -242,13 +279,19 @@ impl DocumentWalk {
             self.had_text = true;
             return Ok(());
         };
-        if matches!(open.kind, ElementKind::Root | ElementKind::Chat | ElementKind::Ignored) && is_white(text) {
+        if matches!(
+            open.kind,
+            ElementKind::Root | ElementKind::Chat | ElementKind::Ignored
+        ) && is_white(text)
+        {
             return Ok(());
         }
         match open.kind {
             ElementKind::Root => return Err(DocumentError::StrayText),
             ElementKind::Ignored => return Ok(()),
-            _ if open.text.len() + text.len() > MAX_TEXT_BYTES => return Err(DocumentError::LongText),
+            _ if open.text.len() + text.len() > MAX_TEXT_BYTES => {
+                return Err(DocumentError::LongText);
+            }
             // This is no column name, so the value goes to `_more`.
             ElementKind::Chat => return self.chat.store_extra(false, "_text", text),
             _ => {}
@@ -267,14 +310,21 @@ impl DocumentWalk {
         let resolved = reference::resolve(&name);
         self.chat.repaired += u64::from(!matches!(resolved, Resolved::Char(_) | Resolved::Text(_)));
         match resolved {
-            Resolved::Char(c) | Resolved::RepairedChar(c) => self.text(c.encode_utf8(&mut [0; 4]), true),
+            Resolved::Char(c) | Resolved::RepairedChar(c) => {
+                self.text(c.encode_utf8(&mut [0; 4]), true)
+            }
             Resolved::Text(text) | Resolved::Repaired(text) => self.text(text, true),
             Resolved::Bare => self.text(&format!("&{name};"), false),
         }
     }
 
-    fn close(&mut self, on_chat: &mut impl FnMut(&ExportedChat) -> bool) -> Result<(), DocumentError> {
-        let Some(open) = self.open.pop() else { return Err(DocumentError::Trailing) };
+    fn close(
+        &mut self,
+        on_chat: &mut impl FnMut(&ExportedChat) -> bool,
+    ) -> Result<(), DocumentError> {
+        let Some(open) = self.open.pop() else {
+            return Err(DocumentError::Trailing);
+        };
         let text = trimmed(&open.text, open.exact);
         match open.kind {
             ElementKind::Root | ElementKind::Ignored => {}
@@ -283,7 +333,9 @@ impl DocumentWalk {
                     return Err(DocumentError::Stopped);
                 }
             }
-            ElementKind::Field(field) => self.chat.fields[field as usize] = Some(self.chat.store(text)?),
+            ElementKind::Field(field) => {
+                self.chat.fields[field as usize] = Some(self.chat.store(text)?)
+            }
             ElementKind::Operator => {
                 let span = self.chat.store(text)?;
                 self.chat.operators.push(span);
@@ -318,7 +370,8 @@ impl DocumentWalk {
 const WHITE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 fn is_white(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+    text.bytes()
+        .all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
 }
 
 /// Makes a column name: the colons of prefixes are replaced, because other programs cannot handle them.
@@ -331,9 +384,16 @@ fn plain_name(name: &str, into: &mut String) {
 }
 
 /// Stores the attributes of a tag. `path` is the path of its element.
-fn attributes(chat: &mut ExportedChat, tag: &BytesStart<'_>, kind: ElementKind, path: &str) -> Result<(), DocumentError> {
+fn attributes(
+    chat: &mut ExportedChat,
+    tag: &BytesStart<'_>,
+    kind: ElementKind,
+    path: &str,
+) -> Result<(), DocumentError> {
     if let Some(plain) = PlainAttributes::of(tag.attributes_raw()) {
-        return plain.iter().try_for_each(|(name, value)| attribute(chat, kind, path, name, value));
+        return plain
+            .iter()
+            .try_for_each(|(name, value)| attribute(chat, kind, path, name, value));
     }
     count_attributes(tag)?;
     for raw_attribute in tag.attributes() {
@@ -343,7 +403,11 @@ fn attributes(chat: &mut ExportedChat, tag: &BytesStart<'_>, kind: ElementKind, 
             return Err(DocumentError::LongName);
         }
         // A value with invalid references is decoded leniently.
-        let (value, repaired) = match raw_attribute.normalized_value_with(XmlVersion::Implicit1_0, 1, resolve_xml_entity) {
+        let (value, repaired) = match raw_attribute.normalized_value_with(
+            XmlVersion::Implicit1_0,
+            1,
+            resolve_xml_entity,
+        ) {
             Ok(value) => (value, 0),
             Err(_) => {
                 let (value, repaired) = reference::attribute(&raw_attribute.value);
@@ -359,13 +423,23 @@ fn attributes(chat: &mut ExportedChat, tag: &BytesStart<'_>, kind: ElementKind, 
     Ok(())
 }
 
-fn attribute(chat: &mut ExportedChat, kind: ElementKind, path: &str, name: &str, value: &str) -> Result<(), DocumentError> {
+fn attribute(
+    chat: &mut ExportedChat,
+    kind: ElementKind,
+    path: &str,
+    name: &str,
+    value: &str,
+) -> Result<(), DocumentError> {
     let mut column_name = String::new();
     match (kind, name) {
         (ElementKind::Message, "from" | "time") => {
             let span = chat.store(value)?;
             if let Some(message) = chat.messages.last_mut() {
-                *(if name == "from" { &mut message.from } else { &mut message.time }) = Some(span);
+                *(if name == "from" {
+                    &mut message.from
+                } else {
+                    &mut message.time
+                }) = Some(span);
             }
             return Ok(());
         }
@@ -376,7 +450,14 @@ fn attribute(chat: &mut ExportedChat, kind: ElementKind, path: &str, name: &str,
         }
     }
     plain_name(name, &mut column_name);
-    chat.store_extra(matches!(kind, ElementKind::Message | ElementKind::Unknown { message: true }), &column_name, value)
+    chat.store_extra(
+        matches!(
+            kind,
+            ElementKind::Message | ElementKind::Unknown { message: true }
+        ),
+        &column_name,
+        value,
+    )
 }
 
 fn count_attributes(tag: &BytesStart<'_>) -> Result<(), DocumentError> {
@@ -387,7 +468,11 @@ fn count_attributes(tag: &BytesStart<'_>) -> Result<(), DocumentError> {
     }
     let mut attributes = tag.attributes();
     attributes.with_checks(false);
-    if attributes.take(MAX_ATTRIBUTES + 1).count() > MAX_ATTRIBUTES { Err(DocumentError::TooManyAttributes) } else { Ok(()) }
+    if attributes.take(MAX_ATTRIBUTES + 1).count() > MAX_ATTRIBUTES {
+        Err(DocumentError::TooManyAttributes)
+    } else {
+        Ok(())
+    }
 }
 
 fn broken_attribute(_: &AttrError) -> DocumentError {
@@ -402,7 +487,11 @@ fn trimmed(text: &str, exact: Option<(usize, usize)>) -> &str {
     let last = last.max(from);
     let rest = &text[last..];
     let trimmed_length = rest.trim_end_matches(WHITE).len();
-    let to = if rest[trimmed_length..].contains('\n') { last + trimmed_length } else { text.len() };
+    let to = if rest[trimmed_length..].contains('\n') {
+        last + trimmed_length
+    } else {
+        text.len()
+    };
     &text[from..to]
 }
 

@@ -44,7 +44,10 @@ fn resolve_number(number: &str) -> Resolved {
         return Resolved::Bare;
     }
     // A number with too many digits is no character either.
-    let known = u32::from_str_radix(digits, radix).ok().filter(|code| *code > 0).and_then(char::from_u32);
+    let known = u32::from_str_radix(digits, radix)
+        .ok()
+        .filter(|code| *code > 0)
+        .and_then(char::from_u32);
     match known {
         Some(c) if number.starts_with('X') => Resolved::RepairedChar(c),
         Some(c) => Resolved::Char(c),
@@ -58,15 +61,22 @@ pub(super) fn attribute(raw: &str) -> (String, u64) {
     while let Some(at) = rest.find('&') {
         plain(&rest[..at], &mut value);
         let after = &rest[at + 1..];
-        let reference = after.split_once([';', '&']).filter(|(name, _)| after[name.len()..].starts_with(';'));
-        let known = reference.map(|(name, after)| (resolve(name), after)).filter(|(resolved, _)| *resolved != Resolved::Bare);
+        let reference = after
+            .split_once([';', '&'])
+            .filter(|(name, _)| after[name.len()..].starts_with(';'));
+        let known = reference
+            .map(|(name, after)| (resolve(name), after))
+            .filter(|(resolved, _)| *resolved != Resolved::Bare);
         let Some((resolved, after)) = known else {
             repaired += 1;
             value.push('&');
             rest = after;
             continue;
         };
-        repaired += u64::from(matches!(resolved, Resolved::Repaired(_) | Resolved::RepairedChar(_)));
+        repaired += u64::from(matches!(
+            resolved,
+            Resolved::Repaired(_) | Resolved::RepairedChar(_)
+        ));
         match resolved {
             Resolved::Char(c) | Resolved::RepairedChar(c) => value.push(c),
             Resolved::Text(text) | Resolved::Repaired(text) => value.push_str(text),
@@ -85,7 +95,11 @@ fn plain(text: &str, into: &mut String) {
         if c == '\r' && chars.peek() == Some(&'\n') {
             continue;
         }
-        into.push(if matches!(c, '\t' | '\n' | '\r') { ' ' } else { c });
+        into.push(if matches!(c, '\t' | '\n' | '\r') {
+            ' '
+        } else {
+            c
+        });
     }
 }
 
@@ -134,12 +148,22 @@ mod tests {
         let mut all = sha2::Sha256::new();
         for (name, text) in &NAMED_ENTITIES {
             let name = std::str::from_utf8(name).unwrap();
-            assert!(matches!(resolve(name), Resolved::Repaired(is) | Resolved::Text(is) if is == *text), "{name}");
+            assert!(
+                matches!(resolve(name), Resolved::Repaired(is) | Resolved::Text(is) if is == *text),
+                "{name}"
+            );
             all.update(format!("{name}\t{text}\n"));
         }
         assert_eq!(NAMED_ENTITIES.len(), 2_125);
-        let hex: String = all.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "49a133fa892a5973968b00aaf134ab9d786e11ab59e56dd02ef96b541d11225d");
+        let hex: String = all
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(
+            hex,
+            "49a133fa892a5973968b00aaf134ab9d786e11ab59e56dd02ef96b541d11225d"
+        );
     }
 
     #[test]

@@ -37,7 +37,13 @@ struct Limits {
     max_bytes: usize,
 }
 
-const LIMITS: Limits = Limits { keys: 32 << 10, keys_of_a_minute: 1 << 20, rows_bytes: 2 << 20, rows: 2_048, max_bytes: 6 << 20 };
+const LIMITS: Limits = Limits {
+    keys: 32 << 10,
+    keys_of_a_minute: 1 << 20,
+    rows_bytes: 2 << 20,
+    rows: 2_048,
+    max_bytes: 6 << 20,
+};
 
 /// A version to read, and the columns to read of it.
 pub struct VersionSource {
@@ -113,9 +119,26 @@ impl ByStart {
         Self::with(segments, sources, period, LIMITS)
     }
 
-    fn with(segments: &Segments, sources: Vec<VersionSource>, period: Range<Millis>, limits: Limits) -> Self {
+    fn with(
+        segments: &Segments,
+        sources: Vec<VersionSource>,
+        period: Range<Millis>,
+        limits: Limits,
+    ) -> Self {
         let segments = segments.clone();
-        Self { segments, sources, period, limits, counts: ReadCounts::default(), plan: None, slice: 0, handed_over: 0, keys: None, rows: None, counted: 0 }
+        Self {
+            segments,
+            sources,
+            period,
+            limits,
+            counts: ReadCounts::default(),
+            plan: None,
+            slice: 0,
+            handed_over: 0,
+            keys: None,
+            rows: None,
+            counted: 0,
+        }
     }
 
     pub fn sources(&self) -> &[VersionSource] {
@@ -152,7 +175,9 @@ impl ByStart {
                 (self.slice, self.handed_over, self.rows) = (self.slice + 1, 0, None);
                 continue;
             };
-            let is_read = |rows: &LoadedRows| (rows.first..rows.first + rows.places.len()).contains(&self.handed_over);
+            let is_read = |rows: &LoadedRows| {
+                (rows.first..rows.first + rows.places.len()).contains(&self.handed_over)
+            };
             if !self.rows.as_ref().is_some_and(is_read) {
                 self.rows = None;
                 self.rows = Some(self.rows_from(&keys, at_once)?);
@@ -161,10 +186,24 @@ impl ByStart {
             let at = self.handed_over;
             self.handed_over += 1;
             self.counts.rows += 1;
-            let rows = self.rows.as_ref().ok_or_else(|| Error::internal("rows that were not read"))?;
-            let (batch, index) = rows.places.get(at - rows.first).copied().ok_or_else(|| Error::internal("a row without its place"))?;
-            let batch = rows.batches.get(batch).ok_or_else(|| Error::internal("a row without its batch"))?;
-            return Ok(Some(SourceRow { source: key.source as usize, batch, index }));
+            let rows = self
+                .rows
+                .as_ref()
+                .ok_or_else(|| Error::internal("rows that were not read"))?;
+            let (batch, index) = rows
+                .places
+                .get(at - rows.first)
+                .copied()
+                .ok_or_else(|| Error::internal("a row without its place"))?;
+            let batch = rows
+                .batches
+                .get(batch)
+                .ok_or_else(|| Error::internal("a row without its batch"))?;
+            return Ok(Some(SourceRow {
+                source: key.source as usize,
+                batch,
+                index,
+            }));
         }
         self.release();
         Ok(None)
@@ -172,7 +211,12 @@ impl ByStart {
 
     /// The keys of the current slice, sorted.
     fn keys_in_order(&mut self) -> Result<Vec<RowKey>> {
-        let slice = self.plan.as_ref().and_then(|plan| plan.slices.get(self.slice)).cloned().ok_or_else(|| Error::internal("no such slice"))?;
+        let slice = self
+            .plan
+            .as_ref()
+            .and_then(|plan| plan.slices.get(self.slice))
+            .cloned()
+            .ok_or_else(|| Error::internal("no such slice"))?;
         let mut keys = self.keys(&slice)?;
         let repeated = self.leave_out_repeated(&mut keys)?;
         if self.counted == self.slice {
@@ -186,10 +230,16 @@ impl ByStart {
     /// Reads complete rows, starting with the next one; reads fewer if they are larger than expected.
     fn rows_from(&self, keys: &[RowKey], at_once: usize) -> Result<LoadedRows> {
         let first = self.handed_over;
-        let mut some = keys.get(first..keys.len().min(first + at_once)).unwrap_or_default();
+        let mut some = keys
+            .get(first..keys.len().min(first + at_once))
+            .unwrap_or_default();
         loop {
             if let Some((batches, places)) = self.rows(some)? {
-                return Ok(LoadedRows { batches, places, first });
+                return Ok(LoadedRows {
+                    batches,
+                    places,
+                    first,
+                });
             }
             some = some.get(..(some.len() / 2).max(1)).unwrap_or_default();
         }
@@ -197,7 +247,8 @@ impl ByStart {
 
     /// Computes the slices that have rows, and the size of a group.
     fn make_plan(&mut self) -> Result<SlicePlan> {
-        let minutes = usize::try_from((self.period.end - self.period.start + MINUTE - 1) / MINUTE).unwrap_or(0);
+        let minutes = usize::try_from((self.period.end - self.period.start + MINUTE - 1) / MINUTE)
+            .unwrap_or(0);
         let mut counts = vec![0_u32; minutes];
         let schema = columns::to_schema(&[column(START_COLUMN, ColumnKind::Timestamp)]);
         let mut row_bytes = 1;
@@ -212,25 +263,38 @@ impl ByStart {
                 }
                 row_bytes = row_bytes.max(open.row_bytes(&whole));
                 for batch in open.read(&schema, Some(&within.groups))? {
-                    for start in moments(&batch?)?.flatten().filter(|start| self.period.contains(start)) {
-                        let minute = usize::try_from((start - self.period.start) / MINUTE).unwrap_or(usize::MAX);
+                    for start in moments(&batch?)?
+                        .flatten()
+                        .filter(|start| self.period.contains(start))
+                    {
+                        let minute = usize::try_from((start - self.period.start) / MINUTE)
+                            .unwrap_or(usize::MAX);
                         if let Some(count) = counts.get_mut(minute) {
                             *count += 1;
                             if *count > self.limits.keys_of_a_minute {
-                                return Err(Error::internal("more rows start in one minute than can be put in order"));
+                                return Err(Error::internal(
+                                    "more rows start in one minute than can be put in order",
+                                ));
                             }
                         }
                     }
                 }
             }
         }
-        Ok(SlicePlan { slices: self.slices(&counts), at_once: (self.limits.rows_bytes / row_bytes.max(1)).clamp(1, self.limits.rows) })
+        Ok(SlicePlan {
+            slices: self.slices(&counts),
+            at_once: (self.limits.rows_bytes / row_bytes.max(1)).clamp(1, self.limits.rows),
+        })
     }
 
     fn slices(&self, counts: &[u32]) -> Vec<Range<Millis>> {
         let mut slices: Vec<Range<Millis>> = Vec::new();
         let mut keys = 0;
-        for (start, count) in (self.period.start..).step_by(MINUTE as usize).zip(counts).filter(|(_, count)| **count > 0) {
+        for (start, count) in (self.period.start..)
+            .step_by(MINUTE as usize)
+            .zip(counts)
+            .filter(|(_, count)| **count > 0)
+        {
             let (count, end) = (*count as usize, (start + MINUTE).min(self.period.end));
             match slices.last_mut() {
                 Some(last) if keys + count <= self.limits.keys => {
@@ -254,11 +318,20 @@ impl ByStart {
                 let open = self.segments.open(meta)?;
                 for group in open.groups_within(START_COLUMN, slice).groups {
                     let first = group.start;
-                    each_key(open.read(&key_schema(), Some(&[group]))?, |at, start, id| {
-                        if let Some(start) = start.filter(|start| slice.contains(start)) {
-                            keys.push(RowKey { start, id: id.map(hash), source: number, segment, row: first + at });
-                        }
-                    })?;
+                    each_key(
+                        open.read(&key_schema(), Some(&[group]))?,
+                        |at, start, id| {
+                            if let Some(start) = start.filter(|start| slice.contains(start)) {
+                                keys.push(RowKey {
+                                    start,
+                                    id: id.map(hash),
+                                    source: number,
+                                    segment,
+                                    row: first + at,
+                                });
+                            }
+                        },
+                    )?;
                 }
             }
         }
@@ -269,27 +342,43 @@ impl ByStart {
     /// slice, so whole sources are compared. Returns the number of removed rows.
     fn leave_out_repeated(&self, keys: &mut Vec<RowKey>) -> Result<u64> {
         let before = keys.len();
-        keys.sort_unstable_by(|a, b| (a.id, a.source).cmp(&(b.id, b.source)).then((b.segment, b.row).cmp(&(a.segment, a.row))));
+        keys.sort_unstable_by(|a, b| {
+            (a.id, a.source)
+                .cmp(&(b.id, b.source))
+                .then((b.segment, b.row).cmp(&(a.segment, a.row)))
+        });
         keys.dedup_by(|next, kept| next.id.is_some() && next.id == kept.id);
         // Maps an id of this slice to the number of its source, for all sources but the first.
-        let mut later: HashMap<u128, u32> = keys.iter().filter(|key| key.source > 0).filter_map(|key| Some((key.id?, key.source))).collect();
+        let mut later: HashMap<u128, u32> = keys
+            .iter()
+            .filter(|key| key.source > 0)
+            .filter_map(|key| Some((key.id?, key.source)))
+            .collect();
         let mut elsewhere: HashSet<u128> = HashSet::new();
         for (number, source) in (0_u32..).zip(&self.sources) {
             if !later.values().any(|has| *has > number) {
                 break;
             }
             for meta in &source.version.segments {
-                each_key(self.segments.open(meta)?.read(&key_schema(), None)?, |_, start, id| {
-                    // A row without a start belongs to no period, so it is not counted as a duplicate.
-                    let (Some(_), Some(id)) = (start, id.map(hash)) else { return };
-                    if later.get(&id).is_some_and(|has| *has > number) {
-                        later.remove(&id);
-                        elsewhere.insert(id);
-                    }
-                })?;
+                each_key(
+                    self.segments.open(meta)?.read(&key_schema(), None)?,
+                    |_, start, id| {
+                        // A row without a start belongs to no period, so it is not counted as a duplicate.
+                        let (Some(_), Some(id)) = (start, id.map(hash)) else {
+                            return;
+                        };
+                        if later.get(&id).is_some_and(|has| *has > number) {
+                            later.remove(&id);
+                            elsewhere.insert(id);
+                        }
+                    },
+                )?;
             }
         }
-        keys.retain(|key| key.id.is_none_or(|id| key.source == 0 || !elsewhere.contains(&id)));
+        keys.retain(|key| {
+            key.id
+                .is_none_or(|id| key.source == 0 || !elsewhere.contains(&id))
+        });
         Ok((before - keys.len()) as u64)
     }
 
@@ -298,16 +387,29 @@ impl ByStart {
     fn rows(&self, keys: &[RowKey]) -> Result<Option<(Vec<RecordBatch>, Vec<(usize, usize)>)>> {
         let mut of: BTreeMap<(u32, u32), Vec<(u64, usize)>> = BTreeMap::new();
         for (place, key) in keys.iter().enumerate() {
-            of.entry((key.source, key.segment)).or_default().push((key.row, place));
+            of.entry((key.source, key.segment))
+                .or_default()
+                .push((key.row, place));
         }
         let (mut batches, mut places, mut bytes) = (Vec::new(), vec![None; keys.len()], 0);
         for ((source, segment), mut wanted) in of {
             wanted.sort_unstable();
-            let source = self.sources.get(source as usize).ok_or_else(|| Error::internal("a row without its source"))?;
-            let meta = source.version.segments.get(segment as usize).ok_or_else(|| Error::internal("a row without its segment"))?;
+            let source = self
+                .sources
+                .get(source as usize)
+                .ok_or_else(|| Error::internal("a row without its source"))?;
+            let meta = source
+                .version
+                .segments
+                .get(segment as usize)
+                .ok_or_else(|| Error::internal("a row without its segment"))?;
             let numbers: Vec<u64> = wanted.iter().map(|(row, _)| *row).collect();
             let mut wanted = wanted.iter();
-            for batch in self.segments.open(meta)?.read_rows(&columns::to_schema(&source.columns), &numbers)? {
+            for batch in self
+                .segments
+                .open(meta)?
+                .read_rows(&columns::to_schema(&source.columns), &numbers)?
+            {
                 let batch = batch?;
                 bytes += batch.get_array_memory_size();
                 if bytes > self.limits.max_bytes && keys.len() > 1 {
@@ -326,15 +428,25 @@ impl ByStart {
 }
 
 fn column(name: &str, kind: ColumnKind) -> ColumnInfo {
-    ColumnInfo { name: name.to_owned(), kind, declared: true }
+    ColumnInfo {
+        name: name.to_owned(),
+        kind,
+        declared: true,
+    }
 }
 
 fn key_schema() -> SchemaRef {
-    columns::to_schema(&[column(START_COLUMN, ColumnKind::Timestamp), column(ID_COLUMN, ColumnKind::Text)])
+    columns::to_schema(&[
+        column(START_COLUMN, ColumnKind::Timestamp),
+        column(ID_COLUMN, ColumnKind::Text),
+    ])
 }
 
 /// Calls `key` with the number, start and id of each row.
-fn each_key(batches: BatchReader, mut key: impl FnMut(u64, Option<Millis>, Option<&str>)) -> Result<()> {
+fn each_key(
+    batches: BatchReader,
+    mut key: impl FnMut(u64, Option<Millis>, Option<&str>),
+) -> Result<()> {
     let mut first = 0;
     for batch in batches {
         let batch = batch?;
@@ -348,18 +460,28 @@ fn each_key(batches: BatchReader, mut key: impl FnMut(u64, Option<Millis>, Optio
 
 /// The start of each row in milliseconds.
 fn moments(batch: &RecordBatch) -> Result<impl Iterator<Item = Option<Millis>> + '_> {
-    let column = batch.column_by_name(START_COLUMN).and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    let column = batch
+        .column_by_name(START_COLUMN)
+        .and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
     let column = column.ok_or_else(|| Error::internal("a batch without its moments"))?;
-    Ok(column.iter().map(|micros| micros.map(|micros| micros.div_euclid(1_000))))
+    Ok(column
+        .iter()
+        .map(|micros| micros.map(|micros| micros.div_euclid(1_000))))
 }
 
 fn texts(batch: &RecordBatch) -> Result<&StringArray> {
-    batch.column_by_name(ID_COLUMN).and_then(|column| column.as_string_opt::<i32>()).ok_or_else(|| Error::internal("a batch without its ids"))
+    batch
+        .column_by_name(ID_COLUMN)
+        .and_then(|column| column.as_string_opt::<i32>())
+        .ok_or_else(|| Error::internal("a batch without its ids"))
 }
 
 fn hash(id: &str) -> u128 {
     let digest = Sha256::digest(id.as_bytes());
-    digest.iter().take(16).fold(0, |sum, byte| sum << 8 | u128::from(*byte))
+    digest
+        .iter()
+        .take(16)
+        .fold(0, |sum, byte| sum << 8 | u128::from(*byte))
 }
 
 #[cfg(test)]

@@ -25,9 +25,29 @@ type Line = (Option<i64>, Option<i64>, i64);
 
 fn lines(of: &[Line]) -> RecordBatch {
     batch(vec![
-        ("key", ColumnKind::Text, text(of.iter().map(|line| line.0.map(|key| KEYS[key as usize])).collect())),
-        ("at", ColumnKind::Timestamp, timestamp(of.iter().map(|line| line.1.map(|day| day * DAY + line.2 % 1_000)).collect())),
-        ("number", ColumnKind::Integer, integer(of.iter().map(|line| Some(line.2)).collect())),
+        (
+            "key",
+            ColumnKind::Text,
+            text(
+                of.iter()
+                    .map(|line| line.0.map(|key| KEYS[key as usize]))
+                    .collect(),
+            ),
+        ),
+        (
+            "at",
+            ColumnKind::Timestamp,
+            timestamp(
+                of.iter()
+                    .map(|line| line.1.map(|day| day * DAY + line.2 % 1_000))
+                    .collect(),
+            ),
+        ),
+        (
+            "number",
+            ColumnKind::Integer,
+            integer(of.iter().map(|line| Some(line.2)).collect()),
+        ),
     ])
 }
 
@@ -36,8 +56,16 @@ fn key_column() -> ColumnInfo {
 }
 
 fn days(from: i8, to: i8) -> DayRanges {
-    let window = Window { from: date(1970, 1, from), to: date(1970, 1, to) };
-    DayRanges::of(column("at", ColumnKind::Timestamp), &[window], &TimeZone::UTC).unwrap()
+    let window = Window {
+        from: date(1970, 1, from),
+        to: date(1970, 1, to),
+    };
+    DayRanges::of(
+        column("at", ColumnKind::Timestamp),
+        &[window],
+        &TimeZone::UTC,
+    )
+    .unwrap()
 }
 
 async fn segment(world: &World, of: &[Line]) -> WrittenSegment {
@@ -49,31 +77,94 @@ async fn segment(world: &World, of: &[Line]) -> WrittenSegment {
 
 fn numbers(world: &World, order: &[SegmentMeta]) -> Vec<i64> {
     let schema = to_schema(&[column("number", ColumnKind::Integer)]);
-    let read = |meta: &SegmentMeta| world.segments.open(meta).unwrap().read(&schema, None).unwrap().map(Result::unwrap).collect::<Vec<_>>();
-    order.iter().flat_map(read).flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect()
+    let read = |meta: &SegmentMeta| {
+        world
+            .segments
+            .open(meta)
+            .unwrap()
+            .read(&schema, None)
+            .unwrap()
+            .map(Result::unwrap)
+            .collect::<Vec<_>>()
+    };
+    order
+        .iter()
+        .flat_map(read)
+        .flat_map(|batch| {
+            batch
+                .column(0)
+                .as_primitive::<Int64Type>()
+                .values()
+                .to_vec()
+        })
+        .collect()
 }
 
-async fn built(world: &World, mode: UpdateMode, old: &[WrittenSegment], new: &[WrittenSegment], drops: Drops) -> BuiltSegments {
+async fn built(
+    world: &World,
+    mode: UpdateMode,
+    old: &[WrittenSegment],
+    new: &[WrittenSegment],
+    drops: Drops,
+) -> BuiltSegments {
     let run = world.new_run().await;
     let metas: Vec<SegmentMeta> = old.iter().map(WrittenSegment::meta).collect();
-    let built = build(&world.segments, (&world.dataset, &run), mode, &metas, new.to_vec(), drops).await.unwrap();
+    let built = build(
+        &world.segments,
+        (&world.dataset, &run),
+        mode,
+        &metas,
+        new.to_vec(),
+        drops,
+    )
+    .await
+    .unwrap();
     world.end_run(&run, "failed").await;
     built
 }
 
 fn by_key(within: Option<DayRanges>) -> Drops {
-    Drops::Keys { columns: vec![key_column()], fallback: Vec::new(), empty_parents: Vec::new(), within }
+    Drops::Keys {
+        columns: vec![key_column()],
+        fallback: Vec::new(),
+        empty_parents: Vec::new(),
+        within,
+    }
 }
 
 #[test]
 fn files_are_merged_and_partitioned_as_the_model_says() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let line = |first: i64| {
-        prop::collection::vec((prop::option::weighted(0.9, 0_i64..8), prop::option::weighted(0.9, 0_i64..5)), 1..12)
-            .prop_map(move |cells| cells.into_iter().zip(first..).map(|((key, day), number)| (key, day, number)).collect::<Vec<Line>>())
+        prop::collection::vec(
+            (
+                prop::option::weighted(0.9, 0_i64..8),
+                prop::option::weighted(0.9, 0_i64..5),
+            ),
+            1..12,
+        )
+        .prop_map(move |cells| {
+            cells
+                .into_iter()
+                .zip(first..)
+                .map(|((key, day), number)| (key, day, number))
+                .collect::<Vec<Line>>()
+        })
     };
-    let cases = (prop::collection::vec(line(0), 0..5), prop::collection::vec(line(500), 0..3), 1_i8..5);
-    let mut runner = TestRunner::new(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() });
+    let cases = (
+        prop::collection::vec(line(0), 0..5),
+        prop::collection::vec(line(500), 0..3),
+        1_i8..5,
+    );
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 40,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
     let world = runtime.block_on(World::new());
     runner
         .run(&cases, |(old, new, day)| {
@@ -87,27 +178,71 @@ fn files_are_merged_and_partitioned_as_the_model_says() {
                 }
                 let fresh: Vec<Line> = new.concat();
                 let keys: Vec<i64> = fresh.iter().filter_map(|line| line.0).collect();
-                let merged = old.iter().flatten().filter(|line| line.0.is_none_or(|key| !keys.contains(&key)));
+                let merged = old
+                    .iter()
+                    .flatten()
+                    .filter(|line| line.0.is_none_or(|key| !keys.contains(&key)));
                 let merged: Vec<i64> = merged.chain(&fresh).map(|line| line.2).collect();
-                let got = built(&world, UpdateMode::Merge, &before, &new_segments, by_key(None)).await;
+                let got = built(
+                    &world,
+                    UpdateMode::Merge,
+                    &before,
+                    &new_segments,
+                    by_key(None),
+                )
+                .await;
                 assert_eq!(numbers(&world, &got.order), merged);
-                assert_eq!(got.dropped as usize, old.iter().map(Vec::len).sum::<usize>() + fresh.len() - merged.len());
-                for segment in before.iter().zip(&old).filter(|(_, of)| of.iter().all(|line| line.0.is_none_or(|key| !keys.contains(&key)))) {
-                    assert!(got.order.contains(&segment.0.meta()), "a segment that loses no row is the same one");
+                assert_eq!(
+                    got.dropped as usize,
+                    old.iter().map(Vec::len).sum::<usize>() + fresh.len() - merged.len()
+                );
+                for segment in before.iter().zip(&old).filter(|(_, of)| {
+                    of.iter()
+                        .all(|line| line.0.is_none_or(|key| !keys.contains(&key)))
+                }) {
+                    assert!(
+                        got.order.contains(&segment.0.meta()),
+                        "a segment that loses no row is the same one"
+                    );
                 }
 
                 let pulled = i64::from(day) - 1;
-                let strays: Vec<i64> = fresh.iter().filter(|line| line.1 != Some(pulled)).filter_map(|line| line.0).collect();
+                let strays: Vec<i64> = fresh
+                    .iter()
+                    .filter(|line| line.1 != Some(pulled))
+                    .filter_map(|line| line.0)
+                    .collect();
                 for (key, strays) in [(Vec::new(), Vec::new()), (vec![key_column()], strays)] {
-                    let stays = |line: &&Line| line.1 != Some(pulled) && line.0.is_none_or(|key| !strays.contains(&key));
-                    let parted = old.iter().flatten().filter(stays).chain(&fresh).map(|line| line.2);
-                    let got = built(&world, UpdateMode::Partition, &before, &new_segments, Drops::Days { days: days(day, day), key }).await;
+                    let stays = |line: &&Line| {
+                        line.1 != Some(pulled) && line.0.is_none_or(|key| !strays.contains(&key))
+                    };
+                    let parted = old
+                        .iter()
+                        .flatten()
+                        .filter(stays)
+                        .chain(&fresh)
+                        .map(|line| line.2);
+                    let got = built(
+                        &world,
+                        UpdateMode::Partition,
+                        &before,
+                        &new_segments,
+                        Drops::Days {
+                            days: days(day, day),
+                            key,
+                        },
+                    )
+                    .await;
                     assert_eq!(numbers(&world, &got.order), parted.collect::<Vec<_>>());
                 }
 
                 // If each key always has the same day, the result is the same when only the days around the pulled ones are read; a
                 // row without a day may belong to any. Some keys of that day were read and have no rows.
-                let settled = |of: &[Line]| of.iter().map(|line| (line.0, line.1.and(line.0).map(|key| key % 5), line.2)).collect::<Vec<Line>>();
+                let settled = |of: &[Line]| {
+                    of.iter()
+                        .map(|line| (line.0, line.1.and(line.0).map(|key| key % 5), line.2))
+                        .collect::<Vec<Line>>()
+                };
                 let (mut before, mut new_segments) = (Vec::new(), Vec::new());
                 for of in &old {
                     before.push(segment(&world, &settled(of)).await);
@@ -115,11 +250,30 @@ fn files_are_merged_and_partitioned_as_the_model_says() {
                 for of in &new {
                     new_segments.push(segment(&world, &settled(of)).await);
                 }
-                let empty_parents: Vec<i64> = (0..8).filter(|key| key % 5 == pulled && !keys.contains(key)).collect();
-                let stays = |line: &&Line| line.0.is_none_or(|key| !keys.contains(&key) && !empty_parents.contains(&key));
-                let merged: Vec<i64> = old.iter().flatten().filter(stays).chain(&fresh).map(|line| line.2).collect();
-                let names = empty_parents.iter().map(|key| KEYS[*key as usize].to_owned()).collect();
-                let drops = Drops::Keys { columns: vec![key_column()], fallback: Vec::new(), empty_parents: names, within: Some(days(day, day)) };
+                let empty_parents: Vec<i64> = (0..8)
+                    .filter(|key| key % 5 == pulled && !keys.contains(key))
+                    .collect();
+                let stays = |line: &&Line| {
+                    line.0
+                        .is_none_or(|key| !keys.contains(&key) && !empty_parents.contains(&key))
+                };
+                let merged: Vec<i64> = old
+                    .iter()
+                    .flatten()
+                    .filter(stays)
+                    .chain(&fresh)
+                    .map(|line| line.2)
+                    .collect();
+                let names = empty_parents
+                    .iter()
+                    .map(|key| KEYS[*key as usize].to_owned())
+                    .collect();
+                let drops = Drops::Keys {
+                    columns: vec![key_column()],
+                    fallback: Vec::new(),
+                    empty_parents: names,
+                    within: Some(days(day, day)),
+                };
                 let got = built(&world, UpdateMode::Merge, &before, &new_segments, drops).await;
                 assert_eq!(numbers(&world, &got.order), merged);
             });
@@ -131,43 +285,117 @@ fn files_are_merged_and_partitioned_as_the_model_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_days_rule_out_is_not_read() {
     let world = World::new().await;
-    let many = |first: i64, day: i64| (0..20_000).map(|n| (Some(n % 8), Some(day), first + n)).collect::<Vec<Line>>();
-    let (far, near) = (segment(&world, &many(0, 3)).await, segment(&world, &many(100_000, 20)).await);
+    let many = |first: i64, day: i64| {
+        (0..20_000)
+            .map(|n| (Some(n % 8), Some(day), first + n))
+            .collect::<Vec<Line>>()
+    };
+    let (far, near) = (
+        segment(&world, &many(0, 3)).await,
+        segment(&world, &many(100_000, 20)).await,
+    );
     // A segment without checksums, like an old one, of which only the needed parts are read.
-    let far = WrittenSegment { checksums: None, ..far };
+    let far = WrittenSegment {
+        checksums: None,
+        ..far
+    };
     let new = segment(&world, &[(Some(1), Some(20), 900_000)]).await;
     // Damages every page of the segment that cannot contain such rows; the footer stays intact.
     let path = world.segments.dir().join(format!("{}.parquet", far.id));
     let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
-    file.write_all_at(&vec![0xff; (far.bytes / 2) as usize], 4).unwrap();
-    let got = built(&world, UpdateMode::Merge, &[far.clone(), near.clone()], std::slice::from_ref(&new), by_key(Some(days(20, 21)))).await;
-    assert_eq!((got.dropped, got.order.len(), &got.order[0]), (2_500, 3, &far.meta()));
-    let got = built(&world, UpdateMode::Partition, &[far.clone(), near], &[new], Drops::Days { days: days(21, 21), key: vec![key_column()] }).await;
-    assert_eq!((got.dropped, got.order.len(), &got.order[0]), (20_000, 2, &far.meta()));
+    file.write_all_at(&vec![0xff; (far.bytes / 2) as usize], 4)
+        .unwrap();
+    let got = built(
+        &world,
+        UpdateMode::Merge,
+        &[far.clone(), near.clone()],
+        std::slice::from_ref(&new),
+        by_key(Some(days(20, 21))),
+    )
+    .await;
+    assert_eq!(
+        (got.dropped, got.order.len(), &got.order[0]),
+        (2_500, 3, &far.meta())
+    );
+    let got = built(
+        &world,
+        UpdateMode::Partition,
+        &[far.clone(), near],
+        &[new],
+        Drops::Days {
+            days: days(21, 21),
+            key: vec![key_column()],
+        },
+    )
+    .await;
+    assert_eq!(
+        (got.dropped, got.order.len(), &got.order[0]),
+        (20_000, 2, &far.meta())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_without_a_day_is_replaced_whatever_the_days_beside_it() {
     let world = World::new().await;
     // Days far from the pulled ones.
-    let old = segment(&world, &[(Some(1), Some(3), 1), (Some(2), None, 2), (Some(3), Some(4), 3)]).await;
+    let old = segment(
+        &world,
+        &[
+            (Some(1), Some(3), 1),
+            (Some(2), None, 2),
+            (Some(3), Some(4), 3),
+        ],
+    )
+    .await;
     let without = segment(&world, &[(Some(4), None, 4), (Some(5), None, 5)]).await;
-    let new = segment(&world, &[(Some(2), Some(20), 100), (Some(5), Some(20), 101)]).await;
-    let got = built(&world, UpdateMode::Merge, &[old, without], &[new], by_key(Some(days(20, 20)))).await;
-    assert_eq!((got.dropped, numbers(&world, &got.order)), (2, vec![1, 3, 4, 100, 101]));
+    let new = segment(
+        &world,
+        &[(Some(2), Some(20), 100), (Some(5), Some(20), 101)],
+    )
+    .await;
+    let got = built(
+        &world,
+        UpdateMode::Merge,
+        &[old, without],
+        &[new],
+        by_key(Some(days(20, 20))),
+    )
+    .await;
+    assert_eq!(
+        (got.dropped, numbers(&world, &got.order)),
+        (2, vec![1, 3, 4, 100, 101])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_keys_than_a_pass_takes_are_several_passes() {
     let world = World::new().await;
-    let old = segment(&world, &(0..64).map(|n| (Some(n % 8), None, n)).collect::<Vec<_>>()).await;
-    let new = segment(&world, &(0..7).map(|n| (Some(n), None, 100 + n)).collect::<Vec<_>>()).await;
+    let old = segment(
+        &world,
+        &(0..64).map(|n| (Some(n % 8), None, n)).collect::<Vec<_>>(),
+    )
+    .await;
+    let new = segment(
+        &world,
+        &(0..7).map(|n| (Some(n), None, 100 + n)).collect::<Vec<_>>(),
+    )
+    .await;
     let empty_parents = ["g", "h", "nobody"].map(str::to_owned).to_vec();
-    let drops = Drops::Keys { columns: vec![key_column()], fallback: Vec::new(), empty_parents, within: None };
+    let drops = Drops::Keys {
+        columns: vec![key_column()],
+        fallback: Vec::new(),
+        empty_parents,
+        within: None,
+    };
     let (segments, old, new) = (world.segments.clone(), vec![old.meta()], vec![new.meta()]);
     for most in [1, 2, 100] {
-        let (segments, old, new, drops) = (segments.clone(), old.clone(), new.clone(), drops.clone());
-        let marks = tokio::task::spawn_blocking(move || mark_with(&segments, &old, &new, &drops, most).unwrap()).await.unwrap();
+        let (segments, old, new, drops) =
+            (segments.clone(), old.clone(), new.clone(), drops.clone());
+        let marks = tokio::task::spawn_blocking(move || {
+            mark_with(&segments, &old, &new, &drops, most).unwrap()
+        })
+        .await
+        .unwrap();
         assert_eq!(marks[0].marked(), 64, "all eight keys go, {most} a pass");
     }
 }
@@ -189,14 +417,55 @@ async fn many_small_segments_become_one_and_keep_the_order_of_their_rows() {
 fn days_are_those_of_the_zone_also_where_they_begin_late_or_have_23_hours() {
     let ranges = |zone: &str, from, to| {
         let windows = [Window { from, to }];
-        DayRanges::of(column("at", ColumnKind::Timestamp), &windows, &TimeZone::get(zone).unwrap()).unwrap().ranges
+        DayRanges::of(
+            column("at", ColumnKind::Timestamp),
+            &windows,
+            &TimeZone::get(zone).unwrap(),
+        )
+        .unwrap()
+        .ranges
     };
-    let text =
-        |ranges: Vec<Range<i64>>| ranges.iter().map(|range| format!("{} {}", crate::clock::iso(range.start), crate::clock::iso(range.end))).collect::<Vec<_>>();
-    assert_eq!(text(ranges("Europe/Oslo", date(2027, 3, 28), date(2027, 3, 28))), ["2027-03-27T23:00:00Z 2027-03-28T22:00:00Z"]);
+    let text = |ranges: Vec<Range<i64>>| {
+        ranges
+            .iter()
+            .map(|range| {
+                format!(
+                    "{} {}",
+                    crate::clock::iso(range.start),
+                    crate::clock::iso(range.end)
+                )
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        text(ranges("Europe/Oslo", date(2027, 3, 28), date(2027, 3, 28))),
+        ["2027-03-27T23:00:00Z 2027-03-28T22:00:00Z"]
+    );
     // Midnight of that day does not exist in Beirut.
-    assert_eq!(text(ranges("Asia/Beirut", date(2027, 3, 28), date(2027, 3, 28))), ["2027-03-27T22:00:00Z 2027-03-28T21:00:00Z"]);
-    let windows = [Window { from: date(2027, 1, 2), to: date(2027, 1, 2) }, Window { from: date(2027, 1, 1), to: date(2027, 1, 1) }];
-    let joined = DayRanges::of(column("day", ColumnKind::Date), &windows, &TimeZone::get("Europe/Oslo").unwrap()).unwrap().ranges;
-    assert_eq!(text(joined), ["2027-01-01T00:00:00Z 2027-01-03T00:00:00Z"], "a date has no zone");
+    assert_eq!(
+        text(ranges("Asia/Beirut", date(2027, 3, 28), date(2027, 3, 28))),
+        ["2027-03-27T22:00:00Z 2027-03-28T21:00:00Z"]
+    );
+    let windows = [
+        Window {
+            from: date(2027, 1, 2),
+            to: date(2027, 1, 2),
+        },
+        Window {
+            from: date(2027, 1, 1),
+            to: date(2027, 1, 1),
+        },
+    ];
+    let joined = DayRanges::of(
+        column("day", ColumnKind::Date),
+        &windows,
+        &TimeZone::get("Europe/Oslo").unwrap(),
+    )
+    .unwrap()
+    .ranges;
+    assert_eq!(
+        text(joined),
+        ["2027-01-01T00:00:00Z 2027-01-03T00:00:00Z"],
+        "a date has no zone"
+    );
 }

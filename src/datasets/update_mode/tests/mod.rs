@@ -8,8 +8,13 @@ use super::*;
 type Row = (u8, u8, u32);
 
 fn rows(first: u32) -> impl Strategy<Value = Vec<Row>> {
-    prop::collection::vec((0_u8..12, 0_u8..6), 0..20)
-        .prop_map(move |cells| cells.into_iter().zip(first..).map(|((key, day), number)| (key, day, number)).collect())
+    prop::collection::vec((0_u8..12, 0_u8..6), 0..20).prop_map(move |cells| {
+        cells
+            .into_iter()
+            .zip(first..)
+            .map(|((key, day), number)| (key, day, number))
+            .collect()
+    })
 }
 
 fn model(mode: UpdateMode, old: &[Vec<Row>], new: &[Row], days: &[u8]) -> Vec<Row> {
@@ -19,7 +24,12 @@ fn model(mode: UpdateMode, old: &[Vec<Row>], new: &[Row], days: &[u8]) -> Vec<Ro
         UpdateMode::Merge => !new.iter().any(|(key, ..)| *key == row.0),
         UpdateMode::Partition => !days.contains(&row.1),
     };
-    old.iter().flatten().filter(|row| stays(row)).chain(new).copied().collect()
+    old.iter()
+        .flatten()
+        .filter(|row| stays(row))
+        .chain(new)
+        .copied()
+        .collect()
 }
 
 proptest! {
