@@ -1,5 +1,5 @@
-//! Concatenates the stylesheets and the scripts, each kind into one file in the order of its `ORDER`, and passes them to memory-serve,
-//! which hashes, compresses and embeds them.
+//! Concatenates the stylesheets and the scripts, each kind into one file in the order of its
+//! `ORDER`, and passes them to memory-serve, which hashes, compresses and embeds them.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,9 @@ fn main() -> io::Result<()> {
     fs::copy("static/icons/sprite.svg", out.join("icons.svg"))?;
     fs::copy("static/icons/favicon.svg", out.join("favicon.svg"))?;
     memory_serve::load_directory(out.display().to_string());
-    // memory-serve has cargo watch this directory. A file in it that is newer than this run of the script would start the script again in
-    // the next build, so all files get an old modification time.
+    // memory-serve has cargo watch this directory. A file in it that is newer than this run of the
+    // script would start the script again in the next build, so all files get an old modification
+    // time.
     for entry in fs::read_dir(&out)? {
         File::open(entry?.path())?.set_modified(SystemTime::UNIX_EPOCH)?;
     }

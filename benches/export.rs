@@ -1,6 +1,8 @@
-//! Measures the hot path of a LiveLeader pull: one export document with more than a million messages, from a test server in another
-//! process that holds it in memory, into Arrow batches of all three reports. For comparison, the same bytes through the bare event
-//! loop of quick-xml and through the document reader alone. `bin/bench export` runs it and prints a line `| what | measured | bound
+//! Measures the hot path of a LiveLeader pull: one export document with more than a million
+//! messages, from a test server in another process that holds it in memory, into Arrow batches of
+//! all three reports. For comparison, the same bytes through the bare event loop of quick-xml and
+//! through the document reader alone. `bin/bench export` runs it and prints a line `| what |
+//! measured | bound
 //! |` for each figure.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 #![allow(
@@ -153,7 +155,8 @@ fn median(values: &mut [f64]) -> f64 {
 /// The processor time of this process on all cores, in seconds.
 fn processor_time() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    // Skips the process name, which may contain anything and ends with the last parenthesis. Times are in hundredths of a second.
+    // Skips the process name, which may contain anything and ends with the last parenthesis. Times
+    // are in hundredths of a second.
     let after: Vec<&str> = stat
         .rsplit(')')
         .next()
@@ -346,7 +349,8 @@ fn answer(pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Response {
         .unwrap()
 }
 
-/// A document that is generated while it is sent: the same chats again and again, with new ids each time.
+/// A document that is generated while it is sent: the same chats again and again, with new ids each
+/// time.
 #[derive(Clone)]
 struct Long {
     head: Bytes,

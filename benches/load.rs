@@ -1,6 +1,7 @@
-//! The load bench of `bin/bench`: runs the release binary with its own sandbox as vendor over loopback. Prints a line `| what |
-//! measured | bound |` for each figure and fails if one is beyond its bound. Resource usage is read from `/proc`; the peak is reset
-//! before each step, so that every step shows its own. `--downloads` measures only downloads.
+//! The load bench of `bin/bench`: runs the release binary with its own sandbox as vendor over
+//! loopback. Prints a line `| what | measured | bound |` for each figure and fails if one is beyond
+//! its bound. Resource usage is read from `/proc`; the peak is reset before each step, so that
+//! every step shows its own. `--downloads` measures only downloads.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -31,7 +32,8 @@ use tokio::time::sleep;
 const CHATS: u64 = 100_000;
 const MANY_CHATS: u64 = 400_000;
 const DAYS: u32 = 360;
-/// The duration of a call when the time of a pull is compared with the time of its calls, and the number of concurrent calls.
+/// The duration of a call when the time of a pull is compared with the time of its calls, and the
+/// number of concurrent calls.
 const LATENCY_MS: u64 = 100;
 const AT_ONCE: f64 = 8.0;
 /// The maximum number of unsettled days: today, and the days that ended less than 48 hours ago.
@@ -211,8 +213,8 @@ impl Table {
         }
     }
 
-    /// The time from the first call of a pull to its last one, compared with the minimum for that number of calls: for settled days,
-    /// and for the newest days, which are read twice.
+    /// The time from the first call of a pull to its last one, compared with the minimum for that
+    /// number of calls: for settled days, and for the newest days, which are read twice.
     async fn latency(&mut self, api: &Api, vendor: &Vendor, days: u32) {
         let account = api.account(vendor).await;
         let settled = api
@@ -378,7 +380,8 @@ impl Table {
         );
     }
 
-    /// The first and the last 100 rows, and all rows page by page. `how`: a description of the segments for the output.
+    /// The first and the last 100 rows, and all rows page by page. `how`: a description of the
+    /// segments for the output.
     async fn pages(&mut self, server: &Server, api: &Api, dataset: &str, how: &str) {
         server.forget_peak();
         let rows = format!("/datasets/{dataset}/rows");
@@ -447,8 +450,8 @@ impl Reads {
 }
 
 impl Table {
-    /// Many clients start a download and read slowly or not at all: measures the server's memory, and the response time of pages
-    /// meanwhile.
+    /// Many clients start a download and read slowly or not at all: measures the server's memory,
+    /// and the response time of pages meanwhile.
     async fn slow_clients(
         &mut self,
         server: &Server,

@@ -1,6 +1,7 @@
-//! Measures a merge of 10,000 rows into one million and into ten million rows: from the written rows of a run to its commit, in this
-//! process, with real files and a real catalogue. Prints a line `| what | measured | bound |` for each figure and fails if one is
-//! beyond its bound. The peak memory is reset before each merge.
+//! Measures a merge of 10,000 rows into one million and into ten million rows: from the written
+//! rows of a run to its commit, in this process, with real files and a real catalogue. Prints a
+//! line `| what | measured | bound |` for each figure and fails if one is beyond its bound. The
+//! peak memory is reset before each merge.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -93,11 +94,14 @@ impl MergeBench {
         );
         let (user, dataset) = (UserId::new(), DatasetId::new());
         let mut tx = db.write().await.unwrap();
-        sqlx::query("INSERT INTO users (id, email, name, role, created_at, updated_at) VALUES ($1, $1, 'Olga', 'admin', 0, 0)")
-            .bind(&user)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
+        sqlx::query(
+            "INSERT INTO users (id, email, name, role, created_at, updated_at)
+             VALUES ($1, $1, 'Olga', 'admin', 0, 0)",
+        )
+        .bind(&user)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
         sqlx::query(
             "INSERT INTO datasets (id, owner_id, connector, report, name, description, menus, update_mode, time_zone, created_at, updated_at)
              VALUES ($1, $2, 'livechat', 'chat', 'Chat', '', '{}', 'merge', 'UTC', 0, 0)",
@@ -124,7 +128,10 @@ impl MergeBench {
         let run = RunId::new();
         let mut tx = self.db.write().await.unwrap();
         sqlx::query(
-            "INSERT INTO runs (id, dataset_id, trigger, state, source_key, queued_at, due_at, finished_at) VALUES ($1, $2, 'manual', 'failed', '', 0, 0, 0)",
+            "INSERT INTO runs (
+                 id, dataset_id, trigger, state, source_key, queued_at, due_at, finished_at
+             )
+             VALUES ($1, $2, 'manual', 'failed', '', 0, 0, 0)",
         )
         .bind(&run)
         .bind(&self.dataset)
@@ -183,7 +190,8 @@ impl MergeBench {
         RecordBatch::try_new(columns::to_schema(&self.declared), arrays.collect()).unwrap()
     }
 
-    /// Merges the rows of a run into a version. Returns the new version and the number of dropped rows.
+    /// Merges the rows of a run into a version. Returns the new version and the number of dropped
+    /// rows.
     async fn merge(
         &self,
         into: &Version,

@@ -1,7 +1,8 @@
-//! Measures the hot path of a pull: pages of chats over loopback, from a test server that responds from memory, into Arrow batches.
-//! For comparison, the minimum: the same pages, with the same concurrency, parsed into plain typed structs. `bin/bench pull` runs it
-//! with criterion; `bin/bench` prints a table of one large pull, with the test server in another process, so that only the
-//! connector's memory is measured.
+//! Measures the hot path of a pull: pages of chats over loopback, from a test server that responds
+//! from memory, into Arrow batches. For comparison, the minimum: the same pages, with the same
+//! concurrency, parsed into plain typed structs. `bin/bench pull` runs it with criterion;
+//! `bin/bench` prints a table of one large pull, with the test server in another process, so that
+//! only the connector's memory is measured.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 #![allow(
     clippy::unwrap_used,
@@ -198,7 +199,8 @@ fn median(values: &mut [f64]) -> f64 {
 /// The processor time of this process on all cores, in seconds.
 fn processor_time() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    // Skips the process name, which may contain anything and ends with the last parenthesis. Times are in hundredths of a second.
+    // Skips the process name, which may contain anything and ends with the last parenthesis. Times
+    // are in hundredths of a second.
     let after: Vec<&str> = stat
         .rsplit(')')
         .next()
@@ -255,7 +257,8 @@ impl Bench {
         }
     }
 
-    /// The number of rows that the connector reads from all pages. `second_read`: whether days that are not settled are read twice.
+    /// The number of rows that the connector reads from all pages. `second_read`: whether days that
+    /// are not settled are read twice.
     async fn pull(&self, reports: &[&str], second_read: bool) -> u64 {
         let request = PullRequest {
             reports: reports

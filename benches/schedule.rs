@@ -1,5 +1,6 @@
-//! Measures the scheduler with ten thousand DataSets: the duration of one pass, and the time from when a thousand DataSets are due in
-//! the same minute to the last commit. Prints a line `| what | measured | bound |` for each figure; `bin/bench` collects them.
+//! Measures the scheduler with ten thousand DataSets: the duration of one pass, and the time from
+//! when a thousand DataSets are due in the same minute to the last commit. Prints a line
+//! `| what | measured | bound |` for each figure; `bin/bench` collects them.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 #![allow(
     clippy::unwrap_used,
@@ -134,12 +135,16 @@ async fn account(app: &App, owner: &Actor, vendor: &str, n: usize) -> AccountId 
 /// Makes `DUE` DataSets due at this time.
 async fn due(app: &App, at: Millis) {
     let mut tx = app.db.write().await.unwrap();
-    sqlx::query("UPDATE datasets SET next_run_at = $1 WHERE id IN (SELECT id FROM datasets ORDER BY id LIMIT $2)")
-        .bind(at)
-        .bind(DUE)
-        .execute(&mut *tx)
-        .await
-        .unwrap();
+    sqlx::query(
+        "UPDATE datasets
+         SET next_run_at = $1
+         WHERE id IN (SELECT id FROM datasets ORDER BY id LIMIT $2)",
+    )
+    .bind(at)
+    .bind(DUE)
+    .execute(&mut *tx)
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
 }
 

@@ -1,5 +1,5 @@
-//! The actor of a request: a person and the scope of their token. `auth` creates an `Actor`; every function that checks permissions takes
-//! one.
+//! The actor of a request: a person and the scope of their token. `auth` creates an `Actor`; every
+//! function that checks permissions takes one.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +12,12 @@ pub struct Actor {
     pub name: String,
     pub email: String,
     pub role: Role,
-    /// The scope of the token. `None` for a person in a browser, who may do everything that the role allows.
+    /// The scope of the token. `None` for a person in a browser, who may do everything that the
+    /// role allows.
     pub scope: Option<Scope>,
     pub token: Option<TokenId>,
-    /// The session of a person in a browser, as in `auth::sessions::SessionInfo::handle`; `None` for a program and on the command
-    /// line.
+    /// The session of a person in a browser, as in `auth::sessions::SessionInfo::handle`; `None`
+    /// for a program and on the command line.
     pub session: Option<String>,
 }
 

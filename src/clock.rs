@@ -1,4 +1,5 @@
-//! The only code that reads the system clock. Everything else takes a `Clock`, so that tests can stop and move time.
+//! The only code that reads the system clock. Everything else takes a `Clock`, so that tests can
+//! stop and move time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,13 +44,14 @@ impl Clock {
         }))))
     }
 
-    /// Advances a test clock and wakes its waiters; a negative `by` sets it back. Does nothing to the system clock.
+    /// Advances a test clock and wakes its waiters; a negative `by` sets it back. Does nothing to
+    /// the system clock.
     pub fn advance(&self, by: Millis) {
         self.shift(by, by.max(0));
     }
 
-    /// Sets a test clock forward or back, as a person or a time server does: the wall clock changes, but no monotonic time passes. Does
-    /// nothing to the system clock.
+    /// Sets a test clock forward or back, as a person or a time server does: the wall clock
+    /// changes, but no monotonic time passes. Does nothing to the system clock.
     pub fn jump(&self, by: Millis) {
         self.shift(by, 0);
     }
@@ -73,8 +75,9 @@ impl Clock {
         }
     }
 
-    /// A conservative time: the wall clock, but not more than the monotonic time since creation allows. Used for deletions by age, so that
-    /// a clock that is set forward by mistake deletes nothing.
+    /// A conservative time: the wall clock, but not more than the monotonic time since creation
+    /// allows. Used for deletions by age, so that a clock that is set forward by mistake deletes
+    /// nothing.
     pub fn conservative_now(&self) -> Millis {
         let began = match &self.0 {
             Source::System(_, began) => *began,
@@ -83,7 +86,8 @@ impl Clock {
         self.now().min(began.saturating_add(self.monotonic()))
     }
 
-    /// The monotonic time since this clock was created. Setting the clock does not change it. Used for time limits within this process.
+    /// The monotonic time since this clock was created. Setting the clock does not change it. Used
+    /// for time limits within this process.
     pub fn monotonic(&self) -> Millis {
         match &self.0 {
             Source::System(since, _) => millis(since.elapsed()),
@@ -103,7 +107,8 @@ impl Clock {
                 if left <= 0 {
                     return;
                 }
-                // Waits in slices, so that it ends soon after the machine has slept or the clock was set.
+                // Waits in slices, so that it ends soon after the machine has slept or the clock
+                // was set.
                 let slice = Duration::from_millis(left.unsigned_abs()).min(Duration::from_secs(20));
                 tokio::time::sleep(slice).await;
             },
@@ -113,7 +118,8 @@ impl Clock {
         }
     }
 
-    /// Returns once the clock shows `at` or later, or after `max_wait`, so that a clock that is set back does not block the caller.
+    /// Returns once the clock shows `at` or later, or after `max_wait`, so that a clock that is set
+    /// back does not block the caller.
     pub async fn wait_until_or_for(&self, at: Millis, max_wait: Duration) {
         tokio::select! {
             () = self.wait_until(at) => {}

@@ -1,5 +1,5 @@
-//! The error type, independent of HTTP. An error has a public part, which people and programs read, and a log cause. The log cause has no
-//! `Display`, so that it cannot be shown by accident.
+//! The error type, independent of HTTP. An error has a public part, which people and programs read,
+//! and a log cause. The log cause has no `Display`, so that it cannot be shown by accident.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -84,7 +84,8 @@ impl Error {
         }))
     }
 
-    /// `what` as in "This DataSet does not exist". The message is the same for a missing object and for one that is not shared.
+    /// `what` as in "This DataSet does not exist". The message is the same for a missing object and
+    /// for one that is not shared.
     pub fn not_found(what: &str) -> Self {
         Self::new(
             ErrorKind::NotFound,
@@ -136,8 +137,8 @@ impl Error {
             .with_log_cause(cause)
     }
 
-    /// Stored rows cannot be read because their file is damaged or missing. The message is the same everywhere; `cause` names the file in
-    /// the log.
+    /// Stored rows cannot be read because their file is damaged or missing. The message is the same
+    /// everywhere; `cause` names the file in the log.
     pub fn data_damaged(cause: impl std::fmt::Display) -> Self {
         Self::new(
             ErrorKind::Internal,
@@ -182,8 +183,8 @@ impl Error {
         is_storage_error(self.code())
     }
 
-    /// Logs the cause of a failed request. While the disk cannot be written, every writing request fails, so only one such error per minute
-    /// is logged.
+    /// Logs the cause of a failed request. While the disk cannot be written, every writing request
+    /// fails, so only one such error per minute is logged.
     pub fn log_failed_request(&self) {
         let Some(cause) = &self.log_cause().0 else {
             return;
@@ -292,7 +293,8 @@ impl From<sqlx::Error> for Error {
 }
 
 impl From<tokio::task::JoinError> for Error {
-    /// The panic message may contain rows or secrets, so it is omitted. The panic hook logs the location.
+    /// The panic message may contain rows or secrets, so it is omitted. The panic hook logs the
+    /// location.
     fn from(cause: tokio::task::JoinError) -> Self {
         Self::internal(if cause.is_panic() {
             "a task panicked"

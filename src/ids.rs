@@ -1,5 +1,5 @@
-//! A type for each kind of id. An id is a short prefix, an underscore and 32 hex digits that sort by creation time. Only well-formed text
-//! can be parsed, so every id value is valid.
+//! A type for each kind of id. An id is a short prefix, an underscore and 32 hex digits that sort
+//! by creation time. Only well-formed text can be parsed, so every id value is valid.
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {

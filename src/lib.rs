@@ -1,5 +1,6 @@
-//! Chatlake pulls chat-support data from LiveChat and LiveLeader into typed, versioned DataSets and serves it.
-//! Start reading at `web/routes.rs` (a page), `puller/worker/mod.rs` (a pull) or `connectors/livechat/reports/mod.rs` (a report).
+//! Chatlake pulls chat-support data from LiveChat and LiveLeader into typed, versioned DataSets and
+//! serves it. Start reading at `web/routes.rs` (a page), `puller/worker/mod.rs` (a pull) or
+//! `connectors/livechat/reports/mod.rs` (a report).
 
 /// Vendor accounts: their fields, sealed credentials, checks and health.
 pub mod accounts;

@@ -282,7 +282,8 @@ impl Metrics {
         self.answer_seconds.observe(seconds);
     }
 
-    /// Sets the gauges of an account: calls in the last minute, their maximum, and the seconds for which the vendor asked to pause.
+    /// Sets the gauges of an account: calls in the last minute, their maximum, and the seconds for
+    /// which the vendor asked to pause.
     pub fn set_account_calls(
         &self,
         account: &str,
@@ -302,7 +303,8 @@ impl Metrics {
             .set(i64::try_from(paused_seconds).unwrap_or(i64::MAX));
     }
 
-    /// Sets the age of the data of every DataSet, by id, in seconds, and the number of late DataSets.
+    /// Sets the age of the data of every DataSet, by id, in seconds, and the number of late
+    /// DataSets.
     pub fn set_dataset_ages(&self, ages: impl Iterator<Item = (String, i64)>, late: usize) {
         self.dataset_age.clear();
         for (dataset, seconds) in ages {
@@ -321,7 +323,8 @@ impl Metrics {
         self.account_paused.clear();
     }
 
-    /// Reads the process metrics from `/proc`. Does nothing on systems without it. Blocks for a moment.
+    /// Reads the process metrics from `/proc`. Does nothing on systems without it. Blocks for a
+    /// moment.
     fn update_process_metrics(&self) {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let number = |text: Option<&str>| {

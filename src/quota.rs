@@ -1,5 +1,5 @@
-//! Limits concurrent work per person and in total. When all slots are in use, requests wait in a first-in-first-out queue, which holds no
-//! thread, no database connection and no buffer.
+//! Limits concurrent work per person and in total. When all slots are in use, requests wait in a
+//! first-in-first-out queue, which holds no thread, no database connection and no buffer.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,7 +65,8 @@ impl Quota {
         })
     }
 
-    /// Waits for a slot. The slot of the person is taken first, so that one person cannot fill the queue for the total slots.
+    /// Waits for a slot. The slot of the person is taken first, so that one person cannot fill the
+    /// queue for the total slots.
     pub async fn acquire(&self, user: &UserId) -> Result<Slot> {
         if let Some(slot) = self.try_acquire(user) {
             return Ok(slot);

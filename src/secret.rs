@@ -1,8 +1,10 @@
-//! The only type that holds a plaintext secret. It cannot be printed, and its memory is wiped on drop.
+//! The only type that holds a plaintext secret. It cannot be printed, and its memory is wiped on
+//! drop.
 
 use zeroize::Zeroizing;
 
-/// A plaintext credential. `Debug` and `Display` never show it; `reveal` is called only where it is encrypted, hashed or sent.
+/// A plaintext credential. `Debug` and `Display` never show it; `reveal` is called only where it is
+/// encrypted, hashed or sent.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 

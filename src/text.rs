@@ -1,8 +1,9 @@
 //! Validates characters in the names of objects and people.
 
-/// Whether a character is invisible or changes the order of its neighbours, so that a name with it looks like another one: control
-/// characters, direction marks, zero-width characters, soft hyphens, fillers and tags. The two joiners that some scripts and emoji need are
-/// not included; see `is_joiner`.
+/// Whether a character is invisible or changes the order of its neighbours, so that a name with it
+/// looks like another one: control characters, direction marks, zero-width characters, soft
+/// hyphens, fillers and tags. The two joiners that some scripts and emoji need are not included;
+/// see `is_joiner`.
 pub fn is_deceptive(c: char) -> bool {
     matches!(
         c,
@@ -34,7 +35,8 @@ pub fn is_allowed_in_name(c: char) -> bool {
     !c.is_control() && !is_deceptive(c)
 }
 
-/// Whether the name of a person may contain this character. Stricter, because people are identified by their names.
+/// Whether the name of a person may contain this character. Stricter, because people are identified
+/// by their names.
 pub fn is_allowed_in_person_name(c: char) -> bool {
     is_allowed_in_name(c) && !is_joiner(c)
 }

@@ -1,5 +1,6 @@
-//! Invariants that must hold for any input: one function for each fuzz target. `tests/it/corpus.rs` includes this file and runs the
-//! functions over `corpus/`, so that inputs that a fuzzer once found become ordinary tests.
+//! Invariants that must hold for any input: one function for each fuzz target. `tests/it/corpus.rs`
+//! includes this file and runs the functions over `corpus/`, so that inputs that a fuzzer once
+//! found become ordinary tests.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -16,13 +17,14 @@ use quick_xml::events::Event;
 /// The limits of a chat and of a text, as documented in `liveleader.md`.
 const MAX_CHAT_BYTES: usize = 16 << 20;
 const MAX_TEXT_BYTES: usize = 1 << 20;
-/// The approximate maximum length of a document after repetition: enough to reach the limit of one text.
+/// The approximate maximum length of a document after repetition: enough to reach the limit of one
+/// text.
 const MAX_UNPACKED_BYTES: usize = (1 << 20) + (256 << 10);
 /// Only documents up to this size are also read in small pieces and cut at every position.
 const SMALL_DOCUMENT_BYTES: usize = 512;
 
-/// Checks a document. It may start with a line `#LABEL` or `#LABEL*TIMES`: the encoding in the Content-Type header, and how often the part
-/// between two bytes 0x01 is repeated.
+/// Checks a document. It may start with a line `#LABEL` or `#LABEL*TIMES`: the encoding in the
+/// Content-Type header, and how often the part between two bytes 0x01 is repeated.
 pub fn liveleader_xml(input: &[u8]) {
     let (label, document) = unpacked(input);
     let whole = read(&document, usize::MAX, label);

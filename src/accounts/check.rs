@@ -1,5 +1,6 @@
-//! Uses of an account: permission checks, decrypting and testing credentials, and reading the menus of the vendor. The puller calls
-//! `source` for each read, so that a changed or deleted account takes effect at once.
+//! Uses of an account: permission checks, decrypting and testing credentials, and reading the menus
+//! of the vendor. The puller calls `source` for each read, so that a changed or deleted account
+//! takes effect at once.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -38,7 +39,8 @@ pub struct CheckResult {
 }
 
 impl Accounts {
-    /// The account, if this person may use it now. Attaching it to a DataSet, testing, previewing and running check this.
+    /// The account, if this person may use it now. Attaching it to a DataSet, testing, previewing
+    /// and running check this.
     pub async fn usable(&self, actor: &Actor, id: &AccountId) -> Result<Account> {
         let found = self
             .find(id)
@@ -47,11 +49,18 @@ impl Accounts {
         found.ok_or_else(|| Error::not_found("account"))
     }
 
-    /// Checks that DataSets of `owner` may use an account: it belongs to the owner, it is shared, or the owner is an admin. Error:
-    /// `account_not_shared`. A deleted account is no error here; `source` reports it.
+    /// Checks that DataSets of `owner` may use an account: it belongs to the owner, it is shared,
+    /// or the owner is an admin. Error: `account_not_shared`. A deleted account is no error here;
+    /// `source` reports it.
     pub async fn ensure_usable_by(&self, id: &AccountId, owner: &UserId) -> Result<()> {
         let may: Option<i64> = sqlx::query_scalar(
-            "SELECT CASE WHEN a.shared = 1 OR a.owner_id = u.id OR u.role = 'admin' THEN 1 ELSE 0 END FROM accounts a JOIN users u ON u.id = $2 WHERE a.id = $1",
+            "SELECT CASE
+                 WHEN a.shared = 1 OR a.owner_id = u.id OR u.role = 'admin' THEN 1
+                 ELSE 0
+             END
+             FROM accounts a
+             JOIN users u ON u.id = $2
+             WHERE a.id = $1",
         )
         .bind(id)
         .bind(owner)
@@ -64,11 +73,14 @@ impl Accounts {
             .action("The owner of the account can share it again under Accounts. The owner of the DataSet can choose another account under Settings."))
     }
 
-    /// The number of DataSets that would stop updating if this account were not shared: those of people who are neither its owner nor
-    /// admins.
+    /// The number of DataSets that would stop updating if this account were not shared: those of
+    /// people who are neither its owner nor admins.
     pub async fn count_datasets_of_others(&self, id: &AccountId) -> Result<i64> {
         Ok(sqlx::query_scalar(
-            "SELECT COUNT(*) FROM datasets d JOIN accounts a ON a.id = d.account_id JOIN users u ON u.id = d.owner_id \
+            "SELECT COUNT(*)
+             FROM datasets d
+             JOIN accounts a ON a.id = d.account_id
+             JOIN users u ON u.id = d.owner_id
              WHERE a.id = $1 AND d.owner_id <> a.owner_id AND u.role <> 'admin'",
         )
         .bind(id)
@@ -76,8 +88,9 @@ impl Accounts {
         .await?)
     }
 
-    /// Loads the account for a connector. Errors: `account_missing`, `credential_damaged`, `credentials_stopped`, `address_refused`. With
-    /// an error no request is sent, and no other account is used instead.
+    /// Loads the account for a connector. Errors: `account_missing`, `credential_damaged`,
+    /// `credentials_stopped`, `address_refused`. With an error no request is sent, and no other
+    /// account is used instead.
     pub async fn source(&self, id: &AccountId) -> Result<Source> {
         let (account, source) = self.open_source(id).await?;
         if account.is_stopped() {
@@ -278,7 +291,8 @@ impl Accounts {
         Ok(read)
     }
 
-    /// Tests credentials that are not saved yet, after validating all fields. Returns the message of the test.
+    /// Tests credentials that are not saved yet, after validating all fields. Returns the message
+    /// of the test.
     pub async fn try_credentials(&self, actor: &Actor, new: &NewAccount) -> Result<String> {
         let checked = self.validate_new(actor, new)?;
         let upstream = self.upstreams.for_account(
@@ -304,8 +318,9 @@ impl Accounts {
         try_source(source, &trial).await
     }
 
-    /// Tests the credentials as they would be after this change. Returns the message of the test, or `None` if the change does not affect
-    /// the credentials. A stored secret is only sent to the address it was entered for: a new address requires all secrets again.
+    /// Tests the credentials as they would be after this change. Returns the message of the test,
+    /// or `None` if the change does not affect the credentials. A stored secret is only sent to the
+    /// address it was entered for: a new address requires all secrets again.
     pub async fn try_change(
         &self,
         actor: &Actor,
@@ -354,8 +369,9 @@ impl Accounts {
         try_source(source, &trial).await.map(Some)
     }
 
-    /// Saves the result of using the credentials. An error on the vendor's side does not change whether they count as valid; only its
-    /// message is saved. `credentials_read_at`: when the credentials were read; they may have changed since.
+    /// Saves the result of using the credentials. An error on the vendor's side does not change
+    /// whether they count as valid; only its message is saved. `credentials_read_at`: when the
+    /// credentials were read; they may have changed since.
     pub async fn record_health(
         &self,
         id: &AccountId,
@@ -418,18 +434,23 @@ impl Accounts {
             tracing::warn!(account = %id, %day, "the API of this account ends on this day");
         }
         let mut tx = self.db.write().await?;
-        sqlx::query("UPDATE accounts SET paused_until = $2, region = $3, api_ends_on = $4, recent_requests = $5 WHERE id = $1")
-            .bind(id)
-            .bind(hints.paused_until)
-            .bind(&hints.region)
-            .bind(hints.api_ends_on.map(|day| day.to_string()))
-            .bind(serde_json::to_string(&hints.recent_requests).map_err(Error::internal)?)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "UPDATE accounts
+             SET paused_until = $2, region = $3, api_ends_on = $4, recent_requests = $5
+             WHERE id = $1",
+        )
+        .bind(id)
+        .bind(hints.paused_until)
+        .bind(&hints.region)
+        .bind(hints.api_ends_on.map(|day| day.to_string()))
+        .bind(serde_json::to_string(&hints.recent_requests).map_err(Error::internal)?)
+        .execute(&mut *tx)
+        .await?;
         Ok(tx.commit().await?)
     }
 
-    /// `health` `None` leaves it unchanged. `auth_failures` is added to the number of rejections in a row, which a success resets.
+    /// `health` `None` leaves it unchanged. `auth_failures` is added to the number of rejections in
+    /// a row, which a success resets.
     async fn write_health(
         &self,
         id: &AccountId,
@@ -440,8 +461,11 @@ impl Accounts {
     ) -> Result<()> {
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "UPDATE accounts SET health = COALESCE($2, health), health_message = $3, checked_at = $4, \
-             auth_failures = CASE WHEN $2 = 'valid' THEN 0 ELSE auth_failures + $5 END WHERE id = $1 AND updated_at <= $6",
+            "UPDATE accounts
+             SET
+                 health = COALESCE($2, health), health_message = $3, checked_at = $4,
+                 auth_failures = CASE WHEN $2 = 'valid' THEN 0 ELSE auth_failures + $5 END
+             WHERE id = $1 AND updated_at <= $6",
         )
         .bind(id)
         .bind(health)
@@ -454,7 +478,8 @@ impl Accounts {
         Ok(tx.commit().await?)
     }
 
-    /// The choices of a menu that were read last, and when, of any age. The caller has checked permission for the account.
+    /// The choices of a menu that were read last, and when, of any age. The caller has checked
+    /// permission for the account.
     pub fn cached_choices(&self, id: &AccountId, menu: Menu) -> Option<(Millis, Vec<Choice>)> {
         self.menus
             .lock()
@@ -485,8 +510,8 @@ async fn try_source(source: Source, trial: &CredentialTrial<'_>) -> Result<Strin
         .map_err(|why| trial.error_for(why, connectors::hint(&source)))
 }
 
-/// Converts an error of the vendor for a page or an API client. Contains no address and no text of the vendor except the masked text of
-/// `PullError`.
+/// Converts an error of the vendor for a page or an API client. Contains no address and no text of
+/// the vendor except the masked text of `PullError`.
 pub fn vendor_error(connector: Connector, why: &PullError) -> Error {
     let title = connector.title();
     let sentence = why.sentence(title);

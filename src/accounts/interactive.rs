@@ -1,5 +1,5 @@
-//! Interactive use of an account (credentials that were just typed, or a page that waits): short timeouts, and errors with advice for the
-//! person.
+//! Interactive use of an account (credentials that were just typed, or a page that waits): short
+//! timeouts, and errors with advice for the person.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,8 +22,8 @@ pub(super) struct CredentialTrial<'a> {
 }
 
 impl CredentialTrial<'_> {
-    /// The error for a test that failed, attached to the form field that is probably wrong, if there is one. `hint`: the most likely
-    /// mistake in credentials that were rejected.
+    /// The error for a test that failed, attached to the form field that is probably wrong, if
+    /// there is one. `hint`: the most likely mistake in credentials that were rejected.
     pub fn error_for(&self, why: PullError, hint: Option<Hint>) -> Error {
         let title = self.connector.title();
         match &why {
@@ -117,14 +117,15 @@ pub(super) fn rate_limit_error(connector: Connector, wait: Option<Duration>) -> 
 /// The longest pause of the vendor that an interactive request waits out.
 const MAX_INTERACTIVE_WAIT: Duration = Duration::from_secs(5);
 
-/// Prepares a source for interactive use: if the vendor asks for a long pause, requests fail at once.
+/// Prepares a source for interactive use: if the vendor asks for a long pause, requests fail at
+/// once.
 pub fn for_interactive_use(mut source: Source) -> Source {
     source.upstream = source.upstream.with_max_wait(MAX_INTERACTIVE_WAIT);
     source
 }
 
-/// Waits for the result of a request with this source. After `timeout`, the error says why: the vendor asked for a pause, the account's
-/// rate limit is used up, or the vendor does not answer.
+/// Waits for the result of a request with this source. After `timeout`, the error says why: the
+/// vendor asked for a pause, the account's rate limit is used up, or the vendor does not answer.
 pub async fn with_timeout<T>(
     source: &Source,
     timeout: Duration,

@@ -1,5 +1,6 @@
-//! Accounts: each has credentials for one vendor workspace. This file has list, create, update, share and delete. `validate.rs` and
-//! `sealed_credentials.rs` validate and encrypt the input; `check.rs` uses the credentials, which is where the puller starts.
+//! Accounts: each has credentials for one vendor workspace. This file has list, create, update,
+//! share and delete. `validate.rs` and `sealed_credentials.rs` validate and encrypt the input;
+//! `check.rs` uses the credentials, which is where the puller starts.
 
 pub mod check;
 mod interactive;
@@ -88,7 +89,8 @@ pub struct Account {
 }
 
 impl Account {
-    /// The vendor rejected the credentials too many times in a row, so its DataSets are not pulled any more.
+    /// The vendor rejected the credentials too many times in a row, so its DataSets are not pulled
+    /// any more.
     pub fn is_stopped(&self) -> bool {
         self.auth_failures >= i64::from(MAX_AUTH_FAILURES)
     }
@@ -139,8 +141,12 @@ pub struct Accounts {
     menus: Arc<Mutex<MenuCache>>,
 }
 
-const SELECT: &str = "SELECT a.*, u.name AS owner_name, (SELECT COUNT(*) FROM datasets d WHERE d.account_id = a.id) AS dataset_count \
-     FROM accounts a JOIN users u ON u.id = a.owner_id WHERE a.id = $1";
+const SELECT: &str = "SELECT
+         a.*, u.name AS owner_name,
+         (SELECT COUNT(*) FROM datasets d WHERE d.account_id = a.id) AS dataset_count
+     FROM accounts a
+     JOIN users u ON u.id = a.owner_id
+     WHERE a.id = $1";
 
 impl Accounts {
     pub fn new(db: Db, vault: Vault, clock: Clock, upstreams: Upstreams) -> Self {
@@ -153,8 +159,8 @@ impl Accounts {
         }
     }
 
-    /// The accounts that this person sees, by name: own and shared ones, all for an admin. Accounts with a damaged record are missing: see
-    /// `list_all`.
+    /// The accounts that this person sees, by name: own and shared ones, all for an admin. Accounts
+    /// with a damaged record are missing: see `list_all`.
     pub async fn list(&self, actor: &Actor) -> Result<Vec<Account>> {
         Ok(self.list_all(actor).await?.0)
     }
@@ -167,8 +173,13 @@ impl Accounts {
             ));
         }
         let rows = sqlx::query(
-            "SELECT a.*, u.name AS owner_name, (SELECT COUNT(*) FROM datasets d WHERE d.account_id = a.id) AS dataset_count \
-             FROM accounts a JOIN users u ON u.id = a.owner_id WHERE a.owner_id = $1 OR a.shared = 1 OR $2 = 1 ORDER BY LOWER(a.name), a.id",
+            "SELECT
+                 a.*, u.name AS owner_name,
+                 (SELECT COUNT(*) FROM datasets d WHERE d.account_id = a.id) AS dataset_count
+             FROM accounts a
+             JOIN users u ON u.id = a.owner_id
+             WHERE a.owner_id = $1 OR a.shared = 1 OR $2 = 1
+             ORDER BY LOWER(a.name), a.id",
         )
         .bind(&actor.user)
         .bind(i64::from(actor.is_admin()))
@@ -186,7 +197,8 @@ impl Accounts {
         found.ok_or_else(|| Error::not_found("account"))
     }
 
-    /// Encrypts the credentials and saves the account. Sends no request to the vendor: see `try_credentials` and `check`.
+    /// Encrypts the credentials and saves the account. Sends no request to the vendor: see
+    /// `try_credentials` and `check`.
     pub async fn create(&self, actor: &Actor, new: &NewAccount) -> Result<Account> {
         let checked = self.validate_new(actor, new)?;
         let id = AccountId::new();
@@ -200,8 +212,12 @@ impl Accounts {
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "INSERT INTO accounts (id, owner_id, connector, name, fields, sealed, sealed_at, api_url, requests_per_minute, time_zone, shared, health, \
-             health_message, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 'unknown', $11, $7, $7)",
+            "INSERT INTO accounts (
+                 id, owner_id, connector, name, fields, sealed, sealed_at, api_url,
+                 requests_per_minute, time_zone, shared, health, health_message, created_at,
+                 updated_at
+             )
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 'unknown', $11, $7, $7)",
         )
         .bind(&id)
         .bind(&actor.user)
@@ -221,8 +237,8 @@ impl Accounts {
         created.ok_or_else(|| Error::not_found("account"))
     }
 
-    /// Changes an account of the actor, or any account for an admin. A new API URL requires an admin and all secrets again: a stored secret
-    /// is never sent to a host it was not entered for.
+    /// Changes an account of the actor, or any account for an admin. A new API URL requires an
+    /// admin and all secrets again: a stored secret is never sent to a host it was not entered for.
     pub async fn update(
         &self,
         actor: &Actor,
@@ -265,21 +281,35 @@ impl Accounts {
                 .await?;
         }
         if new_secrets || new_fields {
-            sqlx::query("UPDATE accounts SET health = 'unknown', health_message = $2, checked_at = NULL, auth_failures = 0 WHERE id = $1")
-                .bind(id)
-                .bind(NOT_CHECKED)
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query(
+                "UPDATE accounts
+                 SET health = 'unknown', health_message = $2, checked_at = NULL, auth_failures = 0
+                 WHERE id = $1",
+            )
+            .bind(id)
+            .bind(NOT_CHECKED)
+            .execute(&mut *tx)
+            .await?;
         }
         if moved {
             // Hints of one host do not apply to another.
-            sqlx::query("UPDATE accounts SET paused_until = NULL, region = NULL, api_ends_on = NULL, recent_requests = NULL WHERE id = $1")
-                .bind(id)
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query(
+                "UPDATE accounts
+                 SET
+                     paused_until = NULL, region = NULL, api_ends_on = NULL,
+                     recent_requests = NULL
+                 WHERE id = $1",
+            )
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
         }
         sqlx::query(
-            "UPDATE accounts SET name = $2, fields = $3, api_url = $4, requests_per_minute = $5, time_zone = $6, shared = $7, updated_at = $8 WHERE id = $1",
+            "UPDATE accounts
+             SET
+                 name = $2, fields = $3, api_url = $4, requests_per_minute = $5, time_zone = $6,
+                 shared = $7, updated_at = $8
+             WHERE id = $1",
         )
         .bind(id)
         .bind(&account.name)
@@ -302,15 +332,23 @@ impl Accounts {
         changed.ok_or_else(|| Error::not_found("account"))
     }
 
-    /// Deletes an account with its credentials. Returns the names of the DataSets that stop updating; their rows stay.
+    /// Deletes an account with its credentials. Returns the names of the DataSets that stop
+    /// updating; their rows stay.
     pub async fn delete(&self, actor: &Actor, id: &AccountId) -> Result<Vec<String>> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         let stopped = datasets_of(&mut tx, actor, id).await?;
-        // DataSets with a next run remember the account's name, so that the puller's next check can notify people.
+        // DataSets with a next run remember the account's name, so that the puller's next check can
+        // notify people.
         sqlx::query(
-            "UPDATE datasets SET deleted_account_name = CASE WHEN next_run_at IS NULL THEN NULL ELSE (SELECT a.name FROM accounts a WHERE a.id = $1) END,
-                                 account_id = NULL, next_run_at = NULL, retry_at = NULL, updated_at = $2 WHERE account_id = $1",
+            "UPDATE datasets
+             SET
+                 deleted_account_name = CASE
+                     WHEN next_run_at IS NULL THEN NULL
+                     ELSE (SELECT a.name FROM accounts a WHERE a.id = $1)
+                 END,
+                 account_id = NULL, next_run_at = NULL, retry_at = NULL, updated_at = $2
+             WHERE account_id = $1",
         )
         .bind(id)
         .bind(self.clock.now())
@@ -327,7 +365,8 @@ impl Accounts {
         Ok(stopped.into_iter().map(|(_, name)| name).collect())
     }
 
-    /// The DataSets that use this account, by name. DataSets that this person may not see are shown only as their owner.
+    /// The DataSets that use this account, by name. DataSets that this person may not see are shown
+    /// only as their owner.
     pub async fn datasets_of(
         &self,
         actor: &Actor,
@@ -355,7 +394,8 @@ impl Accounts {
         gauge.map_or_else(from_hints, |gauge| gauge.last_minute)
     }
 
-    /// The current load of each account, by id; accounts without a request since the start are missing.
+    /// The current load of each account, by id; accounts without a request since the start are
+    /// missing.
     pub fn gauges(&self) -> HashMap<String, Gauge> {
         self.upstreams.gauges()
     }
@@ -419,7 +459,10 @@ async fn datasets_of(
     id: &AccountId,
 ) -> Result<Vec<(DatasetId, String)>> {
     let rows = sqlx::query(
-        "SELECT d.id, d.name, d.shared, d.owner_id, u.name AS owner_name FROM datasets d JOIN users u ON u.id = d.owner_id WHERE d.account_id = $1 \
+        "SELECT d.id, d.name, d.shared, d.owner_id, u.name AS owner_name
+         FROM datasets d
+         JOIN users u ON u.id = d.owner_id
+         WHERE d.account_id = $1
          ORDER BY LOWER(d.name), d.id",
     )
     .bind(id)

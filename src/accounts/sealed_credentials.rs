@@ -1,5 +1,6 @@
-//! Credentials between a form and the vault: validates the fields and encrypts the secret ones. The encrypted text is bound to the
-//! connector and the address it was entered for, so that a manipulated row cannot send it to another address.
+//! Credentials between a form and the vault: validates the fields and encrypts the secret ones. The
+//! encrypted text is bound to the connector and the address it was entered for, so that a
+//! manipulated row cannot send it to another address.
 
 use std::collections::BTreeMap;
 
@@ -114,7 +115,8 @@ fn split_fields(
     sorted
 }
 
-/// The secret fields that start or end with a space, each with a warning: the space is part of the secret, but is usually a mistake.
+/// The secret fields that start or end with a space, each with a warning: the space is part of the
+/// secret, but is usually a mistake.
 pub fn outer_spaces(
     connector: Connector,
     input: &BTreeMap<String, Secret>,
@@ -174,7 +176,8 @@ pub(super) fn seal(
     vault.seal(text.as_bytes(), &seal_context(id))
 }
 
-/// Decrypts the secrets of an account, by field. Error `credential_damaged` if they were not encrypted for exactly this account.
+/// Decrypts the secrets of an account, by field. Error `credential_damaged` if they were not
+/// encrypted for exactly this account.
 pub(super) fn open(
     vault: &Vault,
     account: &Account,
@@ -194,8 +197,8 @@ pub(super) fn open(
     })
 }
 
-/// The secrets after a change. The stored ones are decrypted only if one of them is needed, so that entering all secrets again repairs an
-/// account with damaged credentials.
+/// The secrets after a change. The stored ones are decrypted only if one of them is needed, so that
+/// entering all secrets again repairs an account with damaged credentials.
 pub(super) fn merge(
     vault: &Vault,
     account: &Account,

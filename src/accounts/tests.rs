@@ -1,4 +1,5 @@
-//! Tests of accounts with an owner, a colleague and a stranger, and a local vendor that counts requests.
+//! Tests of accounts with an owner, a colleague and a stranger, and a local vendor that counts
+//! requests.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -463,12 +464,15 @@ async fn vendor_hints_are_dropped_when_the_address_changes() {
         .await;
     let now = fixture.fixture.clock.now();
     let mut tx = fixture.fixture.db.write().await.unwrap();
-    sqlx::query("UPDATE accounts SET paused_until = $1, region = 'fra', api_ends_on = '2027-06-30', recent_requests = $2")
-        .bind(now + 3_600_000)
-        .bind(format!("[[{now},7]]"))
-        .execute(&mut *tx)
-        .await
-        .unwrap();
+    sqlx::query(
+        "UPDATE accounts
+         SET paused_until = $1, region = 'fra', api_ends_on = '2027-06-30', recent_requests = $2",
+    )
+    .bind(now + 3_600_000)
+    .bind(format!("[[{now},7]]"))
+    .execute(&mut *tx)
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     let hints = VendorHints {
         paused_until: Some(now + 3_600_000),

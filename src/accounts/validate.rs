@@ -1,4 +1,5 @@
-//! Validates the input for an account and reports all field errors together. `check.rs` tests the credentials at the vendor.
+//! Validates the input for an account and reports all field errors together. `check.rs` tests the
+//! credentials at the vendor.
 
 use std::collections::BTreeMap;
 

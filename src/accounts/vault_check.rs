@@ -1,4 +1,5 @@
-//! Checks that `vault.key` is the key that encrypted the stored data. Runs at every start, before anything is decrypted.
+//! Checks that `vault.key` is the key that encrypted the stored data. Runs at every start, before
+//! anything is decrypted.
 
 use std::collections::BTreeSet;
 
@@ -12,28 +13,42 @@ use crate::vault::Vault;
 /// Whether the database has encrypted data. Then the vault must not create a new key.
 pub async fn has_sealed_data(db: &Db) -> Result<bool> {
     let sealed: i64 = sqlx::query_scalar(
-        "SELECT (SELECT COUNT(*) FROM accounts) + (SELECT COUNT(*) FROM webhooks) + (SELECT COUNT(*) FROM mail_server WHERE sealed IS NOT NULL)",
+        "SELECT (SELECT COUNT(*) FROM accounts) + (SELECT COUNT(*) FROM webhooks) + (
+             SELECT COUNT(*)
+             FROM mail_server
+             WHERE sealed IS NOT NULL
+         )",
     )
     .fetch_one(db.read())
     .await?;
     Ok(sealed > 0)
 }
 
-/// Fails with `vault_key` if the database has data that no key of this vault decrypts; the catalogue stays unchanged. Otherwise stores the
-/// fingerprints of the keys.
+/// Fails with `vault_key` if the database has data that no key of this vault decrypts; the
+/// catalogue stays unchanged. Otherwise stores the fingerprints of the keys.
 pub async fn verify_vault_keys(db: &Db, clock: &Clock, vault: &Vault) -> Result<()> {
     let ring = vault.fingerprints();
     let known: Vec<(String, String)> =
         sqlx::query_as("SELECT id, fingerprint FROM vault_keys ORDER BY id")
             .fetch_all(db.read())
             .await?;
-    let rows =
-        sqlx::query("SELECT sealed FROM accounts UNION ALL SELECT sealed FROM webhooks UNION ALL SELECT sealed FROM mail_server WHERE sealed IS NOT NULL")
-            .fetch_all(db.read())
-            .await?;
+    let rows = sqlx::query(
+        "SELECT sealed
+         FROM accounts
+         UNION ALL
+         SELECT sealed
+         FROM webhooks
+         UNION ALL
+         SELECT sealed
+         FROM mail_server
+         WHERE sealed IS NOT NULL",
+    )
+    .fetch_all(db.read())
+    .await?;
     let mut used = BTreeSet::new();
     for row in &rows {
-        // Bytes that are not encrypted data are an error of that account, but no reason to refuse the start.
+        // Bytes that are not encrypted data are an error of that account, but no reason to refuse
+        // the start.
         used.extend(Vault::key_id_of(row.try_get::<&[u8], _>("sealed")?));
     }
     let fingerprint_of = |id: &str| {
@@ -46,7 +61,8 @@ pub async fn verify_vault_keys(db: &Db, clock: &Clock, vault: &Vault) -> Result<
             return Err(wrong_key_error(id));
         }
     }
-    // A key id that the catalogue does not know means a damaged row, unless it knows no keys at all.
+    // A key id that the catalogue does not know means a damaged row, unless it knows no keys at
+    // all.
     if known.is_empty()
         && let Some(id) = used.iter().find(|id| fingerprint_of(id).is_none())
     {

@@ -1,4 +1,5 @@
-//! Extractors of the API that read strictly: JSON bodies without unknown fields, ids in paths and query parameters. Errors name the field.
+//! Extractors of the API that read strictly: JSON bodies without unknown fields, ids in paths and
+//! query parameters. Errors name the field.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -74,7 +75,8 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Body<T>, ApiError> {
             "The body is not complete, well-formed JSON.",
         )));
     }
-    // serde's message names our own fields and the kind of the value. It never contains the value, which could be a secret.
+    // serde's message names our own fields and the kind of the value. It never contains the value,
+    // which could be a secret.
     let text = why.to_string();
     let message = text.split(" at line ").next().unwrap_or_default();
     let path = Some(path.as_str()).filter(|path| !path.is_empty() && *path != "." && *path != "?");

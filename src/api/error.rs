@@ -1,5 +1,5 @@
-//! The error body of the API: `{"error": {"code", "message", "action"?, "field"?, "request_id"}}`. Handlers return an error; `render`
-//! writes the body, because the request id is known there.
+//! The error body of the API: `{"error": {"code", "message", "action"?, "field"?, "request_id"}}`.
+//! Handlers return an error; `render` writes the body, because the request id is known there.
 
 use std::sync::Arc;
 

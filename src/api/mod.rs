@@ -1,5 +1,6 @@
-//! The JSON API under `/api/v1`, with one file per resource in `v1/`. Programs send their token as `Authorization: Bearer`, and every error
-//! has the same format. `openapi.rs` documents the API from the same routes. `compat/` serves LiveLeader's own API.
+//! The JSON API under `/api/v1`, with one file per resource in `v1/`. Programs send their token as
+//! `Authorization: Bearer`, and every error has the same format. `openapi.rs` documents the API
+//! from the same routes. `compat/` serves LiveLeader's own API.
 
 mod body;
 mod compat;
@@ -82,7 +83,8 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(history::duplicate))
 }
 
-/// The routes of `/api/v1` and `/a/Srv`. Any other path under `/api` gets a 404 in the API's error format.
+/// The routes of `/api/v1` and `/a/Srv`. Any other path under `/api` gets a 404 in the API's error
+/// format.
 pub fn router(api: Api) -> Router {
     let (routes, document) = documented().split_for_parts();
     let document = openapi::finish(document);
@@ -109,8 +111,8 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// The response to a request that was rejected before routing: for paths of the LiveLeader API a sentence, for paths of the JSON API its
-/// error format, otherwise `None`.
+/// The response to a request that was rejected before routing: for paths of the LiveLeader API a
+/// sentence, for paths of the JSON API its error format, otherwise `None`.
 pub fn rejection_response(
     path: &str,
     status: StatusCode,

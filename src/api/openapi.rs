@@ -1,5 +1,5 @@
-//! The OpenAPI document, generated from the routes. Parts that all operations share are added here: a tag, a description of each response,
-//! and the errors that any call can return.
+//! The OpenAPI document, generated from the routes. Parts that all operations share are added here:
+//! a tag, a description of each response, and the errors that any call can return.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -15,7 +15,8 @@ use super::error::ErrorBody;
 /// The path of the document below `/api/v1`.
 pub const ADDRESS: &str = "/openapi.json";
 
-/// Adds what the routes do not contain: title, version, server, authentication, and the path of this document.
+/// Adds what the routes do not contain: title, version, server, authentication, and the path of
+/// this document.
 pub fn finish(mut document: OpenApi) -> OpenApi {
     document.info = InfoBuilder::new()
         .title("Chatlake")
@@ -67,7 +68,8 @@ pub fn finish(mut document: OpenApi) -> OpenApi {
     document
 }
 
-/// Adds the tag, the common errors, and descriptions and bodies where a handler declares only the status.
+/// Adds the tag, the common errors, and descriptions and bodies where a handler declares only the
+/// status.
 fn add_common_parts(operation: &mut Operation, tag: &str, has_body: bool) {
     operation.tags = Some(vec![tag.to_owned()]);
     let responses = &mut operation.responses.responses;

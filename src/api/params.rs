@@ -38,7 +38,8 @@ impl KnownParams {
         Self(Arc::new(known))
     }
 
-    /// The first parameter in `query` that this operation does not declare. `None` for a path that is not in the document.
+    /// The first parameter in `query` that this operation does not declare. `None` for a path that
+    /// is not in the document.
     fn first_unknown(&self, method: &Method, path: &str, query: &str) -> Option<String> {
         let method = if method == Method::HEAD {
             &Method::GET
@@ -64,8 +65,8 @@ fn query_param_names(operation: &Operation) -> HashSet<String> {
     .collect()
 }
 
-/// Rejects unknown parameters with 422 `wrong_value`. A request without a token passes, because it gets a 401 whose message also helps
-/// people who put the token into the query string.
+/// Rejects unknown parameters with 422 `wrong_value`. A request without a token passes, because it
+/// gets a 401 whose message also helps people who put the token into the query string.
 pub async fn check(State(known): State<KnownParams>, request: Request, next: Next) -> Response {
     let query = request.uri().query().unwrap_or_default();
     let path = request

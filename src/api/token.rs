@@ -1,4 +1,5 @@
-//! Authenticates API requests by the token in `Authorization: Bearer`, the only place where a token is accepted.
+//! Authenticates API requests by the token in `Authorization: Bearer`, the only place where a token
+//! is accepted.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -60,8 +61,8 @@ impl FromRequestParts<Api> for Bearer {
             .get::<IpAddr>()
             .copied()
             .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        // Only failed lookups are throttled, so that a valid token is never blocked by the failures of another client behind the same
-        // address.
+        // Only failed lookups are throttled, so that a valid token is never blocked by the failures
+        // of another client behind the same address.
         match tokens::authenticate(&api.db, &api.clock, text).await? {
             Some(actor) if actor.scope == Some(Scope::Metrics) => Err(ApiError(
                 Error::forbidden("This token can only read /metrics.")

@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 /// The file name of the catalogue in the data directory.
 pub(super) const CATALOGUE: &str = "chatlake.db";
 
-/// Creates the data directory and its folder for segments, or restricts the permissions of existing ones.
+/// Creates the data directory and its folder for segments, or restricts the permissions of existing
+/// ones.
 pub(super) fn prepare_data_directory(dir: &Path) -> Result<()> {
     for dir in [dir.to_owned(), dir.join("segments")] {
         std::fs::DirBuilder::new()
@@ -26,8 +27,8 @@ pub(super) fn prepare_data_directory(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a data directory that has segments or a commit file but no catalogue, or an empty one: a new catalogue would know none of them.
-/// Fails with `catalogue_missing`.
+/// Refuses a data directory that has segments or a commit file but no catalogue, or an empty one: a
+/// new catalogue would know none of them. Fails with `catalogue_missing`.
 pub fn check_catalogue_not_lost(dir: &Path) -> Result<()> {
     let catalogue = dir.join(CATALOGUE);
     let state = match std::fs::metadata(&catalogue) {
@@ -57,8 +58,9 @@ pub fn check_catalogue_not_lost(dir: &Path) -> Result<()> {
     Err(Error::conflict("catalogue_missing", message))
 }
 
-/// Whether an SQLite file has no tables and no WAL that may contain some. The first page begins with a header of 100 bytes; the schema
-/// table follows, a leaf page (13) with its number of entries in bytes 3 and 4. Source: SQLite's file format, 1.3 and 1.6.
+/// Whether an SQLite file has no tables and no WAL that may contain some. The first page begins
+/// with a header of 100 bytes; the schema table follows, a leaf page (13) with its number of
+/// entries in bytes 3 and 4. Source: SQLite's file format, 1.3 and 1.6.
 fn has_empty_schema(catalogue: &Path) -> std::io::Result<bool> {
     let mut log = catalogue.as_os_str().to_owned();
     log.push("-wal");
@@ -89,7 +91,8 @@ pub(super) fn require_catalogue(dir: &Path) -> Result<()> {
         .action("Check --data and CHATLAKE_DATA. chatlake serve, chatlake demo and chatlake user add create a new directory."))
 }
 
-/// Creates the file with mode 0600 whatever the umask, or restricts an existing one. SQLite gives its WAL files the same mode.
+/// Creates the file with mode 0600 whatever the umask, or restricts an existing one. SQLite gives
+/// its WAL files the same mode.
 pub(super) fn create_private(path: &PathBuf) -> Result<()> {
     let made = std::fs::OpenOptions::new()
         .write(true)
@@ -97,7 +100,8 @@ pub(super) fn create_private(path: &PathBuf) -> Result<()> {
         .mode(0o600)
         .open(path);
     match made {
-        // Syncs the directory, so that a power loss cannot remove this file and leave files that are created later.
+        // Syncs the directory, so that a power loss cannot remove this file and leave files that
+        // are created later.
         Ok(_) => path
             .parent()
             .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
@@ -126,8 +130,8 @@ fn file_error(verb: &str, path: &Path, why: &std::io::Error) -> Error {
     .action("The data directory must be writable for the user that runs Chatlake.")
 }
 
-/// Locks the directory for this process, or returns who holds the lock. The operating system releases the lock when the process ends. The
-/// content of the lock file is only informative.
+/// Locks the directory for this process, or returns who holds the lock. The operating system
+/// releases the lock when the process ends. The content of the lock file is only informative.
 pub(super) fn lock_data_directory(dir: &Path) -> Result<std::result::Result<File, String>> {
     let path = dir.join("chatlake.lock");
     let mut options = std::fs::OpenOptions::new();
@@ -149,7 +153,8 @@ pub(super) fn lock_data_directory(dir: &Path) -> Result<std::result::Result<File
                 .set_len(0)
                 .and_then(|()| write!(file, "process {} on {host}", std::process::id()));
             match written {
-                // The content of the lock file is only informative; a full disk must not prevent the server from serving stored rows.
+                // The content of the lock file is only informative; a full disk must not prevent
+                // the server from serving stored rows.
                 Err(why) if Error::from(std::io::Error::from(why.kind())).is_storage_error() => {}
                 written => written.map_err(|why| file_error("write", &path, &why))?,
             }
@@ -168,7 +173,8 @@ pub(super) fn lock_data_directory(dir: &Path) -> Result<std::result::Result<File
     }
 }
 
-/// Warns about network file systems: their locks may not work between machines, and SQLite requires a local disk.
+/// Warns about network file systems: their locks may not work between machines, and SQLite requires
+/// a local disk.
 pub(super) fn warn_if_network_file_system(dir: &Path) {
     // NFS, SMB, CIFS, SMB2, AFS and Ceph, by their `statfs` magic numbers.
     const NETWORK: [i64; 6] = [

@@ -1,4 +1,5 @@
-//! Builds the application from its settings, starts the web server and the puller, and stops them in order.
+//! Builds the application from its settings, starts the web server and the puller, and stops them
+//! in order.
 
 mod data_directory;
 
@@ -64,7 +65,8 @@ const EXIT_DEADLINE: Duration = Duration::from_secs(27);
 /// The maximum size of a request head.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
-/// Event streams of run pages at once, per person and in total. Pages without a stream poll instead.
+/// Event streams of run pages at once, per person and in total. Pages without a stream poll
+/// instead.
 const EVENT_STREAMS_PER_PERSON: usize = 16;
 const EVENT_STREAMS: usize = 256;
 
@@ -109,7 +111,8 @@ impl App {
         Self::open_with_limits(config, clock, Limits::default()).await
     }
 
-    /// Like `open`, with other limits for vendor requests. The minimum transfer rate comes from the settings.
+    /// Like `open`, with other limits for vendor requests. The minimum transfer rate comes from the
+    /// settings.
     pub async fn open_with_limits(
         config: Config,
         clock: Clock,
@@ -145,13 +148,15 @@ impl App {
         Ok(app)
     }
 
-    /// Like `open_for_command`, for a command that does not create the data directory. Errors: `no_data_directory`.
+    /// Like `open_for_command`, for a command that does not create the data directory. Errors:
+    /// `no_data_directory`.
     pub async fn open_existing(config: Config, clock: Clock) -> Result<Self, StartError> {
         require_catalogue(&config.data)?;
         Self::open_for_command(config, clock).await
     }
 
-    /// Opens the data directory for a command, with or without a running server. Creates the directory if it does not exist.
+    /// Opens the data directory for a command, with or without a running server. Creates the
+    /// directory if it does not exist.
     pub async fn open_for_command(config: Config, clock: Clock) -> Result<Self, StartError> {
         Self::assemble(config, clock, Limits::default()).await
     }
@@ -323,8 +328,9 @@ impl App {
         self.puller.start(&self.tasks).await
     }
 
-    /// Serves until `shutdown` fires, then stops in order: starts no new runs, returns running pulls to the queue, ends streams, and
-    /// cuts downloads after a grace period. Everything has ended 28 seconds after the signal.
+    /// Serves until `shutdown` fires, then stops in order: starts no new runs, returns running
+    /// pulls to the queue, ends streams, and cuts downloads after a grace period. Everything has
+    /// ended 28 seconds after the signal.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
         self.start_pulling().await?;
         let retention = AuditRetention {
@@ -440,7 +446,8 @@ async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
     Ok(listener.into_std()?)
 }
 
-/// The responses for requests that reach no handler: the API's error format for programs, a page for people.
+/// The responses for requests that reach no handler: the API's error format for programs, a page
+/// for people.
 pub fn rejection_handler() -> RejectionHandler {
     Arc::new(|uri, id, rejection| {
         let api_response = crate::api::rejection_response(
@@ -454,7 +461,8 @@ pub fn rejection_handler() -> RejectionHandler {
     })
 }
 
-/// Periodically deletes expired data: sessions, links, unused remembered browsers and old entries of the audit log.
+/// Periodically deletes expired data: sessions, links, unused remembered browsers and old entries
+/// of the audit log.
 async fn sweep_auth_until_stopped(
     db: Db,
     clock: Clock,
@@ -489,14 +497,15 @@ async fn update_commit_file_until_stopped(db: Db, clock: Clock, stop: Cancellati
 /// What a process does on SIGHUP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hangup {
-    /// The process continues: a server outlives the terminal it was started in, and `systemctl reload` does no harm.
+    /// The process continues: a server outlives the terminal it was started in, and
+    /// `systemctl reload` does no harm.
     Ignored,
     /// The process ends as on SIGTERM.
     Ends,
 }
 
-/// Returns a token that fires on the first SIGTERM or SIGINT; the second signal ends the process at once. SIGHUP is handled as `hangup`
-/// says.
+/// Returns a token that fires on the first SIGTERM or SIGINT; the second signal ends the process at
+/// once. SIGHUP is handled as `hangup` says.
 pub fn shutdown_signal(hangup: Hangup) -> CancellationToken {
     use tokio::signal::unix::{SignalKind, signal};
     let token = CancellationToken::new();

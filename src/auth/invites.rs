@@ -1,5 +1,5 @@
-//! One-time links: the set-up link that creates the first admin, invitations for new people, and links with which an existing person
-//! chooses a new password. Only the hash of the code is stored.
+//! One-time links: the set-up link that creates the first admin, invitations for new people, and
+//! links with which an existing person chooses a new password. Only the hash of the code is stored.
 
 use std::net::IpAddr;
 
@@ -75,7 +75,8 @@ pub async fn is_set_up_open(db: &Db) -> Result<bool> {
     Ok(users::count(db).await? == 0)
 }
 
-/// Creates an invitation and replaces earlier ones for the same email. Its code is shown to the admin once.
+/// Creates an invitation and replaces earlier ones for the same email. Its code is shown to the
+/// admin once.
 pub async fn create(
     db: &Db,
     clock: &Clock,
@@ -123,10 +124,15 @@ pub async fn create_password_reset(
 
 /// Unused links, newest first, without the set-up link.
 pub async fn list(db: &Db, clock: &Clock) -> Result<Vec<Invite>> {
-    let rows = sqlx::query("SELECT * FROM invites WHERE used_at IS NULL AND expires_at > $1 AND email IS NOT NULL ORDER BY created_at DESC, id DESC")
-        .bind(clock.now())
-        .fetch_all(db.read())
-        .await?;
+    let rows = sqlx::query(
+        "SELECT *
+         FROM invites
+         WHERE used_at IS NULL AND expires_at > $1 AND email IS NOT NULL
+         ORDER BY created_at DESC, id DESC",
+    )
+    .bind(clock.now())
+    .fetch_all(db.read())
+    .await?;
     Ok(decode_each(&rows, invite).0)
 }
 
@@ -169,8 +175,9 @@ pub async fn find(db: &Db, clock: &Clock, code: &str) -> Result<Option<Invite>> 
     Ok(Some(invite))
 }
 
-/// Uses a link: creates the person, or sets the new password of an existing one and ends their sessions. If several requests use the same
-/// link at once, only one succeeds. The browser becomes a remembered browser.
+/// Uses a link: creates the person, or sets the new password of an existing one and ends their
+/// sessions. If several requests use the same link at once, only one succeeds. The browser becomes
+/// a remembered browser.
 pub async fn accept(
     db: &Db,
     clock: &Clock,
@@ -294,7 +301,11 @@ async fn insert(
     let code = random_text();
     let now = clock.now();
     let row = sqlx::query(
-        "INSERT INTO invites (id, code_hash, email, name, role, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING *",
+        "INSERT INTO invites (
+             id, code_hash, email, name, role, created_by, created_at, expires_at
+         )
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         RETURNING *",
     )
     .bind(InviteId::new())
     .bind(hash(code.reveal()))

@@ -1,6 +1,7 @@
-//! Authentication of people and programs. Start at `sign_in.rs` for a person, at `tokens.rs` for a program, and at `export_passwords/`
-//! for a program that was written for LiveLeader. All produce an `Actor`, which is read from the catalogue for every request, so that a
-//! deactivation or a role change takes effect at once.
+//! Authentication of people and programs. Start at `sign_in.rs` for a person, at `tokens.rs` for a
+//! program, and at `export_passwords/` for a program that was written for LiveLeader. All produce
+//! an `Actor`, which is read from the catalogue for every request, so that a deactivation or a role
+//! change takes effect at once.
 
 pub mod audit;
 pub mod export_passwords;
@@ -45,8 +46,9 @@ pub enum Transport {
     Insecure,
 }
 
-/// Whether the actor is still authorized. Downloads and streams that run for minutes call this periodically. The person must be active with
-/// at least the earlier role, the session must not have ended, and the token must be neither expired nor revoked.
+/// Whether the actor is still authorized. Downloads and streams that run for minutes call this
+/// periodically. The person must be active with at least the earlier role, the session must not
+/// have ended, and the token must be neither expired nor revoked.
 pub async fn is_still_authorized(db: &Db, clock: &Clock, actor: &Actor) -> bool {
     if let Some(handle) = &actor.session
         && !matches!(
@@ -73,7 +75,8 @@ pub async fn until_revoked(db: &Db, clock: &Clock, actor: &Actor) {
     }
 }
 
-/// Deletes ended sessions, used or expired links, and remembered browsers that were not used for a long time. Called periodically.
+/// Deletes ended sessions, used or expired links, and remembered browsers that were not used for a
+/// long time. Called periodically.
 pub async fn sweep(db: &Db, clock: &Clock) -> Result<()> {
     let now = clock.now();
     let mut tx = db.write().await?;
@@ -92,7 +95,8 @@ pub async fn sweep(db: &Db, clock: &Clock) -> Result<()> {
     Ok(tx.commit().await?)
 }
 
-/// The stored form of a random text: SHA-256 in hex. Sufficient for 128 or more random bits; passwords use `passwords`.
+/// The stored form of a random text: SHA-256 in hex. Sufficient for 128 or more random bits;
+/// passwords use `passwords`.
 fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes())
         .iter()

@@ -1,6 +1,7 @@
-//! Password rules and password hashing. Hashing costs 19 MiB and a core for tens of milliseconds by design. It runs on a few dedicated
-//! threads, because memory would otherwise grow with the number of threads that ever hashed, and has a short queue; when the queue is full,
-//! people are asked to try again.
+//! Password rules and password hashing. Hashing costs 19 MiB and a core for tens of milliseconds by
+//! design. It runs on a few dedicated threads, because memory would otherwise grow with the number
+//! of threads that ever hashed, and has a short queue; when the queue is full, people are asked to
+//! try again.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,13 +26,16 @@ const LANES: u32 = 1;
 
 /// The maximum number of queued jobs.
 const MAX_QUEUED: usize = 64;
-/// The maximum number of hashing threads, whatever the number of cores. Together they use less than 64 MiB.
+/// The maximum number of hashing threads, whatever the number of cores. Together they use less than
+/// 64 MiB.
 const MAX_THREADS: usize = 3;
 
-/// Common passwords: common words with usual endings, dates and keyboard runs. Lower case, one per line, 8 characters or more.
+/// Common passwords: common words with usual endings, dates and keyboard runs. Lower case, one per
+/// line, 8 characters or more.
 const COMMON_PASSWORDS: &str = include_str!("common_passwords.txt");
 
-/// Checks the rules for this person's password. Returns the sentence for the field if it is rejected.
+/// Checks the rules for this person's password. Returns the sentence for the field if it is
+/// rejected.
 pub fn check(password: &Secret, email: &str, name: &str) -> std::result::Result<(), String> {
     let text = password.reveal();
     let length = text.chars().count();
@@ -66,7 +70,8 @@ pub fn check(password: &Secret, email: &str, name: &str) -> std::result::Result<
     Ok(())
 }
 
-/// Whether the password is the person's own email, its local part or the name, possibly surrounded by digits or signs.
+/// Whether the password is the person's own email, its local part or the name, possibly surrounded
+/// by digits or signs.
 fn is_own(lower: &str, email: &str, name: &str) -> bool {
     let letters = |text: &str| {
         text.to_lowercase()
@@ -87,7 +92,8 @@ pub struct Hasher {
     waiting: Arc<AtomicUsize>,
     /// The channel to the threads, which end with the last clone.
     jobs: mpsc::Sender<Job>,
-    /// The hash of an unknown password. It is verified for unknown emails, so that the response takes the same time.
+    /// The hash of an unknown password. It is verified for unknown emails, so that the response
+    /// takes the same time.
     dummy: Arc<str>,
 }
 
@@ -98,7 +104,8 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
     pub matches: bool,
-    /// The password matches, but its hash uses weaker parameters than today's and should be replaced.
+    /// The password matches, but its hash uses weaker parameters than today's and should be
+    /// replaced.
     pub outdated: bool,
 }
 
@@ -140,7 +147,8 @@ impl Hasher {
         .await
     }
 
-    /// Whether `password` matches `stored_hash`. Without `stored_hash` it takes the same time and never matches.
+    /// Whether `password` matches `stored_hash`. Without `stored_hash` it takes the same time and
+    /// never matches.
     pub async fn verify(&self, stored_hash: Option<&str>, password: &Secret) -> Result<Verified> {
         let password = password.clone();
         let known = stored_hash.is_some();
@@ -229,7 +237,8 @@ fn start_threads(number: usize) -> mpsc::Sender<Job> {
         let next = move || from.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let work = move || {
             while let Ok(job) = next() {
-                // The panic hook of the process logs the location; the thread must survive for later jobs.
+                // The panic hook of the process logs the location; the thread must survive for
+                // later jobs.
                 let _ = std::panic::catch_unwind(AssertUnwindSafe(job));
             }
         };

@@ -1,5 +1,5 @@
-//! Middleware for the session cookie, which a browser keeps until it is closed. The cookie is set when its value is new, removed at
-//! sign-out, and otherwise not sent.
+//! Middleware for the session cookie, which a browser keeps until it is closed. The cookie is set
+//! when its value is new, removed at sign-out, and otherwise not sent.
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};

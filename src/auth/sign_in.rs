@@ -1,5 +1,6 @@
-//! Sign-in with email and password. An unknown email, a deactivated person and a wrong password give the same error after hashing at the
-//! same cost, so that the response does not reveal who has an account.
+//! Sign-in with email and password. An unknown email, a deactivated person and a wrong password
+//! give the same error after hashing at the same cost, so that the response does not reveal who has
+//! an account.
 
 use std::net::IpAddr;
 
@@ -16,7 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::UserId;
 use crate::secret::Secret;
 
-/// The cookie of a remembered browser, which has signed in before. Long-lived, HttpOnly, SameSite=Lax, Path=/.
+/// The cookie of a remembered browser, which has signed in before. Long-lived, HttpOnly,
+/// SameSite=Lax, Path=/.
 pub fn device_cookie(https: bool) -> &'static str {
     if https {
         "__Host-chatlake_device"
@@ -29,7 +31,8 @@ pub fn device_cookie(https: bool) -> &'static str {
 pub const DEVICE_DAYS: i64 = 180;
 /// The maximum number of remembered browsers per person; the oldest ones are deleted.
 const MAX_DEVICES: i64 = 20;
-/// The maximum length of an email and a password, so that megabytes of input reach neither the hasher nor the counters.
+/// The maximum length of an email and a password, so that megabytes of input reach neither the
+/// hasher nor the counters.
 const MAX_PASSWORD_BYTES: usize = 1_024;
 const MAX_EMAIL_BYTES: usize = 254;
 
@@ -44,7 +47,8 @@ pub struct LoginAttempt<'a> {
     pub device: Option<&'a str>,
 }
 
-/// A successful sign-in, by password or by link. The caller starts a session with `sessions::begin` and sets the device cookie.
+/// A successful sign-in, by password or by link. The caller starts a session with `sessions::begin`
+/// and sets the device cookie.
 #[derive(Clone, Debug)]
 pub struct SignedIn {
     pub user: User,
@@ -52,7 +56,8 @@ pub struct SignedIn {
     pub device: Secret,
 }
 
-/// Signs a person in. Errors: `wrong_credentials` (Unauthenticated), `too_many_attempts` (TooMany), `busy` (Unavailable).
+/// Signs a person in. Errors: `wrong_credentials` (Unauthenticated), `too_many_attempts` (TooMany),
+/// `busy` (Unavailable).
 pub async fn sign_in(
     db: &Db,
     clock: &Clock,
@@ -82,7 +87,8 @@ pub async fn sign_in(
         .map(|row| row.try_get("password_hash"))
         .transpose()?
         .flatten();
-    // The counter key contains the current hash, so that a new password is not throttled because of guesses at the old one.
+    // The counter key contains the current hash, so that a new password is not throttled because of
+    // guesses at the old one.
     let account = format!(
         "{email} {}",
         stored_hash.as_deref().map(hash).unwrap_or_default()
@@ -121,13 +127,18 @@ pub async fn sign_in(
         stored_hash.clone()
     };
     let mut tx = db.write().await?;
-    // Replaces only the hash that was verified: the password or the person may have changed meanwhile.
-    let still = sqlx::query("UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash = $3 AND disabled_at IS NULL")
-        .bind(&user.id)
-        .bind(fresh)
-        .bind(&stored_hash)
-        .execute(&mut *tx)
-        .await?;
+    // Replaces only the hash that was verified: the password or the person may have changed
+    // meanwhile.
+    let still = sqlx::query(
+        "UPDATE users
+         SET password_hash = $2
+         WHERE id = $1 AND password_hash = $3 AND disabled_at IS NULL",
+    )
+    .bind(&user.id)
+    .bind(fresh)
+    .bind(&stored_hash)
+    .execute(&mut *tx)
+    .await?;
     if still.rows_affected() == 0 {
         return Err(wrong_credentials());
     }
@@ -161,8 +172,8 @@ fn wrong_credentials() -> Error {
     .action("Check both, or ask an admin for a password reset link.")
 }
 
-/// The hash of the device cookie if it belongs to this person. The catalogue is also queried for unknown people, so that the response takes
-/// the same time.
+/// The hash of the device cookie if it belongs to this person. The catalogue is also queried for
+/// unknown people, so that the response takes the same time.
 async fn known_device(
     db: &Db,
     clock: &Clock,
@@ -201,14 +212,27 @@ async fn remember(
     user: &UserId,
     value: &str,
 ) -> Result<()> {
-    sqlx::query("INSERT INTO devices (hash, user_id, created_at, last_used_at) VALUES ($1, $2, $3, $3) ON CONFLICT (hash) DO UPDATE SET last_used_at = $3")
-        .bind(hash(value))
-        .bind(user)
-        .bind(clock.now())
-        .execute(&mut **tx)
-        .await?;
     sqlx::query(
-        "DELETE FROM devices WHERE user_id = $1 AND hash NOT IN (SELECT hash FROM devices WHERE user_id = $1 ORDER BY last_used_at DESC, created_at DESC LIMIT $2)",
+        "INSERT INTO devices (hash, user_id, created_at, last_used_at)
+         VALUES ($1, $2, $3, $3)
+         ON CONFLICT (hash)
+         DO UPDATE SET last_used_at = $3",
+    )
+    .bind(hash(value))
+    .bind(user)
+    .bind(clock.now())
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(
+        "DELETE FROM devices
+         WHERE user_id = $1
+             AND hash NOT IN (
+                 SELECT hash
+                 FROM devices
+                 WHERE user_id = $1
+                 ORDER BY last_used_at DESC, created_at DESC
+                 LIMIT $2
+             )",
     )
     .bind(user)
     .bind(MAX_DEVICES)
@@ -478,7 +502,8 @@ mod tests {
             .await
             .unwrap()
             .device;
-        // Ann guesses Olga's password in her own browser: this throttles Olga's account and Ann's address.
+        // Ann guesses Olga's password in her own browser: this throttles Olga's account and Ann's
+        // address.
         assert_eq!(
             sign_in_fixture
                 .sign_in_from(

@@ -1,6 +1,7 @@
-//! Throttles password guessing. Failed sign-ins are counted per account and per client address. A remembered browser has its own counter,
-//! so that a stranger's guesses cannot lock out the owner. The counters are in memory and capped, and an attempt is counted before its
-//! password is verified, so that concurrent guesses are counted correctly.
+//! Throttles password guessing. Failed sign-ins are counted per account and per client address. A
+//! remembered browser has its own counter, so that a stranger's guesses cannot lock out the owner.
+//! The counters are in memory and capped, and an attempt is counted before its password is
+//! verified, so that concurrent guesses are counted correctly.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,7 +22,8 @@ const ADDRESS: Bucket = Bucket {
     burst: 10,
     period: 6_000,
 };
-/// The limit for invalid tokens of an address. Scripts send many requests, and a token cannot be guessed anyway.
+/// The limit for invalid tokens of an address. Scripts send many requests, and a token cannot be
+/// guessed anyway.
 const TOKENS: Bucket = Bucket {
     burst: 60,
     period: 1_000,
@@ -60,7 +62,8 @@ struct Failures {
     until: Millis,
 }
 
-/// An attempt that was admitted and counted as a failure. Call `succeeded` when the password matches.
+/// An attempt that was admitted and counted as a failure. Call `succeeded` when the password
+/// matches.
 #[must_use]
 #[derive(Debug)]
 pub struct Attempt {
@@ -82,8 +85,8 @@ impl Throttle {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Admits an attempt and counts it as failed, or returns when to try again. `device` is the hash of a device cookie that belongs to
-    /// this account.
+    /// Admits an attempt and counts it as failed, or returns when to try again. `device` is the
+    /// hash of a device cookie that belongs to this account.
     pub fn admit(&self, email: &str, device: Option<&str>, address: IpAddr) -> Result<Attempt> {
         let now = self.clock.now();
         let address = client_network(address);
@@ -121,7 +124,8 @@ impl Throttle {
         }
     }
 
-    /// The password was not verified because the server was too busy: removes the charge; earlier failures stay.
+    /// The password was not verified because the server was too busy: removes the charge; earlier
+    /// failures stay.
     pub fn cancel(&self, attempt: &Attempt) {
         let now = self.clock.now();
         let mut state = self.state();

@@ -1,5 +1,6 @@
-//! API tokens: `clk_`, 32 random bytes and a checksum. The text is shown once and only its hash is stored. A token never allows more than
-//! the current role of its owner, and it cannot create tokens.
+//! API tokens: `clk_`, 32 random bytes and a checksum. The text is shown once and only its hash is
+//! stored. A token never allows more than the current role of its owner, and it cannot create
+//! tokens.
 
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
@@ -40,7 +41,8 @@ pub struct NewToken {
     pub days: u32,
 }
 
-/// Creates a token of `owner` and returns its text, which is not available later. `owner` must be a person, not a token.
+/// Creates a token of `owner` and returns its text, which is not available later. `owner` must be a
+/// person, not a token.
 pub async fn create(
     db: &Db,
     clock: &Clock,
@@ -73,16 +75,20 @@ pub async fn create(
     let text = new_token_text(PREFIX);
     let now = clock.now();
     let mut tx = db.write().await?;
-    let row = sqlx::query("INSERT INTO tokens (id, user_id, name, scope, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING *")
-        .bind(TokenId::new())
-        .bind(&owner.user)
-        .bind(name)
-        .bind(new.scope.word())
-        .bind(hash(text.reveal()))
-        .bind(now)
-        .bind(now + i64::from(new.days) * DAY)
-        .fetch_one(&mut *tx)
-        .await?;
+    let row = sqlx::query(
+        "INSERT INTO tokens (id, user_id, name, scope, hash, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         RETURNING *",
+    )
+    .bind(TokenId::new())
+    .bind(&owner.user)
+    .bind(name)
+    .bind(new.scope.word())
+    .bind(hash(text.reveal()))
+    .bind(now)
+    .bind(now + i64::from(new.days) * DAY)
+    .fetch_one(&mut *tx)
+    .await?;
     let token = token(&row)?;
     let event = AuditEvent {
         actor: Some(&owner.user),
@@ -101,7 +107,8 @@ pub fn well_formed(text: &str) -> bool {
     has_token_format(PREFIX, text)
 }
 
-/// The actor of this token. `None` if it is malformed, unknown, expired or revoked, or its owner is deactivated.
+/// The actor of this token. `None` if it is malformed, unknown, expired or revoked, or its owner is
+/// deactivated.
 pub async fn authenticate(db: &Db, clock: &Clock, text: &str) -> Result<Option<Actor>> {
     if !well_formed(text) {
         return Ok(None);
@@ -123,7 +130,8 @@ pub async fn authenticate(db: &Db, clock: &Clock, text: &str) -> Result<Option<A
         .last_used_at
         .is_none_or(|last| last + LAST_USED_EVERY <= now)
     {
-        // The token is valid even if its use cannot be recorded: the catalogue may be locked or the disk full.
+        // The token is valid even if its use cannot be recorded: the catalogue may be locked or the
+        // disk full.
         db.write_in_background(
             "the last use of a token could not be saved",
             record_use(db.clone(), token.id.clone(), now),
@@ -167,7 +175,8 @@ pub async fn actor(db: &Db, clock: &Clock, id: &TokenId) -> Result<Option<Actor>
     }))
 }
 
-/// The tokens of one person, or of everyone with `None`, newest first, including revoked and expired ones.
+/// The tokens of one person, or of everyone with `None`, newest first, including revoked and
+/// expired ones.
 pub async fn list(db: &Db, of: Option<&UserId>) -> Result<Vec<Token>> {
     let rows = sqlx::query(
         "SELECT * FROM tokens WHERE $1 IS NULL OR user_id = $1 ORDER BY created_at DESC, id DESC",

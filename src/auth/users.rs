@@ -1,5 +1,5 @@
-//! People: create, list, rename, set role and password, deactivate. A change of role, password or state also ends the sessions, tokens and
-//! links that depend on it, in the same transaction.
+//! People: create, list, rename, set role and password, deactivate. A change of role, password or
+//! state also ends the sessions, tokens and links that depend on it, in the same transaction.
 
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
@@ -92,7 +92,8 @@ fn person_name(name: &str) -> std::result::Result<String, String> {
     Ok(name.to_owned())
 }
 
-/// Whether the email address cannot be mistaken for another one: ASCII, and a host of letters, digits, hyphens and dots between them.
+/// Whether the email address cannot be mistaken for another one: ASCII, and a host of letters,
+/// digits, hyphens and dots between them.
 fn is_email(email: &str) -> bool {
     let Some((local, host)) = email.rsplit_once('@') else {
         return false;
@@ -145,7 +146,8 @@ pub async fn create(
     Ok(user)
 }
 
-/// Validates a new person and returns the normalized email and name. Errors: one for each invalid field.
+/// Validates a new person and returns the normalized email and name. Errors: one for each invalid
+/// field.
 pub fn validate(new: &NewUser) -> Result<(String, String)> {
     let identity = identity(&new.email, &new.name);
     let mut wrong = identity.as_ref().err().cloned().unwrap_or_default();
@@ -170,8 +172,10 @@ pub(super) async fn insert(
     hash: Option<&str>,
 ) -> Result<User> {
     let row = sqlx::query(
-        "INSERT INTO users (id, email, name, role, password_hash, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $6) \
-         ON CONFLICT (email) DO NOTHING RETURNING *",
+        "INSERT INTO users (id, email, name, role, password_hash, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $6)
+         ON CONFLICT (email) DO NOTHING
+         RETURNING *",
     )
     .bind(UserId::new())
     .bind(email)
@@ -256,7 +260,8 @@ pub async fn rename(db: &Db, clock: &Clock, by: AuditActor<'_>, name: &str) -> R
     Ok(tx.commit().await?)
 }
 
-/// Sets the password of a person from the command line. Ends all their sessions and deletes their remembered browsers.
+/// Sets the password of a person from the command line. Ends all their sessions and deletes their
+/// remembered browsers.
 pub async fn set_password(
     db: &Db,
     clock: &Clock,
@@ -279,9 +284,10 @@ pub async fn set_password(
     Ok(tx.commit().await?)
 }
 
-/// Changes the password of a person who proves the current one. Ends all their sessions but `keep_session` (see `sessions::handle`),
-/// and revokes their tokens and export passwords if requested. All remembered browsers but this one are deleted; returns the new
-/// value of its device cookie. The fields of errors are `current_password` and `password`.
+/// Changes the password of a person who proves the current one. Ends all their sessions but
+/// `keep_session` (see `sessions::handle`), and revokes their tokens and export passwords if
+/// requested. All remembered browsers but this one are deleted; returns the new value of its device
+/// cookie. The fields of errors are `current_password` and `password`.
 pub async fn change_password(
     db: &Db,
     clock: &Clock,
@@ -364,8 +370,8 @@ pub(super) async fn replace_password(
     Ok(())
 }
 
-/// Deactivates a person at once: ends all sessions and permanently revokes all tokens and export passwords. The last admin cannot be
-/// deactivated.
+/// Deactivates a person at once: ends all sessions and permanently revokes all tokens and export
+/// passwords. The last admin cannot be deactivated.
 pub async fn disable(
     db: &Db,
     clock: &Clock,
@@ -386,11 +392,15 @@ pub async fn disable(
     sessions::end_all(&mut tx, id, None).await?;
     tokens::revoke_all(&mut tx, clock, id).await?;
     export_passwords::revoke_all(&mut tx, clock, id).await?;
-    sqlx::query("UPDATE invites SET used_at = $2 WHERE email = (SELECT email FROM users WHERE id = $1) AND used_at IS NULL")
-        .bind(id)
-        .bind(clock.now())
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "UPDATE invites
+         SET used_at = $2
+         WHERE email = (SELECT email FROM users WHERE id = $1) AND used_at IS NULL",
+    )
+    .bind(id)
+    .bind(clock.now())
+    .execute(&mut *tx)
+    .await?;
     audit::record(
         &mut tx,
         clock,
@@ -400,7 +410,8 @@ pub async fn disable(
     Ok(tx.commit().await?)
 }
 
-/// Reactivates a person with their earlier password. Their tokens and export passwords stay revoked.
+/// Reactivates a person with their earlier password. Their tokens and export passwords stay
+/// revoked.
 pub async fn enable(db: &Db, clock: &Clock, id: &UserId, by: Option<AuditActor<'_>>) -> Result<()> {
     require_admin(by)?;
     get(db, id).await?;
@@ -419,7 +430,8 @@ pub async fn enable(db: &Db, clock: &Clock, id: &UserId, by: Option<AuditActor<'
     Ok(tx.commit().await?)
 }
 
-/// Changes the role of a person, effective from their next request. Ends their sessions, so that new ones have the new role.
+/// Changes the role of a person, effective from their next request. Ends their sessions, so that
+/// new ones have the new role.
 pub async fn set_role(
     db: &Db,
     clock: &Clock,

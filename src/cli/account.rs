@@ -17,7 +17,8 @@ use crate::secret::Secret;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Add an account. The API key, personal access token or password is read from standard input or a file
+    /// Add an account. The API key, personal access token or password is read from standard input
+    /// or a file
     Add {
         /// Email of the owner
         #[arg(long)]
@@ -30,7 +31,8 @@ pub enum Command {
         /// A field that is not secret, for example username=agent@example.com; repeatable
         #[arg(long = "field", value_name = "ID=VALUE")]
         fields: Vec<String>,
-        /// Read the API key, personal access token or password from this file instead of standard input
+        /// Read the API key, personal access token or password from this file instead of standard
+        /// input
         #[arg(long, value_name = "FILE")]
         secret_file: Option<PathBuf>,
         /// API URL, if it is not the default one; only for an owner who is an admin
@@ -53,12 +55,13 @@ pub enum Command {
         /// Account id, as in the list
         id: String,
     },
-    /// Replace the API key, personal access token or password of an account. The new one is read from standard input or a file, and saved
-    /// only if LiveChat or LiveLeader accepts it
+    /// Replace the API key, personal access token or password of an account. The new one is read
+    /// from standard input or a file, and saved only if LiveChat or LiveLeader accepts it
     RotateSecret {
         /// Account id, as in the list
         id: String,
-        /// Read the API key, personal access token or password from this file instead of standard input
+        /// Read the API key, personal access token or password from this file instead of standard
+        /// input
         #[arg(long, value_name = "FILE")]
         secret_file: Option<PathBuf>,
     },

@@ -1,4 +1,5 @@
-//! `chatlake dataset`. Works with and without a running server. If a server runs, it executes the run.
+//! `chatlake dataset`. Works with and without a running server. If a server runs, it executes the
+//! run.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -88,7 +89,8 @@ pub enum Command {
         /// Key columns for merge, separated by commas; the report's key when left out
         #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
         key: Vec<String>,
-        /// For merge and partition: later runs start this many days before the first day that is missing; 0 pulls all days in each run
+        /// For merge and partition: later runs start this many days before the first day that is
+        /// missing; 0 pulls all days in each run
         #[arg(
             long,
             value_name = "DAYS",
@@ -96,7 +98,8 @@ pub enum Command {
             hide_default_value = true
         )]
         look_back: u32,
-        /// Pull days that ended less than 48 hours ago only once: fewer API calls, but data that moves between pages can be missed
+        /// Pull days that ended less than 48 hours ago only once: fewer API calls, but data that
+        /// moves between pages can be missed
         #[arg(long)]
         no_second_read: bool,
         #[command(flatten)]

@@ -1,11 +1,13 @@
-//! The schedule arguments of `chatlake dataset create`, converted to the same JSON object that the API takes.
+//! The schedule arguments of `chatlake dataset create`, converted to the same JSON object that the
+//! API takes.
 
 use crate::error::{Error, Result};
 use crate::puller::schedules::json::{NumberOrLast, ScheduleJson};
 
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct ScheduleArgs {
-    /// Cron expression with five fields, in the time zone of --time-zone. Without a schedule, runs start only manually
+    /// Cron expression with five fields, in the time zone of --time-zone. Without a schedule, runs
+    /// start only manually
     #[arg(long, value_name = "CRON", conflicts_with_all = ["at", "every", "on", "months"])]
     schedule: Option<String>,
     /// Times of day, for example 09:00,17:30
@@ -19,10 +21,12 @@ pub struct ScheduleArgs {
     /// Interval, counted from midnight: 5m, 10m, 15m, 20m, 30m, 1h, 2h, 3h, 4h, 6h, 8h or 12h
     #[arg(long, value_name = "STEP")]
     every: Option<String>,
-    /// With --every: only in these hours, both ends included, for example 08:00-18:00. The interval is counted from the first one
+    /// With --every: only in these hours, both ends included, for example 08:00-18:00. The interval
+    /// is counted from the first one
     #[arg(long, value_name = "FROM-TO", requires = "every")]
     active: Option<String>,
-    /// Days of the week (mon,fri), days of the month (1,15,last) or a weekday of the month (2-fri, last-sun); every day when left out
+    /// Days of the week (mon,fri), days of the month (1,15,last) or a weekday of the month (2-fri,
+    /// last-sun); every day when left out
     #[arg(long, value_name = "DAYS", value_delimiter = ',')]
     on: Vec<String>,
     /// Months, 1 to 12; all when left out

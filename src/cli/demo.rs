@@ -1,5 +1,6 @@
-//! `chatlake demo`: the application with generated data. It runs the sandbox in the same process and executes a week of scheduled runs on a
-//! simulated clock, so that the history consists of real runs. Then the server starts on the system clock.
+//! `chatlake demo`: the application with generated data. It runs the sandbox in the same process
+//! and executes a week of scheduled runs on a simulated clock, so that the history consists of real
+//! runs. Then the server starts on the system clock.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -267,8 +268,9 @@ async fn start_sandbox(chats: u64, stop: CancellationToken) -> Result<String, Co
     Ok(vendor)
 }
 
-/// Creates people, accounts and DataSets as of a week ago and executes their schedules until now. Returns the password of all people.
-/// `None` if the directory already holds a demo; its accounts then get the new address of the sandbox.
+/// Creates people, accounts and DataSets as of a week ago and executes their schedules until now.
+/// Returns the password of all people. `None` if the directory already holds a demo; its accounts
+/// then get the new address of the sandbox.
 async fn simulate_week(config: Config, vendor: &str) -> Result<Option<Secret>, CommandError> {
     let now = Clock::system().now();
     let clock = Clock::stopped_at(now - 7 * DAY);

@@ -1,5 +1,5 @@
-//! Log format and filter. Libraries that handle addresses and raw bytes are capped at WARN whatever the filter says, because their lines
-//! may contain secrets.
+//! Log format and filter. Libraries that handle addresses and raw bytes are capped at WARN whatever
+//! the filter says, because their lines may contain secrets.
 
 use std::io::IsTerminal;
 
@@ -28,7 +28,8 @@ const CAPPED_TARGETS: [&str; 9] = [
 fn is_line_allowed(line: &Metadata<'_>) -> bool {
     let root = line.target().split("::").next().unwrap_or_default();
     let root = root.strip_suffix("_core").unwrap_or(root);
-    // sqlx writes a line for each wait for a connection, thousands of them while another process locks the catalogue.
+    // sqlx writes a line for each wait for a connection, thousands of them while another process
+    // locks the catalogue.
     if line.target() == "sqlx::pool::acquire" {
         return false;
     }

@@ -1,6 +1,7 @@
-//! One file per command. The output of a command goes to standard output, logs and errors to standard error. A closed output pipe
-//! (for example `chatlake dataset list | head`) is not an error, so commands print with `print_line!`. Exit codes: 0 success, 1
-//! failure, 2 invalid arguments, 69 the server is not ready, 78 the vault key is missing or invalid.
+//! One file per command. The output of a command goes to standard output, logs and errors to
+//! standard error. A closed output pipe (for example `chatlake dataset list | head`) is not an
+//! error, so commands print with `print_line!`. Exit codes: 0 success, 1 failure, 2 invalid
+//! arguments, 69 the server is not ready, 78 the vault key is missing or invalid.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -162,7 +163,8 @@ pub fn run() -> ExitCode {
             Command::Healthcheck(arguments) => healthcheck::run(&global_args, &arguments).await,
         }
     });
-    // Blocking tasks that never end, such as a read from the terminal, must not keep the process alive.
+    // Blocking tasks that never end, such as a read from the terminal, must not keep the process
+    // alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -173,8 +175,9 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Prevents core dumps, which would contain the vault key and open data. The limit keeps the kernel from writing one; the flag keeps it
-/// from piping one to a program, and keeps other processes of the same user from reading the memory.
+/// Prevents core dumps, which would contain the vault key and open data. The limit keeps the kernel
+/// from writing one; the flag keeps it from piping one to a program, and keeps other processes of
+/// the same user from reading the memory.
 fn forbid_core_dumps() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     let none = Rlimit {
@@ -206,7 +209,8 @@ fn system_actor() -> Actor {
     }
 }
 
-/// Writes a line to standard output. A closed pipe is not an error; anything else, such as a full disk, is.
+/// Writes a line to standard output. A closed pipe is not an error; anything else, such as a full
+/// disk, is.
 fn print_line(line: std::fmt::Arguments<'_>) -> std::io::Result<()> {
     ignore_broken_pipe(writeln!(std::io::stdout(), "{line}"))
 }

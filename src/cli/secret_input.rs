@@ -1,5 +1,5 @@
-//! Reads secrets from a file, a pipe or a terminal without echo. Never from an argument, because every process on the machine can read
-//! arguments.
+//! Reads secrets from a file, a pipe or a terminal without echo. Never from an argument, because
+//! every process on the machine can read arguments.
 
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::Path;
@@ -12,7 +12,8 @@ use crate::secret::Secret;
 /// The maximum length of a secret in bytes.
 const MAX_LENGTH: u64 = 1024 * 1024;
 
-/// Reads the first line of a file or of standard input. On a terminal it prompts for `what`, such as "Password", on standard error.
+/// Reads the first line of a file or of standard input. On a terminal it prompts for `what`, such
+/// as "Password", on standard error.
 pub(super) fn read(file: Option<&Path>, what: &str) -> Result<Secret, CommandError> {
     read_lines(file, &[&format!("{what}: ")])
 }

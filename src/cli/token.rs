@@ -19,8 +19,8 @@ pub enum Command {
         /// Name of the token: what it is for
         #[arg(long)]
         name: String,
-        /// read: read DataSets and their data; run: also start and cancel runs; manage: also create and change DataSets and accounts;
-        /// metrics: only read /metrics
+        /// read: read DataSets and their data; run: also start and cancel runs; manage: also create
+        /// and change DataSets and accounts; metrics: only read /metrics
         #[arg(long)]
         scope: Scope,
         /// Days until it expires, 1 to 365

@@ -13,7 +13,8 @@ use crate::error::Error;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Add a person. The password is read from standard input or a file. Creates the data directory if it does not exist
+    /// Add a person. The password is read from standard input or a file. Creates the data directory
+    /// if it does not exist
     Add {
         #[arg(long)]
         email: String,
@@ -115,7 +116,8 @@ pub async fn run(global_args: &GlobalArgs, command: Command) -> CommandResult {
     Ok(())
 }
 
-/// Opens the configured data directory, with or without a running server. Refuses a directory that does not exist.
+/// Opens the configured data directory, with or without a running server. Refuses a directory that
+/// does not exist.
 pub(super) async fn open(global_args: &GlobalArgs) -> Result<App, CommandError> {
     Ok(App::open_existing(load_config(global_args)?, Clock::system()).await?)
 }

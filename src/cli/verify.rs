@@ -1,4 +1,5 @@
-//! `chatlake verify`: checks that the stored data is complete and undamaged. Changes nothing. Works with and without a running server.
+//! `chatlake verify`: checks that the stored data is complete and undamaged. Changes nothing. Works
+//! with and without a running server.
 #![allow(clippy::print_stdout, reason = "a command's own output")]
 
 use super::{CommandError, CommandResult};

@@ -88,7 +88,8 @@ impl SettingsFile {
         }
     }
 
-    /// The error for an invalid value of `key` in the file. `problem`: for example "must be at least 1".
+    /// The error for an invalid value of `key` in the file. `problem`: for example "must be at
+    /// least 1".
     pub fn invalid_value(&self, key: &str, problem: &str) -> Error {
         let of_key = |line: &str| {
             line.trim_start()

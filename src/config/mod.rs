@@ -1,5 +1,6 @@
-//! All settings in one place. The doc comments are the help text and the source of the reference page. Flags take precedence over
-//! environment variables, these over `chatlake.toml` in the data directory, and that over the defaults.
+//! All settings in one place. The doc comments are the help text and the source of the reference
+//! page. Flags take precedence over environment variables, these over `chatlake.toml` in the data
+//! directory, and that over the defaults.
 
 mod file;
 
@@ -15,7 +16,8 @@ use url::{Host, Url};
 use crate::error::{Error, Result};
 use file::SettingsFile;
 
-/// The maximum of the minimum transfer rate, in bytes per minute. A larger one would cut vendors that are merely slow.
+/// The maximum of the minimum transfer rate, in bytes per minute. A larger one would cut vendors
+/// that are merely slow.
 const MAX_TRANSFER_RATE: u64 = 1 << 20;
 /// See `default_connections_per_address`.
 const MAX_DEFAULT_CONNECTIONS: usize = 256;
@@ -27,8 +29,8 @@ pub struct GlobalArgs {
     /// Data directory: catalogue, segments, vault key and chatlake.toml. Default: ./chatlake-data
     #[arg(long, env = "CHATLAKE_DATA", value_name = "DIR", global = true)]
     pub data: Option<PathBuf>,
-    /// Private or plain-http hosts that accounts and webhooks may use, on any port: an address, a network or a host name. Repeatable;
-    /// separated by commas in the environment. Default: none
+    /// Private or plain-http hosts that accounts and webhooks may use, on any port: an address, a
+    /// network or a host name. Repeatable; separated by commas in the environment. Default: none
     #[arg(
         long,
         env = "CHATLAKE_ALLOW_UPSTREAM",
@@ -37,7 +39,8 @@ pub struct GlobalArgs {
         global = true
     )]
     pub allow_upstream: Vec<AllowUpstream>,
-    /// Log filter, for example info, debug or chatlake=trace. Default: info for serve, error for demo, warn for other commands
+    /// Log filter, for example info, debug or chatlake=trace. Default: info for serve, error for
+    /// demo, warn for other commands
     #[arg(long, env = "CHATLAKE_LOG", value_name = "FILTER", global = true)]
     pub log: Option<String>,
     /// Format of log lines. Default: human
@@ -53,20 +56,23 @@ pub struct GlobalArgs {
 /// Settings that only a server takes.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct ServeArgs {
-    /// Address to listen on. Except on loopback, it needs --public-url with https, or with http and --insecure-http.
-    /// Default: 127.0.0.1:8080
+    /// Address to listen on. Except on loopback, it needs --public-url with https, or with http and
+    /// --insecure-http. Default: 127.0.0.1:8080
     #[arg(long, env = "CHATLAKE_LISTEN", value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
-    /// URL that people open in the browser, for example https://chatlake.example.com. Default: http on the listening address
+    /// URL that people open in the browser, for example https://chatlake.example.com. Default: http
+    /// on the listening address
     #[arg(long, env = "CHATLAKE_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<Url>,
     /// Serve plain http to other machines. Passwords and data are then sent unencrypted
     #[arg(long, env = "CHATLAKE_INSECURE_HTTP")]
     pub insecure_http: bool,
-    /// Maximum number of runs at the same time; a run that waits for LiveChat or LiveLeader does not count. Default: 4
+    /// Maximum number of runs at the same time; a run that waits for LiveChat or LiveLeader does
+    /// not count. Default: 4
     #[arg(long, env = "CHATLAKE_WORKERS", value_name = "N")]
     pub workers: Option<usize>,
-    /// Minimum bytes per minute that LiveChat or LiveLeader must send, or the call fails; 0 for no minimum. Default: 1024
+    /// Minimum bytes per minute that LiveChat or LiveLeader must send, or the call fails; 0 for no
+    /// minimum. Default: 1024
     #[arg(long, env = "CHATLAKE_MIN_TRANSFER_RATE", value_name = "BYTES")]
     pub min_transfer_rate: Option<u64>,
     /// Hours after which a run is stopped and fails. Default: 12
@@ -81,14 +87,16 @@ pub struct ServeArgs {
     /// Number of days to keep an old version. Default: 30
     #[arg(long, env = "CHATLAKE_KEEP_DAYS", value_name = "DAYS")]
     pub keep_days: Option<u32>,
-    /// Disk space to keep free, in MiB. Runs wait while less is free, or less than twice the size of the DataSet's last version.
-    /// Default: 1024
+    /// Disk space to keep free, in MiB. Runs wait while less is free, or less than twice the size
+    /// of the DataSet's last version. Default: 1024
     #[arg(long, env = "CHATLAKE_KEEP_FREE_MIB", value_name = "MIB")]
     pub keep_free_mib: Option<u64>,
-    /// Percentage of the stored data that the integrity check compares with its checksums each day; 0 for none. Default: 10
+    /// Percentage of the stored data that the integrity check compares with its checksums each day;
+    /// 0 for none. Default: 10
     #[arg(long, env = "CHATLAKE_SCRUB_PERCENT", value_name = "PERCENT")]
     pub scrub_percent: Option<u32>,
-    /// Maximum number of downloads of one person at the same time; the next download waits up to a minute. Default: 8
+    /// Maximum number of downloads of one person at the same time; the next download waits up to a
+    /// minute. Default: 8
     #[arg(long, env = "CHATLAKE_DOWNLOADS_PER_PERSON", value_name = "N")]
     pub downloads_per_person: Option<usize>,
     /// Maximum number of downloads of all people at the same time. Default: 64
@@ -97,22 +105,24 @@ pub struct ServeArgs {
     /// Number of days to keep entries of the audit log. Default: 365
     #[arg(long, env = "CHATLAKE_AUDIT_DAYS", value_name = "DAYS")]
     pub audit_days: Option<u32>,
-    /// Maximum number of entries in the audit log. Above it, the oldest refused attempts of people who are not signed in are deleted.
-    /// Default: 1000000
+    /// Maximum number of entries in the audit log. Above it, the oldest refused attempts of people
+    /// who are not signed in are deleted. Default: 1000000
     #[arg(long, env = "CHATLAKE_AUDIT_MAX_ROWS", value_name = "N")]
     pub audit_max_rows: Option<u32>,
-    /// Host name in the EHLO greeting to mail servers; some servers require a fully qualified name. Default: the host of the public URL
+    /// Host name in the EHLO greeting to mail servers; some servers require a fully qualified name.
+    /// Default: the host of the public URL
     #[arg(long, env = "CHATLAKE_MAIL_HELLO", value_name = "HOST", value_parser = mail_hello)]
     pub mail_hello: Option<Host>,
-    /// Maximum number of connections of one address at the same time; 0 for no limit. Connections of --trusted-proxy are not limited.
-    /// Default: 256, or a quarter of the files that the process may open when that is less
+    /// Maximum number of connections of one address at the same time; 0 for no limit. Connections
+    /// of --trusted-proxy are not limited. Default: 256, or a quarter of the files that the process
+    /// may open when that is less
     #[arg(long, env = "CHATLAKE_CONNECTIONS_PER_ADDRESS", value_name = "N")]
     pub connections_per_address: Option<usize>,
     /// Second address to listen on. It serves only /metrics, without a token. Default: none
     #[arg(long, env = "CHATLAKE_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
-    /// Private hosts that an admin may set as the mail server: an address, a network or a host name. Repeatable; separated by commas in the
-    /// environment. Default: none
+    /// Private hosts that an admin may set as the mail server: an address, a network or a host
+    /// name. Repeatable; separated by commas in the environment. Default: none
     #[arg(
         long,
         env = "CHATLAKE_ALLOW_MAIL_SERVER",
@@ -120,8 +130,8 @@ pub struct ServeArgs {
         value_delimiter = ','
     )]
     pub allow_mail_server: Vec<AllowUpstream>,
-    /// Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted. Repeatable; separated by commas in the
-    /// environment. Default: none
+    /// Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted.
+    /// Repeatable; separated by commas in the environment. Default: none
     #[arg(
         long,
         env = "CHATLAKE_TRUSTED_PROXY",
@@ -229,8 +239,8 @@ impl Config {
             .unwrap_or_else(|| PathBuf::from("./chatlake-data"))
     }
 
-    /// Resolves the settings of a server from flags, environment, `chatlake.toml` and defaults. Refuses settings that would serve plain
-    /// http to other machines by accident.
+    /// Resolves the settings of a server from flags, environment, `chatlake.toml` and defaults.
+    /// Refuses settings that would serve plain http to other machines by accident.
     pub fn resolve(global_args: &GlobalArgs, serve: &ServeArgs) -> Result<Self> {
         let (config, named) = Self::merge(global_args, serve)?;
         let is_meant = named && (config.https() || config.insecure_http);
@@ -247,13 +257,14 @@ impl Config {
         ))
     }
 
-    /// Resolves the settings of a command that does not serve. The flags and environment of a server are unknown to it, so it does not
-    /// validate the settings for listening.
+    /// Resolves the settings of a command that does not serve. The flags and environment of a
+    /// server are unknown to it, so it does not validate the settings for listening.
     pub fn for_command(global_args: &GlobalArgs) -> Result<Self> {
         Ok(Self::merge(global_args, &ServeArgs::default())?.0)
     }
 
-    /// The listening address of a server with these settings, even if other settings are invalid. For health checks.
+    /// The listening address of a server with these settings, even if other settings are invalid.
+    /// For health checks.
     pub fn listen_address(global_args: &GlobalArgs, serve: &ServeArgs) -> SocketAddr {
         let in_file = || {
             let text =
@@ -464,7 +475,8 @@ impl Config {
         Ok((config, named_url.is_some()))
     }
 
-    /// The settings after the server has bound `address`: a port of 0 is replaced by the actual one.
+    /// The settings after the server has bound `address`: a port of 0 is replaced by the actual
+    /// one.
     pub fn listening_on(mut self, address: SocketAddr) -> Result<Self> {
         if self.public_url.port() == Some(0) {
             self.public_url
@@ -475,8 +487,8 @@ impl Config {
         Ok(self)
     }
 
-    /// Whether `/metrics` is served without a token to clients on this machine. Only if no proxy can forward requests of other machines to
-    /// this server.
+    /// Whether `/metrics` is served without a token to clients on this machine. Only if no proxy
+    /// can forward requests of other machines to this server.
     pub fn has_open_metrics(&self) -> bool {
         !self.has_explicit_public_url && self.trusted_proxy.is_empty()
     }
@@ -500,7 +512,8 @@ fn mail_hello(text: &str) -> std::result::Result<Host, String> {
     })
 }
 
-/// The default limit of connections per address: enough for an office behind one address, but never all files that the process may open.
+/// The default limit of connections per address: enough for an office behind one address, but never
+/// all files that the process may open.
 fn default_connections_per_address() -> usize {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile)
         .current

@@ -1,7 +1,9 @@
-//! Detects request heads with a line that ends in a line feed without carriage return. The HTTP server accepts such a line, but a proxy in
-//! front of it may not; then the two would disagree on where a request ends (request smuggling).
+//! Detects request heads with a line that ends in a line feed without carriage return. The HTTP
+//! server accepts such a line, but a proxy in front of it may not; then the two would disagree on
+//! where a request ends (request smuggling).
 
-/// Scans what a client sends: each request head from its first byte to the empty line. Bytes after it are the body, until the response.
+/// Scans what a client sends: each request head from its first byte to the empty line. Bytes after
+/// it are the body, until the response.
 #[derive(Debug, Default)]
 pub(super) struct HeadScanner {
     state: ScanState,

@@ -1,6 +1,7 @@
-//! The connection of a request, between the HTTP server and the socket. It is closed when its client reads too slowly, and when a handler
-//! aborts it even though the client reads nothing: a response body that waits for its client is never polled again, so it could not end
-//! itself. The number of open connections per address is limited.
+//! The connection of a request, between the HTTP server and the socket. It is closed when its
+//! client reads too slowly, and when a handler aborts it even though the client reads nothing: a
+//! response body that waits for its client is never polled again, so it could not end itself. The
+//! number of open connections per address is limited.
 
 mod head_scanner;
 
@@ -29,14 +30,16 @@ use crate::clock::{Clock, Millis, millis};
 use crate::metrics::Metrics;
 use head_scanner::HeadScanner;
 
-/// A client must read at least `MIN_BYTES` in this time. Only the time in which the server waits for the client counts.
+/// A client must read at least `MIN_BYTES` in this time. Only the time in which the server waits
+/// for the client counts.
 pub const SLOW_PERIOD: Duration = Duration::from_secs(60);
 /// 1 KiB per second.
 pub const MIN_BYTES: u64 = 60 << 10;
 /// The maximum number of unsent bytes in the kernel per connection. The default would be megabytes.
 const MAX_UNSENT_BYTES: u32 = 64 << 10;
 
-/// A handle on the connection, for the handlers of its requests. The default value belongs to no connection.
+/// A handle on the connection, for the handlers of its requests. The default value belongs to no
+/// connection.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
     aborted: CancellationToken,
@@ -68,7 +71,8 @@ impl<S: Sync> FromRequestParts<S> for Connection {
     }
 }
 
-/// The network that counts as one client: a whole /64 for IPv6, because a client can use any address in it.
+/// The network that counts as one client: a whole /64 for IPv6, because a client can use any
+/// address in it.
 pub fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
@@ -151,7 +155,8 @@ impl AddressLimit {
 #[derive(Debug)]
 struct TooManyConnections;
 
-/// Accepts connections within the limit per address, disconnects slow clients, and adds a `Connection` to each request.
+/// Accepts connections within the limit per address, disconnects slow clients, and adds a
+/// `Connection` to each request.
 #[derive(Clone)]
 pub struct Acceptor {
     clock: Clock,
@@ -217,7 +222,8 @@ pub struct ClientStream<S> {
     aborted: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Since when the client is waited for, by `Clock::monotonic`.
     blocked_since: Option<Millis>,
-    /// How long the server has waited and how many bytes the client has read since the buffer was last empty.
+    /// How long the server has waited and how many bytes the client has read since the buffer was
+    /// last empty.
     blocked: Millis,
     taken: u64,
     /// Fires when the server has waited too long for the client.
@@ -278,7 +284,8 @@ impl<S> ClientStream<S> {
         }
     }
 
-    /// Called while the client reads nothing. Ready once the client was too slow for `SLOW_PERIOD` in total.
+    /// Called while the client reads nothing. Ready once the client was too slow for `SLOW_PERIOD`
+    /// in total.
     fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let since = *self
             .blocked_since

@@ -1,8 +1,10 @@
-//! The completeness of a window or a whole run: how strong the evidence is that all records of the vendor were read.
+//! The completeness of a window or a whole run: how strong the evidence is that all records of the
+//! vendor were read.
 //!
-//! Version 2 of LiveChat pages by number, newest first. When a record is deleted while pages are read, all later records move up by one
-//! place, and one of them may move to a page that was already read. The vendor's total shows this, unless another record is added at the
-//! same time. So a total alone proves a window complete only when no record can be added to it any more.
+//! Version 2 of LiveChat pages by number, newest first. When a record is deleted while pages are
+//! read, all later records move up by one place, and one of them may move to a page that was
+//! already read. The vendor's total shows this, unless another record is added at the same time. So
+//! a total alone proves a window complete only when no record can be added to it any more.
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -13,14 +15,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Completeness {
-    /// The window is final (see `last_settled_day`) and the number of records read equals the vendor's total.
+    /// The window is final (see `last_settled_day`) and the number of records read equals the
+    /// vendor's total.
     Verified,
-    /// Two consecutive reads agree: both contain all records that the vendor counted when the second read began.
+    /// Two consecutive reads agree: both contain all records that the vendor counted when the
+    /// second read began.
     Reread,
-    /// The number of records read equals the vendor's total, but the window is not final and was read only once.
+    /// The number of records read equals the vendor's total, but the window is not final and was
+    /// read only once.
     Counted,
-    /// Pages changed during the read. They were read again until the vendor's total was reached, or rows are stored that the vendor removed
-    /// meanwhile.
+    /// Pages changed during the read. They were read again until the vendor's total was reached, or
+    /// rows are stored that the vendor removed meanwhile.
     Corrected,
     /// The window was read to its end, and the vendor reports no total.
     Complete,
@@ -55,7 +60,8 @@ impl Completeness {
             .find(|completeness| completeness.word() == word)
     }
 
-    /// `Some(true)` when completeness is proven, `Some(false)` when it is not, `None` when the vendor gives no total.
+    /// `Some(true)` when completeness is proven, `Some(false)` when it is not, `None` when the
+    /// vendor gives no total.
     pub fn verified(self) -> Option<bool> {
         match self {
             Self::Verified | Self::Reread => Some(true),
@@ -71,7 +77,8 @@ impl Completeness {
     }
 }
 
-/// A day is final this many hours after its end: no record is added to it any more, but one may still be deleted.
+/// A day is final this many hours after its end: no record is added to it any more, but one may
+/// still be deleted.
 pub const SETTLED_AFTER_HOURS: i64 = 48;
 
 /// The last day of `zone` that is final at `now`.
@@ -108,7 +115,8 @@ mod tests {
             at("2026-11-20T07:59:59Z", "America/Los_Angeles"),
             date(2026, 11, 16)
         );
-        // The 48 hours are elapsed time, not wall-clock time: 28 March had only 23 hours, so 27 March ended 48 hours before 23:00.
+        // The 48 hours are elapsed time, not wall-clock time: 28 March had only 23 hours, so 27
+        // March ended 48 hours before 23:00.
         assert_eq!(at("2027-03-29T22:59:00Z", "Europe/Oslo"), date(2027, 3, 26));
         assert_eq!(at("2027-03-29T23:00:00Z", "Europe/Oslo"), date(2027, 3, 27));
     }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::Window;
 use super::report::{GroupBy, Menu, Report, Weekday};
 
-/// The values of the menus in the Details pane. A value that exists was validated by `Menus::check`.
+/// The values of the menus in the Details pane. A value that exists was validated by
+/// `Menus::check`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Menus {
@@ -40,12 +41,14 @@ pub struct Menus {
 pub const MAX_DAYS: u32 = 3_660;
 
 impl Menus {
-    /// Validates the values against the report. Returns the field and a sentence for each value that does not fit. If the report requires
-    /// days, the defaults are 7 and 1 (a week until yesterday); the default weekday is Monday. A menu that the report does not take must be
+    /// Validates the values against the report. Returns the field and a sentence for each value
+    /// that does not fit. If the report requires days, the defaults are 7 and 1 (a week until
+    /// yesterday); the default weekday is Monday. A menu that the report does not take must be
     /// absent.
     pub fn check(mut self, report: &Report) -> Result<Self, Vec<(String, String)>> {
         let mut wrong = Vec::new();
-        // Equal requests are normalized to equal values, so that DataSets with the same request share one read.
+        // Equal requests are normalized to equal values, so that DataSets with the same request
+        // share one read.
         self.include_pending = self
             .include_pending
             .filter(|on| *on || !report.takes(Menu::IncludePending));

@@ -1,5 +1,6 @@
-//! The connectors: LiveChat and LiveLeader. A connector declares the reports of its vendor and pulls their rows. Start at
-//! `livechat/reports/` for the reports and at `pull` for the event stream. This module does not depend on the database, the vault or runs.
+//! The connectors: LiveChat and LiveLeader. A connector declares the reports of its vendor and
+//! pulls their rows. Start at `livechat/reports/` for the reports and at `pull` for the event
+//! stream. This module does not depend on the database, the vault or runs.
 
 pub mod completeness;
 mod convert;
@@ -81,7 +82,8 @@ impl Connector {
         }
     }
 
-    /// What Connect and Test request, for the sentence "Tests the credentials by requesting the list of agents."
+    /// What Connect and Test request, for the sentence "Tests the credentials by requesting the
+    /// list of agents."
     pub fn auth_check_subject(self) -> &'static str {
         match self {
             Connector::LiveChat => "the list of agents",
@@ -97,7 +99,8 @@ impl Connector {
         }
     }
 
-    /// The vendor sends times without a time zone, so the account's time zone is required to read them.
+    /// The vendor sends times without a time zone, so the account's time zone is required to read
+    /// them.
     pub fn has_zoneless_times(self) -> bool {
         self == Connector::LiveLeader
     }
@@ -151,7 +154,8 @@ impl Connector {
     }
 }
 
-/// A closed range of days in the DataSet's time zone; both days are included. A pull reads and completes one window at a time.
+/// A closed range of days in the DataSet's time zone; both days are included. A pull reads and
+/// completes one window at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Window {
     pub from: Date,
@@ -191,7 +195,8 @@ pub struct Hint {
     pub text: &'static str,
 }
 
-/// Finds the most likely mistake in credentials that the vendor rejected; `None` if their form shows none.
+/// Finds the most likely mistake in credentials that the vendor rejected; `None` if their form
+/// shows none.
 pub fn hint(source: &Source) -> Option<Hint> {
     match source.connector {
         Connector::LiveChat => Some(livechat::hint(source)),
@@ -214,15 +219,20 @@ pub struct PullRequest {
     pub menus: Menus,
     /// The DataSet's time zone; windows are days in it.
     pub zone: TimeZone,
-    /// Undeclared fields that an earlier part of this pull found, by report. They already have columns.
+    /// Undeclared fields that an earlier part of this pull found, by report. They already have
+    /// columns.
     pub extras: Vec<Vec<String>>,
-    /// In the order in which they are read; empty for a report without days, which has one implicit window.
+    /// In the order in which they are read; empty for a report without days, which has one implicit
+    /// window.
     pub windows: Vec<Window>,
-    /// The window before the first one, if an earlier part of this pull has read it. A chat that is in both windows is stored once.
+    /// The window before the first one, if an earlier part of this pull has read it. A chat that is
+    /// in both windows is stored once.
     pub previous_window: Option<Window>,
-    /// Archive windows that are not final are read again until two consecutive reads agree; see `Completeness`.
+    /// Archive windows that are not final are read again until two consecutive reads agree; see
+    /// `Completeness`.
     pub second_read: bool,
-    /// Directory for data that is too large for memory until it is complete. Its files are unlinked, so they disappear with the process.
+    /// Directory for data that is too large for memory until it is complete. Its files are
+    /// unlinked, so they disappear with the process.
     pub scratch: PathBuf,
     pub cancel: CancellationToken,
 }
@@ -230,11 +240,12 @@ pub struct PullRequest {
 /// The events of a pull, in order. All events of a window come before its `WindowDone`.
 #[derive(Debug)]
 pub enum PullEvent {
-    /// Rows of report number `report` of the request. A batch may have more columns than declared and more than the batch before it; within
-    /// a pull, columns are only added. At most 8,192 rows or about 1 MiB.
+    /// Rows of report number `report` of the request. A batch may have more columns than declared
+    /// and more than the batch before it; within a pull, columns are only added. At most 8,192 rows
+    /// or about 1 MiB.
     Rows { report: usize, batch: RecordBatch },
-    /// Records of this window that have no rows in report number `report`, by the id that their rows would have as parent. Only for a
-    /// report with `Report::parent`.
+    /// Records of this window that have no rows in report number `report`, by the id that their
+    /// rows would have as parent. Only for a report with `Report::parent`.
     EmptyParents { report: usize, parents: Vec<String> },
     /// The current position of the read.
     Progress {
@@ -244,8 +255,8 @@ pub enum PullEvent {
         read: u64,
         calls: u64,
     },
-    /// A window is complete for all reports of the request. `is_boundary`: no event of an unfinished window was sent so far, so a pull can
-    /// resume after this one.
+    /// A window is complete for all reports of the request. `is_boundary`: no event of an
+    /// unfinished window was sent so far, so a pull can resume after this one.
     WindowDone {
         window: Option<usize>,
         counts: WindowCounts,
@@ -253,8 +264,8 @@ pub enum PullEvent {
     },
 }
 
-/// The counters of a window. `read = kept + duplicates + left_out + rejected`, in records of the vendor. Pages that are read again add only
-/// their new records.
+/// The counters of a window. `read = kept + duplicates + left_out + rejected`, in records of the
+/// vendor. Pages that are read again add only their new records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowCounts {
     pub pages: u64,
@@ -267,9 +278,11 @@ pub struct WindowCounts {
     pub duplicates: u64,
     pub left_out: u64,
     pub rejected: u64,
-    /// Cells whose value did not fit the column's type and was stored in `_misfit`, over all reports.
+    /// Cells whose value did not fit the column's type and was stored in `_misfit`, over all
+    /// reports.
     pub misfits: u64,
-    /// For an export document: ampersands, entities and character references that are not valid XML and were read anyway.
+    /// For an export document: ampersands, entities and character references that are not valid XML
+    /// and were read anyway.
     #[serde(default)]
     pub repaired: u64,
     /// The vendor's total for the window; `None` if the vendor gives none.
@@ -293,13 +306,15 @@ impl WindowCounts {
     }
 }
 
-/// Whether more than 1 in 100 records was rejected. Then the records are not what the report expects.
+/// Whether more than 1 in 100 records was rejected. Then the records are not what the report
+/// expects.
 pub fn too_many_rejected(rejected: u64, of: u64) -> bool {
     rejected.saturating_mul(100) > of
 }
 
-/// Splits a range of days into windows: one day each up to 31 days, else one week each. An export always gets one day each and requests
-/// several at once. A report with one answer (list, periods), and an archive whose records have no day, gets the whole range as one window.
+/// Splits a range of days into windows: one day each up to 31 days, else one week each. An export
+/// always gets one day each and requests several at once. A report with one answer (list, periods),
+/// and an archive whose records have no day, gets the whole range as one window.
 pub fn windows(report: &Report, range: Option<Window>) -> Vec<Window> {
     let Some(range) = range else {
         return Vec::new();
@@ -334,14 +349,16 @@ pub fn is_about_time_zones(vendor_message: &str) -> bool {
     livechat::is_about_zones(vendor_message)
 }
 
-/// Boxed, so that all connectors return one type: the compiler cannot handle the nested future types of all readers.
+/// Boxed, so that all connectors return one type: the compiler cannot handle the nested future
+/// types of all readers.
 fn boxed<'a, T>(
     future: impl Future<Output = T> + Send + 'a,
 ) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
     Box::pin(future)
 }
 
-/// Tests the credentials with the cheapest request. Returns a sentence with the result, for example "12 agents visible".
+/// Tests the credentials with the cheapest request. Returns a sentence with the result, for example
+/// "12 agents visible".
 pub async fn check(source: &Source) -> Result<String, PullError> {
     match source.connector {
         Connector::LiveChat => boxed(livechat::check(source)).await,
@@ -358,7 +375,8 @@ pub async fn choices(source: &Source, menu: Menu) -> Result<Vec<Choice>, PullErr
     }
 }
 
-/// Pulls a set of reports, window by window, into `out`. Ends early with `Cancelled` if the token fires or the receiver is dropped.
+/// Pulls a set of reports, window by window, into `out`. Ends early with `Cancelled` if the token
+/// fires or the receiver is dropped.
 pub async fn pull(
     source: &Source,
     request: &PullRequest,
@@ -370,11 +388,13 @@ pub async fn pull(
     }
 }
 
-/// The first rows of a report for Load preview: at most the requested number, with as few API calls as possible.
+/// The first rows of a report for Load preview: at most the requested number, with as few API calls
+/// as possible.
 #[derive(Debug)]
 pub struct Sample {
     pub batch: RecordBatch,
-    /// The number of records that were read for the preview. If a record becomes several rows, the last ones may be missing.
+    /// The number of records that were read for the preview. If a record becomes several rows, the
+    /// last ones may be missing.
     pub records: u64,
     /// The vendor's total of records in the whole range; `None` if the vendor gives none.
     pub total: Option<u64>,

@@ -10,21 +10,26 @@ use super::upstream::MAX_AUTH_FAILURES;
 pub enum PullError {
     /// Stop: the account needs new credentials.
     Unauthorized,
-    /// Stop: no request was sent, because the vendor rejected these credentials too many times in a row.
+    /// Stop: no request was sent, because the vendor rejected these credentials too many times in a
+    /// row.
     CredentialsStopped,
-    /// The run becomes `waiting` for this time without using up a retry. `None`: the vendor gave no time.
+    /// The run becomes `waiting` for this time without using up a retry. `None`: the vendor gave no
+    /// time.
     RateLimited { wait: Option<Duration> },
     /// Retry with growing delays, up to the limit.
     Unavailable(Cause),
-    /// Stop: the request itself is wrong. `vendor_message` is at most 200 characters, masked and escaped.
+    /// Stop: the request itself is wrong. `vendor_message` is at most 200 characters, masked and
+    /// escaped.
     Refused { status: u16, vendor_message: String },
     /// Stop: the answer cannot be read at this location.
     Malformed { at: ResponseLocation, why: String },
     /// Stop: the window is incomplete, and an incomplete window must not be committed.
     Incomplete { window: Window, have: u64, of: u64 },
-    /// Stop: too many records were rejected. They have another shape, or no value in the report's key.
+    /// Stop: too many records were rejected. They have another shape, or no value in the report's
+    /// key.
     UnexpectedRecords { rejected: u64, of: u64 },
-    /// Stop: the credentials are valid but lack this permission, which must be changed at the vendor.
+    /// Stop: the credentials are valid but lack this permission, which must be changed at the
+    /// vendor.
     NotAllowed(MissingAccess),
     /// Stop: this server's disk is full.
     StorageFull,
@@ -61,7 +66,8 @@ pub enum Cause {
     Certificate,
     /// A server error of the vendor, by its status.
     Status(u16),
-    /// The answer was a web page with this status: from a firewall, a proxy, a sign-in page or a challenge.
+    /// The answer was a web page with this status: from a firewall, a proxy, a sign-in page or a
+    /// challenge.
     WebPage(u16),
     /// The answer was a redirect with this status. Chatlake does not follow it.
     Redirected(u16),
@@ -69,9 +75,11 @@ pub enum Cause {
     Denied(u16),
     /// A proxy between this server and the vendor requires credentials (status 407).
     ProxyCredentials,
-    /// The credentials were rejected with this status, but the auth check right after it did not confirm that.
+    /// The credentials were rejected with this status, but the auth check right after it did not
+    /// confirm that.
     Unconfirmed(u16),
-    /// The status is no error, but the answer has no data, or reports no data where some must exist.
+    /// The status is no error, but the answer has no data, or reports no data where some must
+    /// exist.
     NoData(u16),
 }
 

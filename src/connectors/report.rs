@@ -1,11 +1,13 @@
-//! The `Report` type and its closed sets. A report is data: anything new becomes a new enum variant with its own test.
+//! The `Report` type and its closed sets. A report is data: anything new becomes a new enum variant
+//! with its own test.
 
 use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use serde::{Deserialize, Serialize};
 
-/// A report's name for programs: its title in lower snake case. It must never change, because it is in URLs, the catalogue and exports.
+/// A report's name for programs: its title in lower snake case. It must never change, because it is
+/// in URLs, the catalogue and exports.
 pub type ReportId = &'static str;
 
 /// One kind of data of a vendor. Data only: every field is from a closed set.
@@ -30,10 +32,12 @@ pub struct Report {
     pub mode: UpdateMode,
 }
 
-/// The API request of a report. Reports with equal requests, menus and windows share one read of the vendor.
+/// The API request of a report. Reports with equal requests, menus and windows share one read of
+/// the vendor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReportRequest {
-    /// Below the vendor's root, with a leading slash. `{group}` and `{login}` are replaced by the choices of `calls`.
+    /// Below the vendor's root, with a leading slash. `{group}` and `{login}` are replaced by the
+    /// choices of `calls`.
     pub path: &'static str,
     pub calls: Calls,
     /// The request takes the DataSet's time zone as well as days.
@@ -57,7 +61,8 @@ pub enum Shape {
         under: Option<&'static str>,
         rows: RecordRows,
     },
-    /// A paged archive with its records under `records` (for example `chats`), read window by window.
+    /// A paged archive with its records under `records` (for example `chats`), read window by
+    /// window.
     Archive {
         records: &'static str,
         rows: RecordRows,
@@ -83,8 +88,8 @@ pub enum ExportRows {
 pub enum RecordRows {
     /// One row for each record.
     Records,
-    /// One row for each item of the record's list `list`, with the record's id, the item's position and the record's start (`start`,
-    /// seconds since 1970).
+    /// One row for each item of the record's list `list`, with the record's id, the item's position
+    /// and the record's start (`start`, seconds since 1970).
     Items {
         list: &'static str,
         start: &'static str,
@@ -96,10 +101,11 @@ pub enum RecordRows {
 pub enum PeriodRows {
     /// One row for each period.
     Each,
-    /// One row for each period. `hours` and `minutes` are both filled, although the vendor may send only one of them.
+    /// One row for each period. `hours` and `minutes` are both filled, although the vendor may send
+    /// only one of them.
     HoursAndMinutes,
-    /// One row for each currency of the period's `value`, or one row without a currency. The period's own counts are only in its first row,
-    /// so that sums are right.
+    /// One row for each currency of the period's `value`, or one row without a currency. The
+    /// period's own counts are only in its first row, so that sums are right.
     Currencies,
 }
 
@@ -178,8 +184,8 @@ impl Menu {
         }
     }
 
-    /// The kind of input: `days` (a whole number of days before today), `choice` (one of the account's choices), `options` (one of
-    /// `options`) or `switch` (true or false).
+    /// The kind of input: `days` (a whole number of days before today), `choice` (one of the
+    /// account's choices), `options` (one of `options`) or `switch` (true or false).
     pub fn kind(self) -> &'static str {
         match self {
             Menu::StartDays | Menu::EndDays => "days",
@@ -189,7 +195,8 @@ impl Menu {
         }
     }
 
-    /// Value and label of each option of an `options` menu. The first one is the default. Empty for other kinds.
+    /// Value and label of each option of an `options` menu. The first one is the default. Empty for
+    /// other kinds.
     pub fn options(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Menu::Weekday => Weekday::OPTIONS,
@@ -330,7 +337,8 @@ impl ColumnKind {
     }
 }
 
-/// The Arrow field of a column in every batch. Its metadata contains the kind and whether the report declares the column.
+/// The Arrow field of a column in every batch. Its metadata contains the kind and whether the
+/// report declares the column.
 pub fn arrow_field(name: &str, kind: ColumnKind, declared: bool) -> Field {
     let metadata = HashMap::from([
         ("kind".to_owned(), kind.word().to_owned()),
@@ -342,8 +350,8 @@ pub fn arrow_field(name: &str, kind: ColumnKind, declared: bool) -> Field {
 /// The source of a column's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnSource {
-    /// The value whose path, joined by `_`, is the column's name: `visitor_name` is both `{"visitor": {"name"}}` and the older
-    /// `{"visitor_name"}`.
+    /// The value whose path, joined by `_`, is the column's name: `visitor_name` is both
+    /// `{"visitor": {"name"}}` and the older `{"visitor_name"}`.
     Path,
     /// Like `Path`, with seconds since 1970 that become a timestamp.
     EpochSeconds,
@@ -430,7 +438,8 @@ impl Report {
         self.request.path == "/visitors"
     }
 
-    /// The column with the parent record's id, if a record becomes several rows. All rows of a parent are always read together.
+    /// The column with the parent record's id, if a record becomes several rows. All rows of a
+    /// parent are always read together.
     pub fn parent(&self) -> Option<&'static str> {
         let nested = matches!(
             self.shape,
@@ -445,7 +454,8 @@ impl Report {
         self.key.first().copied().filter(|_| nested)
     }
 
-    /// The vendor's noun for the records of this report, singular and plural. A row is one record or a part of one.
+    /// The vendor's noun for the records of this report, singular and plural. A row is one record
+    /// or a part of one.
     pub fn records(&self) -> (&'static str, &'static str) {
         match (self.shape, self.request.path) {
             (

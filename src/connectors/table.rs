@@ -1,5 +1,5 @@
-//! Builds Arrow batches from rows, for all connectors. Declared columns come first and never change; columns for undeclared fields are
-//! added at the end.
+//! Builds Arrow batches from rows, for all connectors. Declared columns come first and never
+//! change; columns for undeclared fields are added at the end.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -47,7 +47,8 @@ pub(super) struct TableBuilder {
     declared: Vec<ColumnBuilder>,
     extras: Vec<(String, StringBuilder)>,
     extra_at: HashMap<String, usize>,
-    /// JSON objects: `more` for fields beyond the extra columns, `misfit` for values that fit no cell. Created when first needed.
+    /// JSON objects: `more` for fields beyond the extra columns, `misfit` for values that fit no
+    /// cell. Created when first needed.
     more: Option<StringBuilder>,
     misfit: Option<StringBuilder>,
     rows: usize,
@@ -92,8 +93,9 @@ impl TableBuilder {
         self.extras.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Writes a row to all columns: `cells` for the declared columns, `extras` for undeclared fields and `misfits` for values that fit no
-    /// cell, as JSON by name. A new column is null in the rows before.
+    /// Writes a row to all columns: `cells` for the declared columns, `extras` for undeclared
+    /// fields and `misfits` for values that fit no cell, as JSON by name. A new column is null in
+    /// the rows before.
     pub fn write<N: AsRef<str>, J: AsRef<str>>(
         &mut self,
         cells: &[Cell<'_>],
@@ -144,8 +146,8 @@ impl TableBuilder {
         }
     }
 
-    /// Stores an undeclared field in its own column. Returns whether its text is complete, or `None` if there is no room for another
-    /// column.
+    /// Stores an undeclared field in its own column. Returns whether its text is complete, or
+    /// `None` if there is no room for another column.
     fn extra(&mut self, name: &str, json: &str) -> Option<bool> {
         let at = match self.extra_at.get(name) {
             Some(at) => *at,

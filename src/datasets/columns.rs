@@ -1,5 +1,5 @@
-//! Columns: their Arrow types, and the rules for changed columns. Columns are only added: a column that the vendor no longer sends
-//! stays, with empty cells. Rows are read by column name.
+//! Columns: their Arrow types, and the rules for changed columns. Columns are only added: a column
+//! that the vendor no longer sends stays, with empty cells. Rows are read by column name.
 
 use std::sync::Arc;
 
@@ -101,8 +101,8 @@ pub fn to_schema(columns: &[ColumnInfo]) -> SchemaRef {
     ))
 }
 
-/// The union of several lists: declared columns first, then the others, both in order of first appearance, then those of `TAIL`. If
-/// two lists disagree about a column, the first list wins.
+/// The union of several lists: declared columns first, then the others, both in order of first
+/// appearance, then those of `TAIL`. If two lists disagree about a column, the first list wins.
 pub fn union<'a>(lists: impl IntoIterator<Item = &'a [ColumnInfo]>) -> Vec<ColumnInfo> {
     let mut all: Vec<ColumnInfo> = Vec::new();
     let mut seen = std::collections::HashSet::new();
@@ -120,9 +120,10 @@ pub fn union<'a>(lists: impl IntoIterator<Item = &'a [ColumnInfo]>) -> Vec<Colum
     all
 }
 
-/// The columns of a new version: the declared ones, those of the pulled rows, and those of the previous version, which stay with
-/// empty cells. Columns of `TAIL` are only included if the pulled rows have them. Above `MAX_EXTRA_COLUMNS`, columns that the vendor
-/// no longer sends are dropped first.
+/// The columns of a new version: the declared ones, those of the pulled rows, and those of the
+/// previous version, which stay with empty cells. Columns of `TAIL` are only included if the pulled
+/// rows have them. Above `MAX_EXTRA_COLUMNS`, columns that the vendor no longer sends are dropped
+/// first.
 pub fn next_version(
     declared: &[ColumnInfo],
     pulled: &[ColumnInfo],
@@ -148,8 +149,9 @@ pub fn next_version(
     columns
 }
 
-/// Returns `batch` with exactly the columns of `schema`, matched by name. A column that the batch lacks is null; one that the schema
-/// lacks is dropped; one of another type is cast, and a value that cannot be cast becomes null.
+/// Returns `batch` with exactly the columns of `schema`, matched by name. A column that the batch
+/// lacks is null; one that the schema lacks is dropped; one of another type is cast, and a value
+/// that cannot be cast becomes null.
 pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     if batch.schema_ref() == schema {
         return Ok(batch.clone());

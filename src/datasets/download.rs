@@ -1,5 +1,6 @@
-//! Downloads: limits how many run at the same time, computes the ETag of a file, and stops a download when the reader loses access. A
-//! slow client occupies no database connection and no thread.
+//! Downloads: limits how many run at the same time, computes the ETag of a file, and stops a
+//! download when the reader loses access. A slow client occupies no database connection and no
+//! thread.
 
 use std::future::Future;
 use std::io;
@@ -34,11 +35,12 @@ pub const TOO_MANY_DOWNLOADS: &str = "too_many_downloads";
 /// After this time, a client without a slot should try again.
 const RETRY_IN: Duration = Duration::from_secs(30);
 
-/// The `ETag` of a version as CSV with these options. It depends on rows, columns and options, not on the version's id: equal tags
-/// mean equal bytes.
+/// The `ETag` of a version as CSV with these options. It depends on rows, columns and options, not
+/// on the version's id: equal tags mean equal bytes.
 pub fn etag(version: &Version, options: &CsvOptions) -> String {
     let mut hash = Sha256::new();
-    // The number 2 is the revision of the CSV format: it must change when the same rows are written differently.
+    // The number 2 is the revision of the CSV format: it must change when the same rows are written
+    // differently.
     hash.update(format!(
         "csv 2 {} {:?} {} {}",
         version.content(),
@@ -55,7 +57,8 @@ pub fn etag(version: &Version, options: &CsvOptions) -> String {
     format!("\"{hex}\"")
 }
 
-/// Whether an `If-None-Match` header names this tag. Proxies that compress mark tags as weak; the rows are the same.
+/// Whether an `If-None-Match` header names this tag. Proxies that compress mark tags as weak; the
+/// rows are the same.
 pub fn etag_matches(header: &str, etag: &str) -> bool {
     header
         .split(',')
@@ -90,11 +93,12 @@ pub struct CsvDownload {
     pub dataset: Dataset,
     pub version: VersionId,
     pub rows: u64,
-    /// The number of cells that are marked for spreadsheets. `None` if marking was not requested or the version is too large to count
-    /// them.
+    /// The number of cells that are marked for spreadsheets. `None` if marking was not requested or
+    /// the version is too large to count them.
     pub guarded_cells: Option<u64>,
     pub etag: String,
-    /// `None` if the client already has these bytes. An error item means that the file is incomplete.
+    /// `None` if the client already has these bytes. An error item means that the file is
+    /// incomplete.
     pub body: Option<BoxStream<'static, io::Result<Bytes>>>,
 }
 
@@ -111,7 +115,8 @@ impl Downloads {
         }
     }
 
-    /// Waits for a slot. Errors: `too_many_downloads` (TooMany) if none becomes free within a minute.
+    /// Waits for a slot. Errors: `too_many_downloads` (TooMany) if none becomes free within a
+    /// minute.
     pub async fn slot(&self, user: &UserId) -> Result<Slot> {
         tokio::select! {
             biased;
@@ -130,8 +135,8 @@ impl Downloads {
             .action("Wait until a download ends, then try again.")
     }
 
-    /// Prepares a version as CSV. Nothing is pinned while the download waits for its slot, so the version is looked up again
-    /// afterwards. Must be called within a runtime.
+    /// Prepares a version as CSV. Nothing is pinned while the download waits for its slot, so the
+    /// version is looked up again afterwards. Must be called within a runtime.
     pub async fn csv(
         &self,
         datasets: &Datasets,
@@ -197,9 +202,10 @@ impl Downloads {
         })
     }
 
-    /// Streams the output of `encoder`. Calls `is_still_allowed` at intervals; once it returns false, the stream ends with an error
-    /// and `connection` is closed, which also ends downloads whose client reads nothing. `on_error` is called if the encoder fails.
-    /// The slot is in use until the stream is dropped. Must be called within a runtime.
+    /// Streams the output of `encoder`. Calls `is_still_allowed` at intervals; once it returns
+    /// false, the stream ends with an error and `connection` is closed, which also ends downloads
+    /// whose client reads nothing. `on_error` is called if the encoder fails. The slot is in use
+    /// until the stream is dropped. Must be called within a runtime.
     pub fn body<E, B, F, A>(
         &self,
         slot: Slot,
@@ -268,9 +274,9 @@ fn still_allowed(
     }
 }
 
-/// Forwards the stream while `is_still_allowed` returns true; then yields one error and closes the connection. The checks run in a
-/// separate task: a body is polled only while its client reads, so a check inside the body would occupy a database connection until
-/// the client reads again.
+/// Forwards the stream while `is_still_allowed` returns true; then yields one error and closes the
+/// connection. The checks run in a separate task: a body is polled only while its client reads, so
+/// a check inside the body would occupy a database connection until the client reads again.
 fn while_allowed<S, F, A>(
     stream: S,
     clock: Clock,

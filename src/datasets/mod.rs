@@ -1,5 +1,6 @@
-//! DataSets: create, list, get, rename, configure, share and delete. A DataSet holds the rows of one report and has its own menus,
-//! schedule and update mode. `segments` stores its rows, `versions` its states; `preview` and `export` read them.
+//! DataSets: create, list, get, rename, configure, share and delete. A DataSet holds the rows of
+//! one report and has its own menus, schedule and update mode. `segments` stores its rows,
+//! `versions` its states; `preview` and `export` read them.
 
 pub mod columns;
 pub mod download;
@@ -100,8 +101,8 @@ pub struct CurrentVersion {
     /// The columns that the report does not declare.
     pub undeclared: Vec<columns::ColumnInfo>,
     pub created_at: Millis,
-    /// When a run last pulled the same rows from the vendor; `None` if no run did since the version was created. Earlier than
-    /// `created_at` for a version that a revert created.
+    /// When a run last pulled the same rows from the vendor; `None` if no run did since the version
+    /// was created. Earlier than `created_at` for a version that a revert created.
     pub confirmed_at: Option<Millis>,
     /// The change in rows since the previous version; `None` for the first version.
     pub change: Option<i64>,
@@ -200,8 +201,8 @@ impl DatasetDescription {
 pub const PRIVATE_ACCOUNT: &str = "private account";
 
 impl Dataset {
-    /// Hides the account from people who may not see it. An account that is not shared is visible to its owner, to the owner of the
-    /// DataSet and to admins.
+    /// Hides the account from people who may not see it. An account that is not shared is visible
+    /// to its owner, to the owner of the DataSet and to admins.
     fn redacted_for(mut self, actor: &Actor) -> Self {
         let is_known = actor.is_admin()
             || self.account_shared
@@ -242,8 +243,8 @@ pub struct DatasetContents {
 }
 
 impl Datasets {
-    /// All DataSets that this person may see, by name: their own and the shared ones, and for an admin all. DataSets whose record
-    /// cannot be read are left out: see `list_all`.
+    /// All DataSets that this person may see, by name: their own and the shared ones, and for an
+    /// admin all. DataSets whose record cannot be read are left out: see `list_all`.
     pub async fn list(&self, actor: &Actor) -> Result<Vec<Dataset>> {
         Ok(self.list_all(actor).await?.0)
     }
@@ -333,7 +334,11 @@ impl Datasets {
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, time_zone, schedule, next_run_at, created_at, updated_at, last_due_at, options, schedule_plan)
+            "INSERT INTO datasets (
+                 id, owner_id, account_id, connector, report, name, description, menus,
+                 update_mode, time_zone, schedule, next_run_at, created_at, updated_at,
+                 last_due_at, options, schedule_plan
+             )
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $13, $14, $15)",
         )
         .bind(&id)
@@ -346,19 +351,29 @@ impl Datasets {
         .bind(menus_json(&settings.menus)?)
         .bind(settings.update_mode.word())
         .bind(&settings.time_zone)
-        .bind(settings.schedule.as_ref().and_then(|planned| planned.cron.as_deref()))
+        .bind(
+            settings
+                .schedule
+                .as_ref()
+                .and_then(|planned| planned.cron.as_deref()),
+        )
         .bind(settings.schedule.as_ref().and_then(|planned| planned.next))
         .bind(now)
         .bind(options_json(&settings.options)?)
-        .bind(settings.schedule.as_ref().and_then(|planned| planned.plan.as_deref()))
+        .bind(
+            settings
+                .schedule
+                .as_ref()
+                .and_then(|planned| planned.plan.as_deref()),
+        )
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
         Ok(id)
     }
 
-    /// Changes a DataSet's settings. The rows stay until the next run. A DataSet whose report changes from Chats to another one is
-    /// unpublished.
+    /// Changes a DataSet's settings. The rows stay until the next run. A DataSet whose report
+    /// changes from Chats to another one is unpublished.
     pub async fn configure(
         &self,
         actor: &Actor,
@@ -368,13 +383,28 @@ impl Datasets {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "UPDATE datasets SET account_id = $1, connector = $2, report = $3, name = $4, description = $5, menus = $6, update_mode = $7, time_zone = $8,
-                                 schedule = $9, next_run_at = CASE WHEN paused_at IS NULL THEN $10 ELSE NULL END, updated_at = $11, options = $14, schedule_plan = $15,
-                                 paused_at = CASE WHEN $9 IS NULL THEN NULL ELSE paused_at END, schedule_error = NULL, missed = 0, last_due_at = $11,
-                                 retry_at = CASE WHEN $9 IS NULL AND schedule IS NOT NULL THEN NULL ELSE retry_at END,
-                                 expected_since = CASE WHEN account_id IS NULL OR time_zone <> $8 OR COALESCE(schedule, '') <> COALESCE($9, '') OR COALESCE(schedule_plan, '') <> COALESCE($15, '')
-                                                 THEN $11 ELSE expected_since END,
-                                 published = CASE WHEN $13 = 1 THEN published ELSE 0 END WHERE id = $12",
+            "UPDATE datasets
+             SET
+                 account_id = $1, connector = $2, report = $3, name = $4, description = $5,
+                 menus = $6, update_mode = $7, time_zone = $8, schedule = $9,
+                 next_run_at = CASE WHEN paused_at IS NULL THEN $10 ELSE NULL END,
+                 updated_at = $11, options = $14, schedule_plan = $15,
+                 paused_at = CASE WHEN $9 IS NULL THEN NULL ELSE paused_at END,
+                 schedule_error = NULL, missed = 0, last_due_at = $11,
+                 retry_at = CASE
+                     WHEN $9 IS NULL AND schedule IS NOT NULL THEN NULL
+                     ELSE retry_at
+                 END,
+                 expected_since = CASE
+                     WHEN account_id IS NULL OR time_zone <> $8 OR COALESCE(
+                         schedule, ''
+                     ) <> COALESCE($9, '') OR COALESCE(
+                         schedule_plan, ''
+                     ) <> COALESCE($15, '') THEN $11
+                     ELSE expected_since
+                 END,
+                 published = CASE WHEN $13 = 1 THEN published ELSE 0 END
+             WHERE id = $12",
         )
         .bind(&settings.account_id)
         .bind(settings.connector.id())
@@ -384,13 +414,26 @@ impl Datasets {
         .bind(menus_json(&settings.menus)?)
         .bind(settings.update_mode.word())
         .bind(&settings.time_zone)
-        .bind(settings.schedule.as_ref().and_then(|planned| planned.cron.as_deref()))
+        .bind(
+            settings
+                .schedule
+                .as_ref()
+                .and_then(|planned| planned.cron.as_deref()),
+        )
         .bind(settings.schedule.as_ref().and_then(|planned| planned.next))
         .bind(self.clock.now())
         .bind(id)
-        .bind(i64::from(published::is_publishable(settings.connector, settings.report)))
+        .bind(i64::from(published::is_publishable(
+            settings.connector,
+            settings.report,
+        )))
         .bind(options_json(&settings.options)?)
-        .bind(settings.schedule.as_ref().and_then(|planned| planned.plan.as_deref()))
+        .bind(
+            settings
+                .schedule
+                .as_ref()
+                .and_then(|planned| planned.plan.as_deref()),
+        )
         .execute(&mut *tx)
         .await?;
         policies::clear_stop(&mut tx, id).await?;
@@ -440,8 +483,12 @@ impl Datasets {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "UPDATE datasets SET schedule = NULL, schedule_plan = NULL, next_run_at = NULL, paused_at = NULL, paused_by = NULL, schedule_error = NULL, missed = 0,
-                                 retry_at = NULL, updated_at = $1 WHERE id = $2",
+            "UPDATE datasets
+             SET
+                 schedule = NULL, schedule_plan = NULL, next_run_at = NULL, paused_at = NULL,
+                 paused_by = NULL, schedule_error = NULL, missed = 0, retry_at = NULL,
+                 updated_at = $1
+             WHERE id = $2",
         )
         .bind(self.clock.now())
         .bind(id)
@@ -464,9 +511,20 @@ impl Datasets {
     /// Counts what deleting the DataSet would delete.
     pub async fn contents(&self, id: &DatasetId) -> Result<DatasetContents> {
         let (rows, versions, bytes): (i64, i64, i64) = sqlx::query_as(
-            "SELECT COALESCE((SELECT v.rows FROM versions v JOIN datasets d ON d.current_version = v.id WHERE d.id = $1), 0),
-                    (SELECT COUNT(*) FROM versions WHERE dataset_id = $1),
-                    COALESCE((SELECT SUM(bytes) FROM segments WHERE dataset_id = $1 AND state = 'kept'), 0)",
+            "SELECT
+                 COALESCE(
+                     (
+                         SELECT v.rows
+                         FROM versions v
+                         JOIN datasets d ON d.current_version = v.id
+                         WHERE d.id = $1
+                     ),
+                     0
+                 ),
+                 (SELECT COUNT(*) FROM versions WHERE dataset_id = $1),
+                 COALESCE(
+                     (SELECT SUM(bytes) FROM segments WHERE dataset_id = $1 AND state = 'kept'), 0
+                 )",
         )
         .bind(id)
         .fetch_one(self.db.read())
@@ -478,7 +536,8 @@ impl Datasets {
         })
     }
 
-    /// Deletes a DataSet with its runs and versions. A running pull loses its lease; the sweep deletes the files later.
+    /// Deletes a DataSet with its runs and versions. A running pull loses its lease; the sweep
+    /// deletes the files later.
     pub async fn delete(&self, actor: &Actor, id: &DatasetId) -> Result<()> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;

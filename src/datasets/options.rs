@@ -1,5 +1,6 @@
-//! The options of a DataSet besides its update mode: the chosen key, how many days are pulled again, and the data safeguards. Stored
-//! as JSON. `DatasetOptions::check` validates them against report and mode.
+//! The options of a DataSet besides its update mode: the chosen key, how many days are pulled
+//! again, and the data safeguards. Stored as JSON. `DatasetOptions::check` validates them against
+//! report and mode.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,16 +21,18 @@ const MAX_KEY_COLUMNS: usize = 16;
 pub struct DatasetOptions {
     /// The key columns for Merge; empty for the report's own key.
     pub key: Vec<String>,
-    /// Merge and Partition: later runs start this many days before the first missing day; 0: every run pulls all days.
+    /// Merge and Partition: later runs start this many days before the first missing day; 0: every
+    /// run pulls all days.
     pub look_back: u32,
     pub on_empty: OnEmpty,
-    /// A version with this many percent fewer rows than the previous one waits for approval; 0 turns this off. Not used with Append,
-    /// which never drops rows.
+    /// A version with this many percent fewer rows than the previous one waits for approval; 0
+    /// turns this off. Not used with Append, which never drops rows.
     pub hold_drop: u8,
     pub on_added: SchemaRule,
     pub on_removed: SchemaRule,
     pub on_retyped: SchemaRule,
-    /// Days that ended less than 48 hours ago are read again until two consecutive reads agree. Only used for archives.
+    /// Days that ended less than 48 hours ago are read again until two consecutive reads agree.
+    /// Only used for archives.
     pub second_read: bool,
 }
 
@@ -52,13 +55,14 @@ impl Default for DatasetOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnEmpty {
-    /// `Keep` with Replace, otherwise `Check`; also `Check` for snapshot reports: see `ReportSetup::on_empty`.
+    /// `Keep` with Replace, otherwise `Check`; also `Check` for snapshot reports: see
+    /// `ReportSetup::on_empty`.
     #[default]
     Usual,
     /// The existing rows stay.
     Keep,
-    /// The existing rows stay, and the run fails, until the result is confirmed: the vendor counts no rows, or the next run also
-    /// finds none.
+    /// The existing rows stay, and the run fails, until the result is confirmed: the vendor counts
+    /// no rows, or the next run also finds none.
     Check,
     /// The DataSet becomes empty.
     Empty,
@@ -145,7 +149,8 @@ pub struct ReportSetup<'a> {
 }
 
 impl ReportSetup<'_> {
-    /// Whether a day can be pulled without the others: the days of a run are the days of the records.
+    /// Whether a day can be pulled without the others: the days of a run are the days of the
+    /// records.
     pub fn supports_single_days(&self) -> bool {
         self.report.takes(Menu::StartDays)
             && matches!(self.report.shape, Shape::Archive { .. } | Shape::Export(_))
@@ -166,7 +171,8 @@ impl ReportSetup<'_> {
         }
     }
 
-    /// Whether a second read is useful: the report comes in pages that may change while they are read.
+    /// Whether a second read is useful: the report comes in pages that may change while they are
+    /// read.
     pub fn takes_second_read(&self) -> bool {
         matches!(self.report.shape, Shape::Archive { .. })
     }
@@ -187,8 +193,8 @@ impl DatasetOptions {
         }
     }
 
-    /// Validates the options. Returns field and message for each invalid one. `existing`: the columns that the DataSet has in
-    /// addition to the declared ones.
+    /// Validates the options. Returns field and message for each invalid one. `existing`: the
+    /// columns that the DataSet has in addition to the declared ones.
     pub fn check(
         mut self,
         setup: &ReportSetup<'_>,

@@ -1,5 +1,5 @@
-//! The policies of a DataSet: retries, expected freshness, notification settings, and the stopped state of its schedule.
-//! `puller/on_run_end.rs` applies them when a run ends.
+//! The policies of a DataSet: retries, expected freshness, notification settings, and the stopped
+//! state of its schedule. `puller/on_run_end.rs` applies them when a run ends.
 
 use std::collections::BTreeSet;
 
@@ -19,8 +19,8 @@ const MAX_RETRIES: i64 = 20;
 /// The maximum is ten years.
 const MAX_EXPECTED_HOURS: i64 = 24 * 3_660;
 const MAX_EMAILS: usize = 20;
-/// The maximum number of email addresses of people who are not on this server, over all DataSets of one owner. The limit exists
-/// because these emails are sent in the server's name.
+/// The maximum number of email addresses of people who are not on this server, over all DataSets of
+/// one owner. The limit exists because these emails are sent in the server's name.
 const MAX_EXTERNAL_ADDRESSES: usize = 30;
 const MAX_WEBHOOKS_PER_DATASET: usize = 20;
 const MAX_FAILURES_IN_A_ROW: i64 = 100;
@@ -34,7 +34,8 @@ pub struct DatasetPolicies {
     pub retry_at: Option<Millis>,
     /// The number of the next retry, from 1.
     pub retry_number: i64,
-    /// The next data is expected within this many hours after the last; `None`: derived from the schedule.
+    /// The next data is expected within this many hours after the last; `None`: derived from the
+    /// schedule.
     pub expected_hours: Option<i64>,
     pub last_success_at: Option<Millis>,
     /// Since when its data is late.
@@ -347,7 +348,8 @@ impl Datasets {
         )
     }
 
-    /// Sets the retry policy and the expected hours. Cancels a pending retry that the new policy does not allow.
+    /// Sets the retry policy and the expected hours. Cancels a pending retry that the new policy
+    /// does not allow.
     pub async fn set_retry_policy(
         &self,
         actor: &Actor,
@@ -358,7 +360,10 @@ impl Datasets {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "UPDATE datasets SET retry_minutes = $1, max_retries = $2, expected_hours = $3, retry_at = CASE WHEN retry_number > $2 THEN NULL ELSE retry_at END
+            "UPDATE datasets
+             SET
+                 retry_minutes = $1, max_retries = $2, expected_hours = $3,
+                 retry_at = CASE WHEN retry_number > $2 THEN NULL ELSE retry_at END
              WHERE id = $4",
         )
         .bind(retry.minutes)
@@ -370,8 +375,9 @@ impl Datasets {
         Ok(tx.commit().await?)
     }
 
-    /// Sets who is notified of which events. Only an admin can use more than `MAX_EXTERNAL_ADDRESSES` addresses of people who are not
-    /// on this server, over all DataSets of the owner.
+    /// Sets who is notified of which events. Only an admin can use more than
+    /// `MAX_EXTERNAL_ADDRESSES` addresses of people who are not on this server, over all DataSets
+    /// of the owner.
     pub async fn set_notifications(
         &self,
         actor: &Actor,
@@ -384,25 +390,43 @@ impl Datasets {
         if !actor.is_admin() {
             check_external_addresses(&mut tx, &dataset.owner_id, notify).await?;
         }
-        sqlx::query("UPDATE datasets SET notify_emails = $1, notify_webhooks = $2, notify_on = $3, notify_after = $4, updated_at = $5 WHERE id = $6")
-            .bind(notify.emails.as_deref().map(text).transpose()?)
-            .bind(text(&notify.webhooks)?)
-            .bind(notify.on.iter().map(|kind| kind.word()).collect::<Vec<_>>().join(" "))
-            .bind(notify.after)
-            .bind(self.clock.now())
-            .bind(id)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "UPDATE datasets
+             SET
+                 notify_emails = $1, notify_webhooks = $2, notify_on = $3, notify_after = $4,
+                 updated_at = $5
+             WHERE id = $6",
+        )
+        .bind(notify.emails.as_deref().map(text).transpose()?)
+        .bind(text(&notify.webhooks)?)
+        .bind(
+            notify
+                .on
+                .iter()
+                .map(|kind| kind.word())
+                .collect::<Vec<_>>()
+                .join(" "),
+        )
+        .bind(notify.after)
+        .bind(self.clock.now())
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
         Ok(tx.commit().await?)
     }
 
-    /// For each DataSet: its id, when its last successful run ended (or when it was created), and whether its data is late. Used for
-    /// the metrics.
+    /// For each DataSet: its id, when its last successful run ended (or when it was created), and
+    /// whether its data is late. Used for the metrics.
     pub async fn data_ages(&self) -> Result<Vec<(DatasetId, Millis, bool)>> {
-        let rows: Vec<(DatasetId, i64, i64)> =
-            sqlx::query_as("SELECT id, COALESCE(last_success_at, created_at), CASE WHEN late_since IS NULL THEN 0 ELSE 1 END FROM datasets ORDER BY id")
-                .fetch_all(self.db.read())
-                .await?;
+        let rows: Vec<(DatasetId, i64, i64)> = sqlx::query_as(
+            "SELECT
+                 id, COALESCE(last_success_at, created_at),
+                 CASE WHEN late_since IS NULL THEN 0 ELSE 1 END
+             FROM datasets
+             ORDER BY id",
+        )
+        .fetch_all(self.db.read())
+        .await?;
         Ok(rows
             .into_iter()
             .map(|(id, at, late)| (id, at, late != 0))
@@ -410,7 +434,8 @@ impl Datasets {
     }
 }
 
-/// Enforces `MAX_EXTERNAL_ADDRESSES` for an owner. Addresses that any DataSet of the owner already uses are allowed.
+/// Enforces `MAX_EXTERNAL_ADDRESSES` for an owner. Addresses that any DataSet of the owner already
+/// uses are allowed.
 async fn check_external_addresses(
     tx: &mut Transaction<'static, Sqlite>,
     owner: &UserId,
@@ -454,10 +479,15 @@ async fn check_external_addresses(
     ))
 }
 
-/// Clears the stop of a schedule. Later failures are notified again; a recovery is notified if a failure or stop was notified.
+/// Clears the stop of a schedule. Later failures are notified again; a recovery is notified if a
+/// failure or stop was notified.
 pub async fn clear_stop(tx: &mut Transaction<'static, Sqlite>, id: &DatasetId) -> Result<()> {
     sqlx::query(
-        "UPDATE datasets SET stopped_at = NULL, stop_reason = NULL, notified_stop = CASE WHEN notified_failure = 1 THEN 1 ELSE notified_stop END, notified_failure = 0
+        "UPDATE datasets
+         SET
+             stopped_at = NULL, stop_reason = NULL,
+             notified_stop = CASE WHEN notified_failure = 1 THEN 1 ELSE notified_stop END,
+             notified_failure = 0
          WHERE id = $1 AND stopped_at IS NOT NULL",
     )
     .bind(id)

@@ -1,4 +1,5 @@
-//! The provenance of a version: its report, request and last day. A later run derives from it which days it need not pull again.
+//! The provenance of a version: its report, request and last day. A later run derives from it which
+//! days it need not pull again.
 
 use std::collections::BTreeMap;
 
@@ -21,15 +22,16 @@ pub struct Provenance {
     pub request_key: String,
     /// The last day that was pulled; none for a report without days.
     pub to: Option<Date>,
-    /// The columns of the run, and columns that were filled so rarely that their absence means nothing. The next run is compared with
-    /// them. Empty until a run has pulled rows.
+    /// The columns of the run, and columns that were filled so rarely that their absence means
+    /// nothing. The next run is compared with them. Empty until a run has pulled rows.
     pub columns: Vec<ColumnInfo>,
     /// For columns that the report does not declare: the number of filled cells per million.
     #[serde(default)]
     pub filled: BTreeMap<String, u32>,
 }
 
-/// A column counts as removed if the probability that it has no filled cell by chance is lower than this.
+/// A column counts as removed if the probability that it has no filled cell by chance is lower than
+/// this.
 const MAX_CHANCE: f64 = 0.001;
 
 /// The columns of a run's rows, the number of filled cells of each, and the number of rows.
@@ -40,7 +42,8 @@ pub struct PulledColumns<'a> {
 }
 
 impl Provenance {
-    /// The previous columns without filled cells in this run that were filled too rarely before to be expected.
+    /// The previous columns without filled cells in this run that were filled too rarely before to
+    /// be expected.
     pub fn rare(&self, pulled: &PulledColumns<'_>) -> Vec<ColumnInfo> {
         let is_rare = |column: &&ColumnInfo| {
             let share =
@@ -51,7 +54,8 @@ impl Provenance {
         self.columns.iter().filter(is_rare).cloned().collect()
     }
 
-    /// The columns and their shares of filled cells that the next run is compared with. A run without rows changes neither.
+    /// The columns and their shares of filled cells that the next run is compared with. A run
+    /// without rows changes neither.
     pub fn for_next_run(
         before: Option<&Provenance>,
         pulled: &PulledColumns<'_>,
@@ -118,8 +122,8 @@ impl Dataset {
         }
     }
 
-    /// The first day of an incremental run; `None` when all days must be pulled. The current version must hold the same report
-    /// and request.
+    /// The first day of an incremental run; `None` when all days must be pulled. The current
+    /// version must hold the same report and request.
     fn incremental_start(&self) -> Option<Date> {
         let provenance = self.current.as_ref()?.provenance.as_ref()?;
         let holds =
@@ -129,8 +133,9 @@ impl Dataset {
         Some(next.saturating_sub(days(self.options.look_back)))
     }
 
-    /// The days that a run on `today` pulls; `None` for a report without days. With look-back: starts that many days before the first
-    /// missing day, covers at least that many days, and never starts before Start Days.
+    /// The days that a run on `today` pulls; `None` for a report without days. With look-back:
+    /// starts that many days before the first missing day, covers at least that many days, and
+    /// never starts before Start Days.
     pub fn range(&self, today: Date) -> Option<Window> {
         let full_range = self.menus.range(today)?;
         let Some(from) = self.incremental_start() else {
@@ -145,7 +150,8 @@ impl Dataset {
         })
     }
 
-    /// Whether new rows can be merged with this version: it has rows of the same report, or none are known.
+    /// Whether new rows can be merged with this version: it has rows of the same report, or none
+    /// are known.
     pub fn is_same_report(&self, provenance: Option<&Provenance>) -> bool {
         provenance.is_none_or(|provenance| provenance.report == self.report.id)
     }

@@ -1,5 +1,5 @@
-//! Publishes DataSets of the LiveLeader report Chats through the LiveLeader export API. Only admins can publish. Everyone can read
-//! only the published DataSets that they may read anyway.
+//! Publishes DataSets of the LiveLeader report Chats through the LiveLeader export API. Only admins
+//! can publish. Everyone can read only the published DataSets that they may read anyway.
 
 use super::row::{DatasetRow, select_dataset};
 use super::{Dataset, Datasets};

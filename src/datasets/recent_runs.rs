@@ -17,7 +17,8 @@ const RECENT_RUNS: usize = 20;
 #[derive(Clone, Debug, Default)]
 pub struct RecentRuns {
     pub newest: Option<NewestRun>,
-    /// The failure of the newest finished run, if it did not succeed: what happened, who must act, and what happens next.
+    /// The failure of the newest finished run, if it did not succeed: what happened, who must act,
+    /// and what happens next.
     pub failure: Option<(String, String, String)>,
     /// The error code of that failure.
     pub failure_code: Option<String>,
@@ -70,16 +71,28 @@ struct RecentRunRow {
 }
 
 impl Datasets {
-    /// Summarises the last 20 runs of every DataSet that this person may see. Leaves out reverts, because they request nothing from
-    /// the vendor, and finished backfill chunks, because they are not part of the schedule.
+    /// Summarises the last 20 runs of every DataSet that this person may see. Leaves out reverts,
+    /// because they request nothing from the vendor, and finished backfill chunks, because they are
+    /// not part of the schedule.
     pub async fn recent_runs(&self, actor: &Actor) -> Result<HashMap<DatasetId, RecentRuns>> {
         let rows: Vec<RecentRunRow> = sqlx::query_as(
-            "SELECT r.dataset_id, r.id, r.state, r.queued_at, r.due_at, r.finished_at, r.rows_written,
-                    r.error_code, r.error_message, r.error_who, r.error_action, r.outcome, r.deferred_reason, r.cancel_requested
-             FROM datasets d JOIN runs r ON r.id IN (
-                SELECT x.id FROM runs x WHERE x.dataset_id = d.id AND x.trigger <> 'revert' AND (x.trigger <> 'backfill' OR x.finished_at IS NULL)
-                ORDER BY x.queued_at DESC, x.id DESC LIMIT 20)
-             WHERE $1 = 1 OR d.owner_id = $2 OR d.shared = 1 ORDER BY r.dataset_id, r.queued_at DESC, r.id DESC",
+            "SELECT
+                 r.dataset_id, r.id, r.state, r.queued_at, r.due_at, r.finished_at,
+                 r.rows_written, r.error_code, r.error_message, r.error_who, r.error_action,
+                 r.outcome, r.deferred_reason, r.cancel_requested
+             FROM datasets d
+             JOIN runs r
+                 ON r.id IN (
+                     SELECT x.id
+                     FROM runs x
+                     WHERE x.dataset_id = d.id
+                         AND x.trigger <> 'revert'
+                         AND (x.trigger <> 'backfill' OR x.finished_at IS NULL)
+                     ORDER BY x.queued_at DESC, x.id DESC
+                     LIMIT 20
+                 )
+             WHERE $1 = 1 OR d.owner_id = $2 OR d.shared = 1
+             ORDER BY r.dataset_id, r.queued_at DESC, r.id DESC",
         )
         .bind(i64::from(actor.is_admin()))
         .bind(&actor.user)
@@ -152,7 +165,8 @@ impl Datasets {
     async fn damaged(&self) -> Result<Vec<DatasetId>> {
         // There are few damaged segments, so the query starts with them.
         let ids = sqlx::query_scalar(
-            "SELECT DISTINCT d.id FROM segments s
+            "SELECT DISTINCT d.id
+             FROM segments s
              CROSS JOIN version_segments x ON x.segment_id = s.id
              JOIN datasets d ON d.current_version = x.version_id
              WHERE s.damage IS NOT NULL",
@@ -160,11 +174,25 @@ impl Datasets {
         Ok(ids.fetch_all(self.db.read()).await?)
     }
 
-    /// The number of newest runs that failed in a row, without the limit of `RECENT_RUNS`, and since when.
+    /// The number of newest runs that failed in a row, without the limit of `RECENT_RUNS`, and
+    /// since when.
     pub async fn failing(&self, dataset: &DatasetId) -> Result<(usize, Option<Millis>)> {
         let (count, since): (i64, Option<i64>) = sqlx::query_as(
-            "SELECT COUNT(*), MIN(finished_at) FROM runs WHERE dataset_id = $1 AND state IN ('failed', 'parked') AND trigger NOT IN ('revert', 'backfill')
-                AND queued_at > COALESCE((SELECT MAX(queued_at) FROM runs WHERE dataset_id = $1 AND state = 'succeeded' AND trigger NOT IN ('revert', 'backfill')), 0)",
+            "SELECT COUNT(*), MIN(finished_at)
+             FROM runs
+             WHERE dataset_id = $1
+                 AND state IN ('failed', 'parked')
+                 AND trigger NOT IN ('revert', 'backfill')
+                 AND queued_at > COALESCE(
+                     (
+                         SELECT MAX(queued_at)
+                         FROM runs
+                         WHERE dataset_id = $1
+                             AND state = 'succeeded'
+                             AND trigger NOT IN ('revert', 'backfill')
+                     ),
+                     0
+                 )",
         )
         .bind(dataset)
         .fetch_one(self.db.read())

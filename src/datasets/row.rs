@@ -68,7 +68,11 @@ macro_rules! select_dataset {
             "EXISTS (SELECT 1 FROM segments s CROSS JOIN version_segments x WHERE s.damage IS NOT NULL AND x.segment_id = s.id AND x.version_id = v.id) AS version_damaged, ",
             "d.retry_minutes, d.max_retries, d.retry_at, d.retry_number, d.expected_hours, d.last_success_at, d.late_since, d.stopped_at, d.stop_reason, ",
             "d.notify_emails, d.notify_webhooks, d.notify_on, d.notify_after ",
-            "FROM datasets d JOIN users o ON o.id = d.owner_id LEFT JOIN accounts a ON a.id = d.account_id LEFT JOIN versions v ON v.id = d.current_version LEFT JOIN users p ON p.id = d.paused_by ",
+            "FROM datasets d
+             JOIN users o ON o.id = d.owner_id
+             LEFT JOIN accounts a ON a.id = d.account_id
+             LEFT JOIN versions v ON v.id = d.current_version
+             LEFT JOIN users p ON p.id = d.paused_by ",
             $rest
         )
     };
@@ -76,7 +80,8 @@ macro_rules! select_dataset {
 
 pub(super) use select_dataset;
 
-/// Decodes a row of `select_dataset`. The error has the id of a DataSet whose record cannot be read, and the cause.
+/// Decodes a row of `select_dataset`. The error has the id of a DataSet whose record cannot be
+/// read, and the cause.
 pub(super) fn decode(row: &SqliteRow) -> std::result::Result<Dataset, (String, Error)> {
     let read = DatasetRow::from_row(row)
         .map_err(Error::from)

@@ -1,5 +1,5 @@
-//! The stored state of a DataSet's schedule besides the cron lines: the schedule as JSON, who paused it, its error, and the number of
-//! missed scheduled times.
+//! The stored state of a DataSet's schedule besides the cron lines: the schedule as JSON, who
+//! paused it, its error, and the number of missed scheduled times.
 
 use crate::clock::Millis;
 
@@ -23,7 +23,8 @@ pub struct ScheduleState {
     pub problem: Option<String>,
     /// Scheduled times that passed without a run and were not yet reported on a run.
     pub missed: i64,
-    /// The last scheduled time that was processed (queued or skipped); before the first one, when the schedule was saved.
+    /// The last scheduled time that was processed (queued or skipped); before the first one, when
+    /// the schedule was saved.
     pub last_due_at: Option<Millis>,
 }
 

@@ -24,8 +24,8 @@ pub struct Retyped {
     pub to: ColumnKind,
 }
 
-/// Compares the columns of a run, `pulled`, with those of the run before it; `None` without a difference. Chatlake's own columns,
-/// which begin with an underscore, are ignored.
+/// Compares the columns of a run, `pulled`, with those of the run before it; `None` without a
+/// difference. Chatlake's own columns, which begin with an underscore, are ignored.
 pub fn between(
     before: &[ColumnInfo],
     pulled: &[ColumnInfo],
@@ -82,7 +82,8 @@ pub fn between(
     })
 }
 
-/// Like `between`, but only added columns and columns of another kind: missing columns still exist in the rows that stay.
+/// Like `between`, but only added columns and columns of another kind: missing columns still exist
+/// in the rows that stay.
 pub fn additions(
     before: &[ColumnInfo],
     pulled: &[ColumnInfo],

@@ -58,11 +58,14 @@ impl World {
     pub async fn new_dataset(&self) -> DatasetId {
         let (user, dataset) = (UserId::new(), DatasetId::new());
         let mut tx = self.db.write().await.unwrap();
-        sqlx::query("INSERT INTO users (id, email, name, role, created_at, updated_at) VALUES ($1, $1, 'Olga', 'admin', 0, 0)")
-            .bind(&user)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
+        sqlx::query(
+            "INSERT INTO users (id, email, name, role, created_at, updated_at)
+             VALUES ($1, $1, 'Olga', 'admin', 0, 0)",
+        )
+        .bind(&user)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
         sqlx::query(
             "INSERT INTO datasets (id, owner_id, connector, report, name, description, menus, update_mode, time_zone, created_at, updated_at) \
              VALUES ($1, $2, 'livechat', 'agents', 'Agents', '', '{}', 'replace', 'UTC', 0, 0)",
@@ -79,12 +82,15 @@ impl World {
     pub async fn new_run(&self) -> RunId {
         let run = RunId::new();
         let mut tx = self.db.write().await.unwrap();
-        sqlx::query("INSERT INTO runs (id, dataset_id, trigger, state, source_key, queued_at, due_at) VALUES ($1, $2, 'manual', 'running', '', 0, 0)")
-            .bind(&run)
-            .bind(&self.dataset)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
+        sqlx::query(
+            "INSERT INTO runs (id, dataset_id, trigger, state, source_key, queued_at, due_at)
+             VALUES ($1, $2, 'manual', 'running', '', 0, 0)",
+        )
+        .bind(&run)
+        .bind(&self.dataset)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
         tx.commit().await.unwrap();
         run
     }

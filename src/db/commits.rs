@@ -1,10 +1,12 @@
-//! The commit file `chatlake.commit` is stored next to the catalogue and contains the catalogue's id and its number of version
-//! commits. A catalogue with a lower number than its commit file is an older copy, or was copied without its WAL, and is refused.
+//! The commit file `chatlake.commit` is stored next to the catalogue and contains the catalogue's
+//! id and its number of version commits. A catalogue with a lower number than its commit file is an
+//! older copy, or was copied without its WAL, and is refused.
 //!
-//! The number is read back from the catalogue through a read-only connection before it is written to the file. SQLite shows a
-//! commit to readers after the WAL was synced, so the commit file is never ahead of what survives a power loss. The file itself
-//! is not synced: after a power loss it may be behind, empty or torn, and then the catalogue is accepted. Only the server that
-//! holds the data directory writes it.
+//! The number is read back from the catalogue through a read-only connection before it is written
+//! to the file. SQLite shows a commit to readers after the WAL was synced, so the commit file is
+//! never ahead of what survives a power loss. The file itself is not synced: after a power loss it
+//! may be behind, empty or torn, and then the catalogue is accepted. Only the server that holds the
+//! data directory writes it.
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -54,7 +56,8 @@ impl CommitMark {
             })
     }
 
-    /// Reads the commit file of a data directory. `None` if it does not exist, cannot be read or is incomplete. Blocks.
+    /// Reads the commit file of a data directory. `None` if it does not exist, cannot be read or is
+    /// incomplete. Blocks.
     pub fn read(dir: &Path) -> Option<Self> {
         let path = dir.join(FILE);
         match std::fs::read_to_string(&path) {
@@ -96,8 +99,9 @@ impl CommitMark {
         Ok(())
     }
 
-    /// Compares the catalogue's mark `found` with the commit file's mark `self`. Returns one sentence that says what is wrong;
-    /// `None` when the catalogue is as new as the commit file or newer.
+    /// Compares the catalogue's mark `found` with the commit file's mark `self`. Returns one
+    /// sentence that says what is wrong; `None` when the catalogue is as new as the commit file or
+    /// newer.
     pub fn mismatch(&self, found: Option<&CommitMark>) -> Option<String> {
         match found {
             Some(found) if found.id == self.id && found.commits >= self.commits => None,
@@ -132,7 +136,8 @@ pub(super) fn older_catalogue_error(dir: &Path, mismatch: &str) -> Error {
     )
 }
 
-/// Increments the commit number inside the caller's transaction. Called for each version that is created or dropped.
+/// Increments the commit number inside the caller's transaction. Called for each version that is
+/// created or dropped.
 pub async fn increment(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
     sqlx::query("UPDATE catalogue SET commits = commits + 1")
         .execute(&mut **tx)
@@ -165,7 +170,8 @@ pub(super) async fn assign_id(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
     Ok(())
 }
 
-/// Replaces the id of the catalogue, so that other copies of it, which may hold later commits, no longer match.
+/// Replaces the id of the catalogue, so that other copies of it, which may hold later commits, no
+/// longer match.
 pub(super) async fn replace_id(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
     sqlx::query("UPDATE catalogue SET id = $1 WHERE commits > 0")
         .bind(uuid::Uuid::new_v4().simple().to_string())

@@ -1,6 +1,7 @@
-//! Failpoints of debug builds. `kill_point` ends the process like `kill -9` at the step named in `CHATLAKE_DIE_AT`; the crash
-//! matrix in `tests/it/crash_matrix.rs` uses all of them. `panic_point` panics once at the place named in `CHATLAKE_PANIC_AT`. A
-//! release build contains none of this.
+//! Failpoints of debug builds. `kill_point` ends the process like `kill -9` at the step named in
+//! `CHATLAKE_DIE_AT`; the crash matrix in `tests/it/crash_matrix.rs` uses all of them.
+//! `panic_point` panics once at the place named in `CHATLAKE_PANIC_AT`. A release build contains
+//! none of this.
 
 /// All kill points, in the order in which a server passes them.
 pub const KILL_POINTS: [&str; 35] = [

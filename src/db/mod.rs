@@ -1,6 +1,6 @@
-//! The catalogue: the SQLite database that holds everything except rows. It has one writer, whose transactions begin IMMEDIATE,
-//! and a pool of read-only connections. SQL statements are fixed text in a portable subset and live in the module of their table,
-//! not here.
+//! The catalogue: the SQLite database that holds everything except rows. It has one writer, whose
+//! transactions begin IMMEDIATE, and a pool of read-only connections. SQL statements are fixed text
+//! in a portable subset and live in the module of their table, not here.
 
 pub mod commits;
 pub mod failpoints;
@@ -29,7 +29,8 @@ const MIN_SQLITE: (u32, u32, u32) = (3, 51, 3);
 /// A later version that the SQLite project withdrew.
 const WITHDRAWN_SQLITE: (u32, u32, u32) = (3, 52, 0);
 
-/// Limits of `write_in_background`: how many such writes run at a time, and how long the caller waits for one.
+/// Limits of `write_in_background`: how many such writes run at a time, and how long the caller
+/// waits for one.
 const MAX_BACKGROUND_WRITES: usize = 8;
 const BACKGROUND_WRITE_WAIT: Duration = Duration::from_millis(500);
 
@@ -46,7 +47,8 @@ pub fn decode_readable<T: for<'r> FromRow<'r, SqliteRow>>(rows: Vec<SqliteRow>) 
     rows.into_iter().filter_map(|row| read(row).ok()).collect()
 }
 
-/// Like `decode_readable`, with `read` as the decoder. Also returns the ids of the rows that could not be decoded.
+/// Like `decode_readable`, with `read` as the decoder. Also returns the ids of the rows that could
+/// not be decoded.
 pub fn decode_each<T>(
     rows: &[SqliteRow],
     read: impl Fn(&SqliteRow) -> Result<T>,
@@ -72,7 +74,8 @@ pub struct Db(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    /// The pool for reads until `open` is set. `open` stays empty if the disk was too full to write at the start.
+    /// The pool for reads until `open` is set. `open` stays empty if the disk was too full to write
+    /// at the start.
     initial_pool: SqlitePool,
     open: OnceLock<Pools>,
     /// When opening it for writing was last tried.
@@ -80,7 +83,8 @@ struct Inner {
     outages: Outages,
     /// Permits for `write_in_background`.
     background_writes: Arc<tokio::sync::Semaphore>,
-    /// The last written content of the commit file; `None` in a process that does not hold the data directory.
+    /// The last written content of the commit file; `None` in a process that does not hold the data
+    /// directory.
     commit_file: tokio::sync::Mutex<Option<LastWrittenMark>>,
 }
 
@@ -88,10 +92,11 @@ struct Inner {
 type LastWrittenMark = Option<CommitMark>;
 
 impl Db {
-    /// Opens the catalogue at `path`, creates it if it does not exist, and applies pending migrations. Refuses a catalogue that a
-    /// newer program has written, one that is older than its commit file (`older_catalogue`), an unsupported SQLite, and settings
-    /// that do not take effect. On a full disk, a catalogue without pending migrations is opened read-only; `write` then fails with
-    /// `storage_full` until there is space, and works from then on.
+    /// Opens the catalogue at `path`, creates it if it does not exist, and applies pending
+    /// migrations. Refuses a catalogue that a newer program has written, one that is older than its
+    /// commit file (`older_catalogue`), an unsupported SQLite, and settings that do not take
+    /// effect. On a full disk, a catalogue without pending migrations is opened read-only; `write`
+    /// then fails with `storage_full` until there is space, and works from then on.
     pub async fn open(path: &Path) -> Result<Self> {
         match Pools::open(path).await {
             Ok(pools) => Ok(Self::of(path, pools.readers.clone(), Some(pools))),
@@ -114,8 +119,8 @@ impl Db {
         }
     }
 
-    /// Opens the catalogue at `path` read-only, with or without a running server. Fails when its migrations differ from this
-    /// program's.
+    /// Opens the catalogue at `path` read-only, with or without a running server. Fails when its
+    /// migrations differ from this program's.
     pub async fn open_read_only(path: &Path) -> Result<Self> {
         let readers = pools::open_read_only(path).await?;
         Ok(Self::of(
@@ -150,8 +155,8 @@ impl Db {
         commits::read_mark(self.read()).await
     }
 
-    /// Makes this process the writer of the commit file, because it holds the data directory. A catalogue without a commit file
-    /// gets a new id.
+    /// Makes this process the writer of the commit file, because it holds the data directory. A
+    /// catalogue without a commit file gets a new id.
     pub async fn start_commit_file(&self) {
         let dir = dir_of(&self.0.path).to_owned();
         let there = tokio::task::spawn_blocking(move || CommitMark::read(&dir))
@@ -185,7 +190,8 @@ impl Db {
         }
     }
 
-    /// The errors that SQLite finds in the file, and rows that refer to rows that do not exist; empty for an intact catalogue.
+    /// The errors that SQLite finds in the file, and rows that refer to rows that do not exist;
+    /// empty for an intact catalogue.
     pub async fn find_damage(&self) -> Result<Vec<String>> {
         let mut found: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check(20)")
             .fetch_all(self.read())
@@ -203,7 +209,8 @@ impl Db {
         Ok(found)
     }
 
-    /// Fails with `catalogue_damaged` if a page of the file is damaged. Reads the whole file, but no rows.
+    /// Fails with `catalogue_damaged` if a page of the file is damaged. Reads the whole file, but
+    /// no rows.
     pub async fn refuse_damaged(&self) -> Result<()> {
         let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(3)")
             .fetch_all(self.read())
@@ -223,8 +230,8 @@ impl Db {
             .map_or(&self.0.initial_pool, |pools| &pools.readers)
     }
 
-    /// Begins a write transaction. It holds the only write lock until it is committed or dropped, so the caller must not wait for
-    /// anything but SQL.
+    /// Begins a write transaction. It holds the only write lock until it is committed or dropped,
+    /// so the caller must not wait for anything but SQL.
     pub async fn write(&self) -> Result<Transaction<'static, Sqlite>> {
         let pools = match self.0.open.get() {
             Some(pools) => pools,
@@ -233,9 +240,10 @@ impl Db {
         Ok(pools.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 
-    /// Performs a small write that the caller does not depend on, such as recording a last use. The write continues in the
-    /// background when it takes longer than `BACKGROUND_WRITE_WAIT`, for example while another program locks the catalogue, and
-    /// is dropped while too many others wait. `what`, a sentence without its full stop, is logged when the write fails.
+    /// Performs a small write that the caller does not depend on, such as recording a last use. The
+    /// write continues in the background when it takes longer than `BACKGROUND_WRITE_WAIT`, for
+    /// example while another program locks the catalogue, and is dropped while too many others
+    /// wait. `what`, a sentence without its full stop, is logged when the write fails.
     pub async fn write_in_background(
         &self,
         what: &'static str,
@@ -406,7 +414,8 @@ mod tests {
         );
     }
 
-    /// Simulates SQLite on a full disk or after an I/O error: SQLite rolls the transaction back without the caller.
+    /// Simulates SQLite on a full disk or after an I/O error: SQLite rolls the transaction back
+    /// without the caller.
     async fn rolled_back_by_sqlite(db: &Db) {
         let mut tx = db.write().await.unwrap();
         sqlx::query("ROLLBACK").execute(&mut *tx).await.unwrap();

@@ -1,5 +1,5 @@
-//! Logs recurring failures (of claims, heartbeats, schedules) once when they begin and once when the work succeeds again, however
-//! often it is retried in between.
+//! Logs recurring failures (of claims, heartbeats, schedules) once when they begin and once when
+//! the work succeeds again, however often it is retried in between.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -33,8 +33,9 @@ impl Outages {
         }))
     }
 
-    /// Records that `what` (a sentence without its full stop: "a worker could not claim a run") failed. Logs it when it succeeded
-    /// before or failed for another reason. Returns whether it was logged.
+    /// Records that `what` (a sentence without its full stop: "a worker could not claim a run")
+    /// failed. Logs it when it succeeded before or failed for another reason. Returns whether it
+    /// was logged.
     pub fn record_failure(&self, what: &'static str, error: &Error) -> bool {
         let known = {
             let mut failing = self.failing();

@@ -1,4 +1,5 @@
-//! The connection pools of an open catalogue, and the ways to open it: for writing, read-only, and read-only on a full disk.
+//! The connection pools of an open catalogue, and the ways to open it: for writing, read-only, and
+//! read-only on a full disk.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,10 +19,11 @@ pub(super) struct Pools {
 }
 
 impl Pools {
-    /// Opens the catalogue for writing, creates it if it does not exist, and applies pending migrations. Closes everything if it
-    /// fails.
+    /// Opens the catalogue for writing, creates it if it does not exist, and applies pending
+    /// migrations. Closes everything if it fails.
     pub async fn open(path: &Path) -> Result<Self> {
-        // The commit file is read first: another server may be writing both, and the catalogue's number only grows.
+        // The commit file is read first: another server may be writing both, and the catalogue's
+        // number only grows.
         let mark = read_commit_file(path).await?;
         let options = connect_options(path)?;
         let writer = pool_options()
@@ -59,9 +61,10 @@ impl Pools {
     }
 }
 
-/// The pool settings. When the disk is full or fails, SQLite rolls a transaction back by itself. The driver's rollback then fails,
-/// and the driver still counts the transaction as open, so that no transaction could be started on this connection again. Such a
-/// connection is closed instead of reused.
+/// The pool settings. When the disk is full or fails, SQLite rolls a transaction back by itself.
+/// The driver's rollback then fails, and the driver still counts the transaction as open, so that
+/// no transaction could be started on this connection again. Such a connection is closed instead of
+/// reused.
 fn pool_options() -> SqlitePoolOptions {
     SqlitePoolOptions::new().acquire_timeout(Duration::from_secs(30)).after_release(|connection, _| {
         Box::pin(async move {
@@ -113,7 +116,8 @@ async fn check_commit_mark(
 
 /// Opens the catalogue read-only, with or without a running server.
 pub(super) async fn open_read_only(path: &Path) -> Result<SqlitePool> {
-    // Without a WAL, no process writes and the file is complete, so it can be opened without creating files next to it.
+    // Without a WAL, no process writes and the file is complete, so it can be opened without
+    // creating files next to it.
     let settled = wal_bytes(path).is_none();
     let options = connect_options(path)?
         .read_only(true)
@@ -127,7 +131,8 @@ pub(super) async fn open_read_only(path: &Path) -> Result<SqlitePool> {
     Ok(readers)
 }
 
-/// Opens a properly closed catalogue read-only and immutable. This creates no file next to it, because there may be no space for one.
+/// Opens a properly closed catalogue read-only and immutable. This creates no file next to it,
+/// because there may be no space for one.
 pub(super) async fn open_immutable(path: &Path) -> Result<SqlitePool> {
     if wal_bytes(path).is_some_and(|bytes| bytes > 0) {
         checkpoint_wal(path).await?;
@@ -147,8 +152,8 @@ pub(super) async fn open_immutable(path: &Path) -> Result<SqlitePool> {
     Ok(readers)
 }
 
-/// Checkpoints the WAL of a catalogue whose server has crashed. Uses exclusive mode, which needs no shared index file, because there
-/// is no space for one. Fails if the catalogue would have to grow.
+/// Checkpoints the WAL of a catalogue whose server has crashed. Uses exclusive mode, which needs no
+/// shared index file, because there is no space for one. Fails if the catalogue would have to grow.
 async fn checkpoint_wal(path: &Path) -> Result<()> {
     let options = connect_options(path)?
         .create_if_missing(false)

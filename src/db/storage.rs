@@ -1,12 +1,15 @@
-//! Free space of the disk that holds the catalogue: as a number, and as advice for the server administrator.
+//! Free space of the disk that holds the catalogue: as a number, and as advice for the server
+//! administrator.
 
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The catalogue can be written while at least this many bytes are free: its WAL grows to a few MiB before SQLite writes it back.
+/// The catalogue can be written while at least this many bytes are free: its WAL grows to a few MiB
+/// before SQLite writes it back.
 pub const MIN_FREE_BYTES: u64 = 32 << 20;
-/// With less free space than this, a file that cannot be created or extended counts as a full disk, whatever the error is.
+/// With less free space than this, a file that cannot be created or extended counts as a full disk,
+/// whatever the error is.
 const NEARLY_FULL_BYTES: u64 = 256 << 10;
 
 /// The number of bytes that this user can still write on the disk of `dir`. Blocks.

@@ -1,5 +1,6 @@
-//! The copy of the catalogue that is written before migrations change it, so that the previous version of the program can be started
-//! again: `chatlake.db.before-NNNN`, where NNNN is the number of the first migration that is not applied yet.
+//! The copy of the catalogue that is written before migrations change it, so that the previous
+//! version of the program can be started again: `chatlake.db.before-NNNN`, where NNNN is the number
+//! of the first migration that is not applied yet.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,8 +13,9 @@ use crate::error::{Error, Result};
 /// Free space that must be left after the copy.
 const MARGIN_BYTES: u64 = 8 << 20;
 
-/// Copies a catalogue that has pending migrations, checks the copy and returns its path; `None` for a new catalogue and for one without
-/// pending migrations. Fails with `upgrade_space` when the disk has not enough space, before anything is written.
+/// Copies a catalogue that has pending migrations, checks the copy and returns its path; `None` for
+/// a new catalogue and for one without pending migrations. Fails with `upgrade_space` when the disk
+/// has not enough space, before anything is written.
 pub(super) async fn write(path: &Path, pool: &SqlitePool) -> Result<Option<PathBuf>> {
     let Some(applied) = newest_migration(pool).await? else {
         return Ok(None);
@@ -95,7 +97,8 @@ async fn newest_migration(pool: &SqlitePool) -> Result<Option<i64>> {
     )
 }
 
-/// The space that an upgrade needs: the size of the catalogue for the copy, the same again for the migrations, and a margin.
+/// The space that an upgrade needs: the size of the catalogue for the copy, the same again for the
+/// migrations, and a margin.
 async fn bytes_for_upgrade(pool: &SqlitePool) -> Result<u64> {
     let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
         .fetch_one(pool)

@@ -1,6 +1,7 @@
-//! Mail: the settings of the mail server, and the delivery of one message. The connection is encrypted unless an admin decided otherwise.
-//! The stored password is encrypted and is only sent to the host, and with the connection encryption, that it was entered for. Errors say
-//! nothing about a host that has not answered as a mail server.
+//! Mail: the settings of the mail server, and the delivery of one message. The connection is
+//! encrypted unless an admin decided otherwise. The stored password is encrypted and is only sent
+//! to the host, and with the connection encryption, that it was entered for. Errors say nothing
+//! about a host that has not answered as a mail server.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::PoisonError;
@@ -104,8 +105,8 @@ struct MailServerRow {
     updated_at: i64,
 }
 
-/// The encrypted password contains the host and the encryption, so that a manipulated row cannot send it to another host or without
-/// encryption.
+/// The encrypted password contains the host and the encryption, so that a manipulated row cannot
+/// send it to another host or without encryption.
 #[derive(Deserialize)]
 struct SealedMailPassword {
     host: String,
@@ -140,9 +141,13 @@ impl From<&MailServerRow> for MailServer {
 
 impl Notifications {
     async fn mail_row(&self) -> Result<Option<MailServerRow>> {
-        Ok(sqlx::query_as("SELECT host, port, encryption, username, sealed, sender, updated_at FROM mail_server WHERE id = 'mail'")
-            .fetch_optional(self.db.read())
-            .await?)
+        Ok(sqlx::query_as(
+            "SELECT host, port, encryption, username, sealed, sender, updated_at
+             FROM mail_server
+             WHERE id = 'mail'",
+        )
+        .fetch_optional(self.db.read())
+        .await?)
     }
 
     /// The settings of the mail server, if there are any.
@@ -150,9 +155,9 @@ impl Notifications {
         Ok(self.mail_row().await?.as_ref().map(MailServer::from))
     }
 
-    /// Saves the settings of the mail server; the caller is an admin. Another host, port or encryption requires the password again: a
-    /// stored password is never sent to a host, or with an encryption, that it was not entered for. A private host must be allowed by a
-    /// setting.
+    /// Saves the settings of the mail server; the caller is an admin. Another host, port or
+    /// encryption requires the password again: a stored password is never sent to a host, or with
+    /// an encryption, that it was not entered for. A private host must be allowed by a setting.
     pub async fn set_mail_server(&self, input: &MailServerInput) -> Result<()> {
         let before = self.mail_row().await?;
         let mut wrong: Vec<(String, String)> = Vec::new();
@@ -233,8 +238,14 @@ impl Notifications {
         };
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "INSERT INTO mail_server (id, host, port, encryption, username, sealed, sender, updated_at) VALUES ('mail', $1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (id) DO UPDATE SET host = $1, port = $2, encryption = $3, username = $4, sealed = $5, sender = $6, updated_at = $7",
+            "INSERT INTO mail_server (
+                 id, host, port, encryption, username, sealed, sender, updated_at
+             )
+             VALUES ('mail', $1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (id)
+             DO UPDATE SET
+                 host = $1, port = $2, encryption = $3, username = $4, sealed = $5, sender = $6,
+                 updated_at = $7",
         )
         .bind(host)
         .bind(i64::from(port))
@@ -248,7 +259,8 @@ impl Notifications {
         Ok(tx.commit().await?)
     }
 
-    /// Deletes the settings of the mail server with its password. Waiting messages fail at their next attempt.
+    /// Deletes the settings of the mail server with its password. Waiting messages fail at their
+    /// next attempt.
     pub async fn remove_mail_server(&self) -> Result<()> {
         let mut tx = self.db.write().await?;
         sqlx::query("DELETE FROM mail_server")
@@ -289,7 +301,8 @@ impl Notifications {
             None => None,
         };
         let mail = build_mail(message, &server)?;
-        // The library panics on some answers. A panic message may contain anything, so it is not shown.
+        // The library panics on some answers. A panic message may contain anything, so it is not
+        // shown.
         let handed_over =
             AssertUnwindSafe(self.hand_over(&server, password.as_ref(), &mail)).catch_unwind();
         let error = match tokio::time::timeout(TOTAL_TIMEOUT, handed_over).await {
@@ -344,7 +357,8 @@ impl Notifications {
             .map_err(|why| MailError::Refused(smtp_message(&why)))
     }
 
-    /// The name in EHLO. Many mail servers refuse a name that is not fully qualified, such as a container's id.
+    /// The name in EHLO. Many mail servers refuse a name that is not fully qualified, such as a
+    /// container's id.
     fn client_id(&self) -> ClientId {
         let public_host = || {
             self.public_url
@@ -382,8 +396,8 @@ impl Notifications {
 
 /// Why a message was not delivered.
 enum MailError {
-    /// The other side did not answer as a mail server. The details are only logged, so that error messages cannot be used to scan the
-    /// network.
+    /// The other side did not answer as a mail server. The details are only logged, so that error
+    /// messages cannot be used to scan the network.
     Unreached(String),
     /// All addresses of the host are blocked.
     Blocked,

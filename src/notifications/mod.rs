@@ -1,6 +1,7 @@
-//! Notifications: who is notified of what, and the delivery. The transaction that changes something also writes its notifications to the
-//! outbox (`enqueue_notification`). `compose_messages` combines all notifications of a recipient into one message, and `sender` delivers it
-//! by `mail` or `webhooks` with retries. Start at `outbox.rs`.
+//! Notifications: who is notified of what, and the delivery. The transaction that changes something
+//! also writes its notifications to the outbox (`enqueue_notification`). `compose_messages`
+//! combines all notifications of a recipient into one message, and `sender` delivers it by `mail`
+//! or `webhooks` with retries. Start at `outbox.rs`.
 
 pub mod mail;
 pub mod outbox;
@@ -78,7 +79,8 @@ impl Channel {
     }
 }
 
-/// The content of a notification of one DataSet. It contains no secret, and text of a vendor only if it is masked.
+/// The content of a notification of one DataSet. It contains no secret, and text of a vendor only
+/// if it is masked.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct NotificationDetails {
     pub dataset_id: String,
@@ -152,8 +154,8 @@ impl Notifications {
     }
 }
 
-/// Writes a notification to the outbox, in the transaction of the change that it reports. Nothing is written for mail if no mail server is
-/// set up, or for a webhook that was deleted.
+/// Writes a notification to the outbox, in the transaction of the change that it reports. Nothing
+/// is written for mail if no mail server is set up, or for a webhook that was deleted.
 pub async fn enqueue_notification(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
@@ -183,15 +185,18 @@ pub async fn enqueue_notification(
         .map(|id| (Channel::Webhook, id));
     let text = serde_json::to_string(details).map_err(Error::internal)?;
     for (channel, recipient) in emails.chain(webhooks) {
-        sqlx::query("INSERT INTO notifications (id, channel, recipient, kind, about, created_at) VALUES ($1, $2, $3, $4, $5, $6)")
-            .bind(NotificationId::new())
-            .bind(channel.word())
-            .bind(recipient)
-            .bind(kind.word())
-            .bind(&text)
-            .bind(now)
-            .execute(&mut **tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO notifications (id, channel, recipient, kind, about, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(NotificationId::new())
+        .bind(channel.word())
+        .bind(recipient)
+        .bind(kind.word())
+        .bind(&text)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
     }
     kill_point("notify.written");
     Ok(())

@@ -1,5 +1,6 @@
-//! The outbox in the catalogue: notifications are combined into messages, messages are delivered, and their results are stored for 30 days.
-//! All SQL of notifications and messages is here, except the insert in `enqueue_notification`.
+//! The outbox in the catalogue: notifications are combined into messages, messages are delivered,
+//! and their results are stored for 30 days. All SQL of notifications and messages is here, except
+//! the insert in `enqueue_notification`.
 
 use std::time::Duration;
 
@@ -14,9 +15,11 @@ use crate::db::failpoints::kill_point;
 use crate::error::Result;
 use crate::ids::{MessageId, NotificationId};
 
-/// How long a notification waits for others, so that one cause that affects many DataSets gives one message.
+/// How long a notification waits for others, so that one cause that affects many DataSets gives one
+/// message.
 pub const BATCH_WINDOW: Millis = 10_000;
-/// The maximum number of messages to a recipient within an hour. Further notifications wait and become one message.
+/// The maximum number of messages to a recipient within an hour. Further notifications wait and
+/// become one message.
 pub const MAX_PER_HOUR: i64 = 6;
 const HOUR: Millis = 3_600_000;
 /// A message that could not be delivered for this long fails.
@@ -78,13 +81,18 @@ fn retry_delay(attempt: i64) -> Millis {
 type PendingNotification = (NotificationId, String, String, i64);
 
 impl Notifications {
-    /// Composes a message for each recipient whose notifications have waited long enough. Returns when the next message is due.
+    /// Composes a message for each recipient whose notifications have waited long enough. Returns
+    /// when the next message is due.
     pub(super) async fn compose_messages(&self) -> Result<Option<Millis>> {
         let now = self.clock.now();
-        let waiting: Vec<(String, String, i64)> =
-            sqlx::query_as("SELECT channel, recipient, MIN(created_at) FROM notifications WHERE message_id IS NULL GROUP BY channel, recipient")
-                .fetch_all(self.db.read())
-                .await?;
+        let waiting: Vec<(String, String, i64)> = sqlx::query_as(
+            "SELECT channel, recipient, MIN(created_at)
+             FROM notifications
+             WHERE message_id IS NULL
+             GROUP BY channel, recipient",
+        )
+        .fetch_all(self.db.read())
+        .await?;
         let mut next: Option<Millis> = None;
         for (channel, recipient, since) in waiting {
             let ready_at = self
@@ -112,8 +120,15 @@ impl Notifications {
             return Ok(ready);
         }
         let recent: Vec<(i64,)> = sqlx::query_as(
-            "SELECT created_at FROM messages WHERE channel = $1 AND recipient = $2 AND created_at > $3 AND created_at <= $5 AND is_test = 0
-             ORDER BY created_at DESC LIMIT $4",
+            "SELECT created_at
+             FROM messages
+             WHERE channel = $1
+                 AND recipient = $2
+                 AND created_at > $3
+                 AND created_at <= $5
+                 AND is_test = 0
+             ORDER BY created_at DESC
+             LIMIT $4",
         )
         .bind(channel)
         .bind(recipient)
@@ -122,7 +137,8 @@ impl Notifications {
         .bind(now)
         .fetch_all(self.db.read())
         .await?;
-        // The maximum number of messages was sent; the next one may be sent an hour after the oldest of them.
+        // The maximum number of messages was sent; the next one may be sent an hour after the
+        // oldest of them.
         let full = i64::try_from(recent.len()).is_ok_and(|count| count >= MAX_PER_HOUR);
         Ok(recent
             .last()
@@ -133,7 +149,11 @@ impl Notifications {
     async fn compose_message(&self, channel: Channel, recipient: &str, now: Millis) -> Result<()> {
         let mut tx = self.db.write().await?;
         let rows: Vec<PendingNotification> = sqlx::query_as(
-            "SELECT id, kind, about, created_at FROM notifications WHERE message_id IS NULL AND channel = $1 AND recipient = $2 ORDER BY created_at, id LIMIT $3",
+            "SELECT id, kind, about, created_at
+             FROM notifications
+             WHERE message_id IS NULL AND channel = $1 AND recipient = $2
+             ORDER BY created_at, id
+             LIMIT $3",
         )
         .bind(channel.word())
         .bind(recipient)
@@ -154,7 +174,11 @@ impl Notifications {
             Channel::Webhook => self.render_json(&id, &notifications, now),
         };
         sqlx::query(
-            "INSERT INTO messages (id, channel, recipient, subject, body, notification_count, state, next_try_at, created_at) VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, $7)",
+            "INSERT INTO messages (
+                 id, channel, recipient, subject, body, notification_count, state, next_try_at,
+                 created_at
+             )
+             VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, $7)",
         )
         .bind(&id)
         .bind(channel.word())
@@ -178,8 +202,9 @@ impl Notifications {
         Ok(())
     }
 
-    /// Claims at most `limit` due messages of a channel that are not `busy`: counts the attempt and sets the time of the next one before
-    /// anything is sent, so that a message is sent again after a crash and never lost.
+    /// Claims at most `limit` due messages of a channel that are not `busy`: counts the attempt and
+    /// sets the time of the next one before anything is sent, so that a message is sent again after
+    /// a crash and never lost.
     pub(super) async fn claim_due(
         &self,
         channel: Channel,
@@ -189,8 +214,11 @@ impl Notifications {
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         let due: Vec<Message> = sqlx::query_as(
-            "SELECT id, channel, recipient, subject, body, attempts, next_try_at, created_at FROM messages
-             WHERE state = 'waiting' AND next_try_at <= $1 AND channel = $2 ORDER BY next_try_at, id LIMIT $3",
+            "SELECT id, channel, recipient, subject, body, attempts, next_try_at, created_at
+             FROM messages
+             WHERE state = 'waiting' AND next_try_at <= $1 AND channel = $2
+             ORDER BY next_try_at, id
+             LIMIT $3",
         )
         .bind(now)
         .bind(channel.word())
@@ -217,8 +245,8 @@ impl Notifications {
         Ok(claimed)
     }
 
-    /// Records the result of an attempt. A failed message is retried, unless the retry would be more than a day after the message was
-    /// written.
+    /// Records the result of an attempt. A failed message is retried, unless the retry would be
+    /// more than a day after the message was written.
     pub(super) async fn record_attempt(
         &self,
         message: &Message,
@@ -241,7 +269,9 @@ impl Notifications {
         }
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "UPDATE messages SET state = $1, error = $2, ended_at = CASE WHEN $1 = 'waiting' THEN NULL ELSE $3 END WHERE id = $4 AND state = 'waiting'",
+            "UPDATE messages
+             SET state = $1, error = $2, ended_at = CASE WHEN $1 = 'waiting' THEN NULL ELSE $3 END
+             WHERE id = $4 AND state = 'waiting'",
         )
         .bind(state)
         .bind(sent.as_ref().err())
@@ -280,7 +310,10 @@ impl Notifications {
         };
         let mut tx = self.db.write().await?;
         sqlx::query(
-            "INSERT INTO messages (id, channel, recipient, subject, body, notification_count, is_test, state, attempts, next_try_at, created_at)
+            "INSERT INTO messages (
+                 id, channel, recipient, subject, body, notification_count, is_test, state,
+                 attempts, next_try_at, created_at
+             )
              VALUES ($1, $2, $3, $4, $5, 0, 1, 'waiting', 1, $6, $7)",
         )
         .bind(&message.id)
@@ -313,20 +346,35 @@ impl Notifications {
             .bind(now - RETENTION)
             .execute(&mut *tx)
             .await?;
-        sqlx::query("UPDATE messages SET state = 'failed', error = 'The server stopped during the delivery.', ended_at = $1 WHERE state = 'waiting' AND is_test = 1 AND created_at < $2")
-            .bind(now)
-            .bind(now - HOUR)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "UPDATE messages
+             SET
+                 state = 'failed', error = 'The server stopped during the delivery.',
+                 ended_at = $1
+             WHERE state = 'waiting' AND is_test = 1 AND created_at < $2",
+        )
+        .bind(now)
+        .bind(now - HOUR)
+        .execute(&mut *tx)
+        .await?;
         Ok(tx.commit().await?)
     }
 
     /// The newest deliveries, newest first.
     pub async fn deliveries(&self, limit: i64) -> Result<Vec<Delivery>> {
         let rows = sqlx::query(
-            "SELECT m.id, m.channel, COALESCE(w.name, CASE WHEN m.channel = 'mail' THEN m.recipient ELSE 'a deleted webhook' END) AS recipient, m.subject, m.notification_count,
-                    m.is_test, m.state, m.attempts, m.next_try_at, m.error, m.created_at, m.ended_at
-             FROM messages m LEFT JOIN webhooks w ON w.id = m.recipient ORDER BY m.created_at DESC, m.id DESC LIMIT $1",
+            "SELECT
+                 m.id, m.channel,
+                 COALESCE(
+                     w.name,
+                     CASE WHEN m.channel = 'mail' THEN m.recipient ELSE 'a deleted webhook' END
+                 ) AS recipient,
+                 m.subject, m.notification_count, m.is_test, m.state, m.attempts, m.next_try_at,
+                 m.error, m.created_at, m.ended_at
+             FROM messages m
+             LEFT JOIN webhooks w ON w.id = m.recipient
+             ORDER BY m.created_at DESC, m.id DESC
+             LIMIT $1",
         )
         .bind(limit)
         .fetch_all(self.db.read())
@@ -335,16 +383,21 @@ impl Notifications {
     }
 }
 
-/// Moves all times by `back` after the clock was set back, so that waiting notifications and messages keep their remaining time.
+/// Moves all times by `back` after the clock was set back, so that waiting notifications and
+/// messages keep their remaining time.
 pub(crate) async fn shift_times_back(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
     back: Millis,
 ) -> Result<()> {
     for moved in [
-        "UPDATE notifications SET created_at = created_at - $2 WHERE message_id IS NULL AND created_at > $1",
+        "UPDATE notifications
+         SET created_at = created_at - $2
+         WHERE message_id IS NULL AND created_at > $1",
         "UPDATE messages SET created_at = created_at - $2 WHERE created_at > $1",
-        "UPDATE messages SET next_try_at = CASE WHEN next_try_at - $2 > $1 THEN next_try_at - $2 ELSE $1 END WHERE state = 'waiting' AND is_test = 0 AND next_try_at > $1",
+        "UPDATE messages
+         SET next_try_at = CASE WHEN next_try_at - $2 > $1 THEN next_try_at - $2 ELSE $1 END
+         WHERE state = 'waiting' AND is_test = 0 AND next_try_at > $1",
     ] {
         sqlx::query(moved)
             .bind(now)

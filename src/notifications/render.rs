@@ -43,7 +43,8 @@ fn groups(notifications: &[Notification]) -> Vec<NotificationGroup<'_>> {
                 && first.code == one_details.code
         };
         match groups.iter_mut().find(same) {
-            // A DataSet with several notifications of the same event appears once, with the newest one.
+            // A DataSet with several notifications of the same event appears once, with the newest
+            // one.
             Some(group) => {
                 group
                     .all
@@ -146,7 +147,8 @@ impl Notifications {
         text
     }
 
-    /// The message as JSON. `text` is escaped for Slack, so that a name in it cannot mention a channel.
+    /// The message as JSON. `text` is escaped for Slack, so that a name in it cannot mention a
+    /// channel.
     pub(super) fn render_json(
         &self,
         id: &MessageId,

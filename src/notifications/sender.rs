@@ -1,4 +1,5 @@
-//! The sender: polls the outbox, delivers due messages concurrently, and polls again when the next message is due or a delivery ended.
+//! The sender: polls the outbox, delivers due messages concurrently, and polls again when the next
+//! message is due or a delivery ended.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,7 +18,8 @@ use crate::ids::MessageId;
 const MAX_POLL_INTERVAL: Millis = 5_000;
 /// How often old results are deleted.
 const PRUNE_EVERY: Millis = 3_600_000;
-/// Concurrent deliveries of a channel. A slow delivery does not block the others, and a slow channel does not block the other channel.
+/// Concurrent deliveries of a channel. A slow delivery does not block the others, and a slow
+/// channel does not block the other channel.
 const MAX_CONCURRENT: usize = 8;
 /// How long a shutdown waits for running deliveries.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,8 +49,9 @@ pub(super) async fn send_until_stopped(notifications: Notifications, stop: Cance
         if prune {
             pruned_at = Some(passed);
         }
-        // Computed from the time before the poll, so that messages that became due meanwhile are polled again. At least 50 ms, so that a
-        // message that cannot be claimed does not keep a core busy.
+        // Computed from the time before the poll, so that messages that became due meanwhile are
+        // polled again. At least 50 ms, so that a message that cannot be claimed does not keep a
+        // core busy.
         let until = next.map_or(now + MAX_POLL_INTERVAL, |next| {
             next.clamp(now + 50, now + MAX_POLL_INTERVAL)
         });
@@ -60,7 +63,8 @@ pub(super) async fn send_until_stopped(notifications: Notifications, stop: Cance
                 let task = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(task, ())| *task);
                 let of = busy.remove(&task);
                 if let Err(why) = ended {
-                    // The message is retried when it is due, like one whose delivery failed. The panic message is not logged.
+                    // The message is retried when it is due, like one whose delivery failed. The
+                    // panic message is not logged.
                     let message = of.map(|(_, id)| id.to_string()).unwrap_or_default();
                     tracing::error!(message, cause = ?Error::from(why).log_cause(), "a delivery failed with an internal error; Chatlake retries it");
                 }
@@ -69,7 +73,8 @@ pub(super) async fn send_until_stopped(notifications: Notifications, stop: Cance
     }
 }
 
-/// Waits for running deliveries before a shutdown: a delivery without a recorded result would be repeated.
+/// Waits for running deliveries before a shutdown: a delivery without a recorded result would be
+/// repeated.
 async fn finish(mut tasks: JoinSet<()>) {
     let ended = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await.is_err() {
@@ -79,7 +84,8 @@ async fn finish(mut tasks: JoinSet<()>) {
     }
 }
 
-/// The messages to send now, as far as there is room next to the `busy` ones, and the time of the next poll.
+/// The messages to send now, as far as there is room next to the `busy` ones, and the time of the
+/// next poll.
 async fn poll(
     notifications: &Notifications,
     prune: bool,

@@ -1,5 +1,6 @@
-//! Webhooks: URLs that receive notifications as JSON, set by an admin. Each has a secret that signs the requests: HMAC-SHA256 over
-//! timestamp, a full stop and the body. URL and secret are stored encrypted; the secret is shown once, the URL never again.
+//! Webhooks: URLs that receive notifications as JSON, set by an admin. Each has a secret that signs
+//! the requests: HMAC-SHA256 over timestamp, a full stop and the body. URL and secret are stored
+//! encrypted; the secret is shown once, the URL never again.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -62,7 +63,8 @@ impl Notifications {
         ))
     }
 
-    /// Adds a webhook; the caller is an admin. Returns the signing secret, which is shown only this once.
+    /// Adds a webhook; the caller is an admin. Returns the signing secret, which is shown only this
+    /// once.
     pub async fn add_webhook(&self, name: &str, address: &str) -> Result<(Webhook, Secret)> {
         let (name, address) = (name.trim(), address.trim());
         let mut wrong: Vec<(String, String)> = Vec::new();

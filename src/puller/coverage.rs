@@ -1,4 +1,5 @@
-//! The coverage calendar: the state of every day of a DataSet, from the ledger of all runs whose rows are in the current version.
+//! The coverage calendar: the state of every day of a DataSet, from the ledger of all runs whose
+//! rows are in the current version.
 
 use std::collections::BTreeMap;
 
@@ -19,15 +20,16 @@ use crate::ids::{DatasetId, RunId, VersionId};
 /// The state of a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DayState {
-    /// The current version has the rows of the day, and they are proven complete: by the vendor's total of a settled day, or by two equal
-    /// reads.
+    /// The current version has the rows of the day, and they are proven complete: by the vendor's
+    /// total of a settled day, or by two equal reads.
     Verified,
-    /// The current version has rows of the day. The vendor gives no total, or its total does not prove that the rows are complete.
+    /// The current version has rows of the day. The vendor gives no total, or its total does not
+    /// prove that the rows are complete.
     Unverified,
     /// Today: the current version has the rows up to the time of the last read.
     SoFar,
-    /// The current version may lack rows of the day: it was last read before the day ended, or a later read was incomplete and was not
-    /// saved.
+    /// The current version may lack rows of the day: it was last read before the day ended, or a
+    /// later read was incomplete and was not saved.
     Stale,
     /// No rows: in the last read, the vendor reported more records than it returned.
     Short,
@@ -74,8 +76,8 @@ pub struct CoverageDay {
     pub run: Option<RunId>,
 }
 
-/// The state of every day in ascending order, from the first to the last day that has rows or is in the DataSet's date range. Empty for a
-/// report without days and before the first run.
+/// The state of every day in ascending order, from the first to the last day that has rows or is in
+/// the DataSet's date range. Empty for a report without days and before the first run.
 pub async fn of_dataset(db: &Db, clock: &Clock, dataset: &Dataset) -> Result<Vec<CoverageDay>> {
     if !has_days(dataset.report) {
         return Ok(Vec::new());
@@ -107,7 +109,8 @@ async fn windows_of_version(db: &Db, version: &VersionId) -> Result<Vec<LedgerLi
     ledger::contributing_windows(db, &run).await
 }
 
-/// `covered`: newest run first; `short`: newest first. `merges`: rows of an earlier read stay when a later read does not contain them.
+/// `covered`: newest run first; `short`: newest first. `merges`: rows of an earlier read stay when
+/// a later read does not contain them.
 fn calendar(
     covered: &[LedgerLine],
     short: &[LedgerLine],

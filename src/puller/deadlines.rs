@@ -1,5 +1,6 @@
-//! Acts on deadlines: retries that are due, late data, reminders, stopped schedules that can restart, deleted or unshared
-//! accounts, and the end of a vendor's API. Each action is one transaction together with its notification.
+//! Acts on deadlines: retries that are due, late data, reminders, stopped schedules that can
+//! restart, deleted or unshared accounts, and the end of a vendor's API. Each action is one
+//! transaction together with its notification.
 
 use std::time::Duration;
 
@@ -26,7 +27,8 @@ const MINUTE: Millis = 60_000;
 const HOUR: Millis = 60 * MINUTE;
 /// The maximum time between two checks, also when the clock is set.
 const MAX_CHECK_INTERVAL: Millis = 30_000;
-/// The grace period after a due time is a quarter of the time between two runs, within these limits. After it, the data is late.
+/// The grace period after a due time is a quarter of the time between two runs, within these
+/// limits. After it, the data is late.
 const MIN_GRACE: Millis = 15 * MINUTE;
 const MAX_GRACE: Millis = 6 * HOUR;
 /// DataSets per transaction.
@@ -43,8 +45,9 @@ pub(super) async fn check_until_stopped(puller: Puller) {
                 tick(&puller).await,
             )
             .flatten();
-        // Computed from the time before the check, so that a deadline that passed during the check is handled next. At least 50 ms, so that
-        // a row that cannot be processed does not keep a core busy.
+        // Computed from the time before the check, so that a deadline that passed during the check
+        // is handled next. At least 50 ms, so that a row that cannot be processed does not keep a
+        // core busy.
         let until = next.map_or(began + MAX_CHECK_INTERVAL, |next| {
             next.clamp(began + 50, began + MAX_CHECK_INTERVAL)
         });
@@ -67,20 +70,35 @@ async fn tick(puller: &Puller) -> Result<Option<Millis>> {
     notify_deleted_accounts(puller, now).await?;
     notify_api_sunsets(puller, now).await?;
     Ok(sqlx::query_scalar(
-        "SELECT MIN(at) FROM (SELECT MIN(retry_at) AS at FROM datasets WHERE retry_at IS NOT NULL
-                              UNION ALL SELECT MIN(late_at) FROM datasets WHERE late_at IS NOT NULL AND late_since IS NULL) AS coming",
+        "SELECT MIN(at)
+         FROM (
+             SELECT MIN(retry_at) AS at
+             FROM datasets
+             WHERE retry_at IS NOT NULL
+             UNION ALL
+             SELECT MIN(late_at)
+             FROM datasets
+             WHERE late_at IS NOT NULL AND late_since IS NULL
+         ) AS coming",
     )
     .fetch_one(puller.db.read())
     .await?)
 }
 
-/// Queues the retries that are due. When a run of the DataSet is already active, no second one is queued.
+/// Queues the retries that are due. When a run of the DataSet is already active, no second one is
+/// queued.
 async fn enqueue_due_retries(puller: &Puller, now: Millis) -> Result<()> {
     let due: Vec<(DatasetId, i64)> = decode_readable(
-        sqlx::query("SELECT id, retry_number FROM datasets WHERE retry_at <= $1 ORDER BY retry_at, id LIMIT 1000")
-            .bind(now)
-            .fetch_all(puller.db.read())
-            .await?,
+        sqlx::query(
+            "SELECT id, retry_number
+             FROM datasets
+             WHERE retry_at <= $1
+             ORDER BY retry_at, id
+             LIMIT 1000",
+        )
+        .bind(now)
+        .fetch_all(puller.db.read())
+        .await?,
     );
     for (id, number) in due {
         let dataset = match puller.datasets.for_run(&id).await {
@@ -113,11 +131,15 @@ async fn enqueue_due_retries(puller: &Puller, now: Millis) -> Result<()> {
                 None,
             )
             .await?;
-            sqlx::query("UPDATE runs SET retry_number = $1 WHERE id = $2 AND trigger = 'retry' AND retry_number = 0")
-                .bind(number)
-                .bind(&run)
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query(
+                "UPDATE runs
+                 SET retry_number = $1
+                 WHERE id = $2 AND trigger = 'retry' AND retry_number = 0",
+            )
+            .bind(number)
+            .bind(&run)
+            .execute(&mut *tx)
+            .await?;
         }
         tx.commit().await?;
         puller.wake_dispatcher.notify_one();
@@ -145,7 +167,8 @@ struct LatenessRow {
 }
 
 impl LatenessRow {
-    /// When the data becomes late unless a run succeeds. `None`: never, for example while the schedule is paused.
+    /// When the data becomes late unless a run succeeds. `None`: never, for example while the
+    /// schedule is paused.
     fn late_at(&self) -> Option<Millis> {
         let last = self
             .last_success_at
@@ -174,21 +197,42 @@ impl LatenessRow {
     }
 }
 
-/// Recomputes `late_at` of DataSets whose inputs changed, marks DataSets that are late, and notifies.
+/// Recomputes `late_at` of DataSets whose inputs changed, marks DataSets that are late, and
+/// notifies.
 async fn check_lateness(puller: &Puller, now: Millis) -> Result<()> {
-    let watched: Vec<LatenessRow> = decode_readable(sqlx::query(
-        "SELECT id, account_id, time_zone, schedule, schedule_plan, next_run_at, expected_hours, last_success_at, created_at, expected_since, stopped_at, late_at, late_since, key AS lateness_key FROM (
-            SELECT d.*, COALESCE(d.schedule, '') || '|' || COALESCE(d.schedule_plan, '') || '|' || d.time_zone || '|' || COALESCE(CAST(d.expected_hours AS TEXT), '') || '|'
-                   || CAST(COALESCE(d.last_success_at, d.created_at) AS TEXT) || '|' || COALESCE(CAST(d.expected_since AS TEXT), '')
-                   || CASE WHEN d.next_run_at IS NULL THEN '|off' ELSE '|on' END
-                   || CASE WHEN d.stopped_at IS NULL THEN '' ELSE '|stopped' END
-                   || CASE WHEN d.account_id IS NULL THEN '|none' ELSE '' END AS key
-            FROM datasets d) AS keyed
-         WHERE lateness_key IS NULL OR lateness_key <> key OR (late_at <= $1 AND late_since IS NULL) ORDER BY id",
-    )
-    .bind(now)
-    .fetch_all(puller.db.read())
-    .await?);
+    let watched: Vec<LatenessRow> = decode_readable(
+        sqlx::query(
+            "SELECT
+                 id, account_id, time_zone, schedule, schedule_plan, next_run_at, expected_hours,
+                 last_success_at, created_at, expected_since, stopped_at, late_at, late_since,
+                 key AS lateness_key
+             FROM (
+                 SELECT
+                     d.*,
+                     COALESCE(d.schedule, '') || '|' || COALESCE(
+                         d.schedule_plan, ''
+                     ) || '|' || d.time_zone || '|' || COALESCE(
+                         CAST(d.expected_hours AS TEXT), ''
+                     ) || '|' || CAST(
+                         COALESCE(d.last_success_at, d.created_at) AS TEXT
+                     ) || '|' || COALESCE(CAST(d.expected_since AS TEXT), '') || CASE
+                         WHEN d.next_run_at IS NULL THEN '|off'
+                         ELSE '|on'
+                     END || CASE
+                         WHEN d.stopped_at IS NULL THEN ''
+                         ELSE '|stopped'
+                     END || CASE WHEN d.account_id IS NULL THEN '|none' ELSE '' END AS key
+                 FROM datasets d
+             ) AS keyed
+             WHERE lateness_key IS NULL
+                 OR lateness_key <> key
+                 OR (late_at <= $1 AND late_since IS NULL)
+             ORDER BY id",
+        )
+        .bind(now)
+        .fetch_all(puller.db.read())
+        .await?,
+    );
     for some in watched.chunks(BATCH_SIZE) {
         let mut tx = puller.db.write().await?;
         for one in some {
@@ -200,7 +244,9 @@ async fn check_lateness(puller: &Puller, now: Millis) -> Result<()> {
                 None
             };
             let updated = sqlx::query(
-                "UPDATE datasets SET late_at = $1, lateness_key = $2, late_since = $3 WHERE id = $4 AND COALESCE(last_success_at, 0) = $5 AND COALESCE(late_at, 0) = $6",
+                "UPDATE datasets
+                 SET late_at = $1, lateness_key = $2, late_since = $3
+                 WHERE id = $4 AND COALESCE(last_success_at, 0) = $5 AND COALESCE(late_at, 0) = $6",
             )
             .bind(late_at)
             .bind(&one.lateness_key)
@@ -278,7 +324,8 @@ struct ManualDataset {
 }
 
 impl ManualDataset {
-    /// When the next reminder is due, if any; always the same time after the last success or reminder.
+    /// When the next reminder is due, if any; always the same time after the last success or
+    /// reminder.
     fn due(&self) -> Option<Millis> {
         let schedule =
             Schedule::from_stored(Some(&self.schedule_plan), None, &self.time_zone).ok()?;
@@ -291,8 +338,12 @@ impl ManualDataset {
 async fn send_reminders(puller: &Puller, now: Millis) -> Result<()> {
     let all: Vec<ManualDataset> = decode_readable(
         sqlx::query(
-            "SELECT id, schedule_plan, time_zone, COALESCE(last_success_at, created_at) AS since, reminded_at FROM datasets
-         WHERE schedule IS NULL AND schedule_plan IS NOT NULL AND account_id IS NOT NULL ORDER BY id",
+            "SELECT
+                 id, schedule_plan, time_zone, COALESCE(last_success_at, created_at) AS since,
+                 reminded_at
+             FROM datasets
+             WHERE schedule IS NULL AND schedule_plan IS NOT NULL AND account_id IS NOT NULL
+             ORDER BY id",
         )
         .fetch_all(puller.db.read())
         .await?,
@@ -329,7 +380,14 @@ async fn send_reminders(puller: &Puller, now: Millis) -> Result<()> {
 /// Notifies that a schedule stopped because its account was deleted.
 async fn notify_deleted_accounts(puller: &Puller, now: Millis) -> Result<()> {
     let deleted: Vec<(DatasetId, String)> = decode_readable(
-        sqlx::query("SELECT id, deleted_account_name FROM datasets WHERE deleted_account_name IS NOT NULL ORDER BY id").fetch_all(puller.db.read()).await?,
+        sqlx::query(
+            "SELECT id, deleted_account_name
+             FROM datasets
+             WHERE deleted_account_name IS NOT NULL
+             ORDER BY id",
+        )
+        .fetch_all(puller.db.read())
+        .await?,
     );
     for some in deleted.chunks(BATCH_SIZE) {
         let mut tx = puller.db.write().await?;
@@ -338,11 +396,17 @@ async fn notify_deleted_accounts(puller: &Puller, now: Millis) -> Result<()> {
                 continue;
             };
             let notifies = i64::from(dataset.notifies_on(NotificationKind::Stopped));
-            sqlx::query("UPDATE datasets SET deleted_account_name = NULL, notified_stop = CASE WHEN $1 = 1 THEN 1 ELSE notified_stop END WHERE id = $2")
-                .bind(notifies)
-                .bind(id)
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query(
+                "UPDATE datasets
+                 SET
+                     deleted_account_name = NULL,
+                     notified_stop = CASE WHEN $1 = 1 THEN 1 ELSE notified_stop END
+                 WHERE id = $2",
+            )
+            .bind(notifies)
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
             let words = [
                 format!("The account “{account}” of this DataSet was deleted."),
                 "The owner of the DataSet must choose another account under Settings.".to_owned(),
@@ -367,9 +431,21 @@ async fn notify_deleted_accounts(puller: &Puller, now: Millis) -> Result<()> {
 /// Stops the schedules of DataSets whose account is no longer shared with their owner.
 async fn check_unshared(puller: &Puller, now: Millis) -> Result<()> {
     let any: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM datasets d JOIN accounts a ON a.id = d.account_id JOIN users o ON o.id = d.owner_id
-         WHERE a.shared = 0 AND a.owner_id <> d.owner_id AND o.role <> 'admin'
-           AND (d.next_run_at IS NOT NULL OR EXISTS (SELECT 1 FROM runs r WHERE r.dataset_id = d.id AND r.state = 'running' AND r.cancel_requested = 0))",
+        "SELECT COUNT(*)
+         FROM datasets d
+         JOIN accounts a ON a.id = d.account_id
+         JOIN users o ON o.id = d.owner_id
+         WHERE a.shared = 0
+             AND a.owner_id <> d.owner_id
+             AND o.role <> 'admin'
+             AND (
+                 d.next_run_at IS NOT NULL
+                 OR EXISTS (
+                     SELECT 1
+                     FROM runs r
+                     WHERE r.dataset_id = d.id AND r.state = 'running' AND r.cancel_requested = 0
+                 )
+             )",
     )
     .fetch_one(puller.db.read())
     .await?;
@@ -384,15 +460,25 @@ async fn check_unshared(puller: &Puller, now: Millis) -> Result<()> {
     Ok(())
 }
 
-/// Restarts stopped schedules whose reason has ended: rejected credentials that work again, a parked run followed by a success,
-/// an account that is shared again.
+/// Restarts stopped schedules whose reason has ended: rejected credentials that work again, a
+/// parked run followed by a success, an account that is shared again.
 async fn restart_recovered(puller: &Puller, now: Millis) -> Result<()> {
     let recovered: Vec<(DatasetId,)> = sqlx::query_as(
-        "SELECT d.id FROM datasets d JOIN accounts a ON a.id = d.account_id JOIN users o ON o.id = d.owner_id
-         WHERE d.stopped_at IS NOT NULL AND d.next_run_at IS NULL
-           AND ((d.stop_reason = 'credentials' AND a.health = 'valid' AND a.auth_failures = 0)
-                OR (d.stop_reason = 'unshared' AND (a.shared = 1 OR a.owner_id = d.owner_id OR o.role = 'admin'))
-                OR (d.stop_reason <> 'unshared' AND d.last_success_at > d.stopped_at)) ORDER BY d.id",
+        "SELECT d.id
+         FROM datasets d
+         JOIN accounts a ON a.id = d.account_id
+         JOIN users o ON o.id = d.owner_id
+         WHERE d.stopped_at IS NOT NULL
+             AND d.next_run_at IS NULL
+             AND (
+                 (d.stop_reason = 'credentials' AND a.health = 'valid' AND a.auth_failures = 0)
+                 OR (
+                     d.stop_reason = 'unshared'
+                     AND (a.shared = 1 OR a.owner_id = d.owner_id OR o.role = 'admin')
+                 )
+                 OR (d.stop_reason <> 'unshared' AND d.last_success_at > d.stopped_at)
+             )
+         ORDER BY d.id",
     )
     .fetch_all(puller.db.read())
     .await?;
@@ -411,7 +497,10 @@ async fn restart(puller: &Puller, dataset: &Dataset, now: Millis) -> Result<()> 
         .and_then(|schedule| schedule.next_after(now));
     let mut tx = puller.db.write().await?;
     let back = sqlx::query(
-        "UPDATE datasets SET next_run_at = CASE WHEN paused_at IS NULL THEN $1 ELSE NULL END, expected_since = $3, last_due_at = $3
+        "UPDATE datasets
+         SET
+             next_run_at = CASE WHEN paused_at IS NULL THEN $1 ELSE NULL END, expected_since = $3,
+             last_due_at = $3
          WHERE id = $2 AND stopped_at IS NOT NULL AND next_run_at IS NULL",
     )
     .bind(next)
@@ -428,8 +517,8 @@ async fn restart(puller: &Puller, dataset: &Dataset, now: Millis) -> Result<()> 
 }
 
 impl Puller {
-    /// Restarts the stopped schedule of a DataSet. Errors: `not_stopped`, `credentials_stopped` while the credentials are still
-    /// rejected, `account_not_shared`.
+    /// Restarts the stopped schedule of a DataSet. Errors: `not_stopped`, `credentials_stopped`
+    /// while the credentials are still rejected, `account_not_shared`.
     pub async fn restart_schedule(&self, actor: &Actor, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.datasets.get_to_change(actor, id).await?;
         let Some(stopped) = dataset.stopped() else {
@@ -465,10 +554,18 @@ impl Puller {
     }
 }
 
-/// Notifies of the day on which a vendor ends its API: when it becomes known, and a month, a week and a day before.
+/// Notifies of the day on which a vendor ends its API: when it becomes known, and a month, a week
+/// and a day before.
 async fn notify_api_sunsets(puller: &Puller, now: Millis) -> Result<()> {
     let known: Vec<(AccountId, String, Option<String>)> = decode_readable(
-        sqlx::query("SELECT id, api_ends_on, sunset_notified FROM accounts WHERE api_ends_on IS NOT NULL ORDER BY id").fetch_all(puller.db.read()).await?,
+        sqlx::query(
+            "SELECT id, api_ends_on, sunset_notified
+             FROM accounts
+             WHERE api_ends_on IS NOT NULL
+             ORDER BY id",
+        )
+        .fetch_all(puller.db.read())
+        .await?,
     );
     let today = crate::clock::timestamp(now)
         .to_zoned(jiff::tz::TimeZone::UTC)

@@ -14,8 +14,8 @@ const RECHECK_AFTER: Millis = 30_000;
 /// The timeout for reading the free space: a broken disk may never respond.
 const STATVFS_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Defers a run while the disk has too little free space: less than the reserve, or less than twice the last version of the
-/// DataSet.
+/// Defers a run while the disk has too little free space: less than the reserve, or less than twice
+/// the last version of the DataSet.
 pub(super) async fn defer_if_low(
     puller: &Puller,
     run: &Claimed,

@@ -1,4 +1,5 @@
-//! The ledger: one line for each window of a run, with the requested days and the counts of records.
+//! The ledger: one line for each window of a run, with the requested days and the counts of
+//! records.
 
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,8 @@ pub struct LedgerLine {
     pub window: Option<Window>,
     /// It was read completely.
     pub done: bool,
-    /// The window failed its run: the vendor reported `counts.total` records and returned `counts.kept`.
+    /// The window failed its run: the vendor reported `counts.total` records and returned
+    /// `counts.kept`.
     pub short: bool,
     #[serde(rename = "tally")]
     pub counts: WindowCounts,
@@ -49,14 +51,17 @@ pub(super) async fn insert_planned(
         windows.iter().copied().map(Some).collect()
     };
     for (position, window) in lines.into_iter().enumerate() {
-        sqlx::query("INSERT INTO windows (run_id, dataset_id, position, from_day, to_day, state) VALUES ($1, $2, $3, $4, $5, 'planned')")
-            .bind(run)
-            .bind(dataset)
-            .bind(i64::try_from(position).unwrap_or(i64::MAX))
-            .bind(window.map(|w| w.from.to_string()))
-            .bind(window.map(|w| w.to.to_string()))
-            .execute(&mut **tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO windows (run_id, dataset_id, position, from_day, to_day, state)
+             VALUES ($1, $2, $3, $4, $5, 'planned')",
+        )
+        .bind(run)
+        .bind(dataset)
+        .bind(i64::try_from(position).unwrap_or(i64::MAX))
+        .bind(window.map(|w| w.from.to_string()))
+        .bind(window.map(|w| w.to.to_string()))
+        .execute(&mut **tx)
+        .await?;
     }
     Ok(())
 }
@@ -94,7 +99,8 @@ pub(super) async fn checkpoint(tx: &mut Transaction<'static, Sqlite>, run: &RunI
     Ok(())
 }
 
-/// Marks a window as short: the vendor reported more records than it returned. The run is short as well.
+/// Marks a window as short: the vendor reported more records than it returned. The run is short as
+/// well.
 pub(super) async fn mark_short(
     tx: &mut Transaction<'static, Sqlite>,
     run: &RunId,
@@ -114,7 +120,9 @@ pub(super) async fn mark_short(
         .execute(&mut **tx)
         .await?;
     sqlx::query(
-        "UPDATE windows SET state = 'short', counts = $1, finished_at = $2 WHERE run_id = $3 AND state = 'planned' AND from_day <= $4 AND to_day >= $5",
+        "UPDATE windows
+         SET state = 'short', counts = $1, finished_at = $2
+         WHERE run_id = $3 AND state = 'planned' AND from_day <= $4 AND to_day >= $5",
     )
     .bind(serde_json::to_string(&counts).map_err(Error::internal)?)
     .bind(now)
@@ -135,14 +143,18 @@ pub(super) async fn mark_done(
     rows: u64,
     now: Millis,
 ) -> Result<()> {
-    sqlx::query("UPDATE windows SET state = 'done', counts = $1, rows = $2, finished_at = $3 WHERE run_id = $4 AND position = $5")
-        .bind(serde_json::to_string(counts).map_err(Error::internal)?)
-        .bind(i64::try_from(rows).unwrap_or(i64::MAX))
-        .bind(now)
-        .bind(run)
-        .bind(i64::try_from(position).unwrap_or(i64::MAX))
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "UPDATE windows
+         SET state = 'done', counts = $1, rows = $2, finished_at = $3
+         WHERE run_id = $4 AND position = $5",
+    )
+    .bind(serde_json::to_string(counts).map_err(Error::internal)?)
+    .bind(i64::try_from(rows).unwrap_or(i64::MAX))
+    .bind(now)
+    .bind(run)
+    .bind(i64::try_from(position).unwrap_or(i64::MAX))
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
@@ -158,7 +170,10 @@ pub(super) async fn lines_in_tx(
     Ok(rows.into_iter().map(line).collect())
 }
 
-const OF_RUN: &str = "SELECT run_id, position, from_day, to_day, state, counts, finished_at FROM windows WHERE run_id = $1 ORDER BY position";
+const OF_RUN: &str = "SELECT run_id, position, from_day, to_day, state, counts, finished_at
+     FROM windows
+     WHERE run_id = $1
+     ORDER BY position";
 
 /// The lines of a run, in the order of reading.
 pub async fn of_run(db: &Db, run: &RunId) -> Result<Vec<LedgerLine>> {
@@ -177,8 +192,12 @@ pub async fn of_dataset(
     limit: i64,
 ) -> Result<Vec<LedgerLine>> {
     let rows = sqlx::query_as(
-        "SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.counts, w.finished_at FROM windows w JOIN runs r ON r.id = w.run_id
-         WHERE w.dataset_id = $1 ORDER BY r.queued_at DESC, r.id DESC, w.position LIMIT $2 OFFSET $3",
+        "SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.counts, w.finished_at
+         FROM windows w
+         JOIN runs r ON r.id = w.run_id
+         WHERE w.dataset_id = $1
+         ORDER BY r.queued_at DESC, r.id DESC, w.position
+         LIMIT $2 OFFSET $3",
     )
     .bind(dataset)
     .bind(limit)
@@ -188,18 +207,34 @@ pub async fn of_dataset(
     Ok(rows.into_iter().map(line).collect())
 }
 
-/// The finished lines of all runs whose rows are in the version of this run: its own first, then those of the run it builds on,
-/// and so on. A revert builds on the run of the restored version.
+/// The finished lines of all runs whose rows are in the version of this run: its own first, then
+/// those of the run it builds on, and so on. A revert builds on the run of the restored version.
 pub(super) async fn contributing_windows(db: &Db, run: &RunId) -> Result<Vec<LedgerLine>> {
     let rows = sqlx::query_as(
-        "WITH RECURSIVE chain (id, builds_on, place) AS (
-            SELECT r.id, r.builds_on, 0 FROM runs r WHERE r.id = $1
-            UNION ALL SELECT r.id, r.builds_on, c.place + 1 FROM chain c JOIN runs r ON r.id = c.builds_on),
-         behind (id, place) AS (
-            SELECT c.id, 2 * c.place FROM chain c
-            UNION ALL SELECT r.id, 2 * c.place - 1 FROM chain c JOIN runs r ON r.builds_on = c.id AND r.outcome IN ('kept', 'unchanged'))
-         SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.counts, w.finished_at FROM behind b JOIN runs r ON r.id = b.id
-         JOIN windows w ON w.run_id = b.id WHERE w.state = 'done' ORDER BY b.place, r.queued_at DESC, w.position",
+        "WITH
+             RECURSIVE chain (id, builds_on, place) AS (
+                 SELECT r.id, r.builds_on, 0
+                 FROM runs r
+                 WHERE r.id = $1
+                 UNION ALL
+                 SELECT r.id, r.builds_on, c.place + 1
+                 FROM chain c
+                 JOIN runs r ON r.id = c.builds_on
+             ),
+             behind (id, place) AS (
+                 SELECT c.id, 2 * c.place
+                 FROM chain c
+                 UNION ALL
+                 SELECT r.id, 2 * c.place - 1
+                 FROM chain c
+                 JOIN runs r ON r.builds_on = c.id AND r.outcome IN ('kept', 'unchanged')
+             )
+         SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.counts, w.finished_at
+         FROM behind b
+         JOIN runs r ON r.id = b.id
+         JOIN windows w ON w.run_id = b.id
+         WHERE w.state = 'done'
+         ORDER BY b.place, r.queued_at DESC, w.position",
     )
     .bind(run)
     .fetch_all(db.read())
@@ -210,8 +245,12 @@ pub(super) async fn contributing_windows(db: &Db, run: &RunId) -> Result<Vec<Led
 /// The short windows of a DataSet, newest run first.
 pub(super) async fn short_windows(db: &Db, dataset: &DatasetId) -> Result<Vec<LedgerLine>> {
     let rows = sqlx::query_as(
-        "SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.counts, w.finished_at FROM windows w JOIN runs r ON r.id = w.run_id
-         WHERE w.dataset_id = $1 AND w.state = 'short' ORDER BY r.queued_at DESC, r.id DESC LIMIT 1000",
+        "SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.counts, w.finished_at
+         FROM windows w
+         JOIN runs r ON r.id = w.run_id
+         WHERE w.dataset_id = $1 AND w.state = 'short'
+         ORDER BY r.queued_at DESC, r.id DESC
+         LIMIT 1000",
     )
     .bind(dataset)
     .fetch_all(db.read())
@@ -226,8 +265,12 @@ pub(super) async fn of_day(
     day: jiff::civil::Date,
 ) -> Result<Vec<LedgerLine>> {
     let rows = sqlx::query_as(
-        "SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.counts, w.finished_at FROM windows w JOIN runs r ON r.id = w.run_id
-         WHERE w.dataset_id = $1 AND w.from_day <= $2 AND w.to_day >= $2 ORDER BY r.queued_at DESC, r.id DESC LIMIT 100",
+        "SELECT w.run_id, w.position, w.from_day, w.to_day, w.state, w.counts, w.finished_at
+         FROM windows w
+         JOIN runs r ON r.id = w.run_id
+         WHERE w.dataset_id = $1 AND w.from_day <= $2 AND w.to_day >= $2
+         ORDER BY r.queued_at DESC, r.id DESC
+         LIMIT 100",
     )
     .bind(dataset)
     .bind(day.to_string())
@@ -273,7 +316,8 @@ struct LegacyCounts {
     corrected: bool,
 }
 
-/// The completeness of a line that was stored without one, from its counts (`stored`: their JSON). Such runs never read a window twice.
+/// The completeness of a line that was stored without one, from its counts (`stored`: their JSON).
+/// Such runs never read a window twice.
 fn legacy_completeness(line: &LedgerLine, stored: &str) -> Completeness {
     let corrected = serde_json::from_str::<LegacyCounts>(stored)
         .unwrap_or_default()

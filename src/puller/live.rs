@@ -1,4 +1,5 @@
-//! The progress of running pulls, for the pages that display it. In memory only: the catalogue holds what must survive a restart.
+//! The progress of running pulls, for the pages that display it. In memory only: the catalogue
+//! holds what must survive a restart.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +13,8 @@ use crate::ids::RunId;
 /// The progress of a pull.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Progress {
-    /// "Starting", "Waiting for a worker", "Waiting for LiveChat" (or another vendor), "Pulling", "Saving".
+    /// "Starting", "Waiting for a worker", "Waiting for LiveChat" (or another vendor), "Pulling",
+    /// "Saving".
     pub phase: &'static str,
     /// Which window, from 1; 0 before the first.
     pub window: usize,
@@ -56,7 +58,8 @@ impl LiveProgress {
         }
     }
 
-    /// Subscribes to the progress of a pull; `None` if this process does not run it. The receiver closes when the pull ends.
+    /// Subscribes to the progress of a pull; `None` if this process does not run it. The receiver
+    /// closes when the pull ends.
     pub fn subscribe(&self, run: &RunId) -> Option<watch::Receiver<Progress>> {
         self.senders().get(run).map(watch::Sender::subscribe)
     }

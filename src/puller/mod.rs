@@ -1,5 +1,6 @@
-//! Runs: `scheduler` queues a run when it is due, `queue` stores it, and `worker` claims it, pulls, writes and commits in one of the
-//! `slots`. Start at `worker`. This file has the handle that pages and the API use.
+//! Runs: `scheduler` queues a run when it is due, `queue` stores it, and `worker` claims it, pulls,
+//! writes and commits in one of the `slots`. Start at `worker`. This file has the handle that pages
+//! and the API use.
 
 pub mod backfills;
 pub mod coverage;
@@ -92,8 +93,9 @@ pub struct RunContext {
 }
 
 impl RunContext {
-    /// A new read of an account begins only while fewer reads than this are active, including those that wait for the vendor. The limit for
-    /// runs that no person started is one less than the number of workers, so that a worker stays free for other accounts.
+    /// A new read of an account begins only while fewer reads than this are active, including those
+    /// that wait for the vendor. The limit for runs that no person started is one less than the
+    /// number of workers, so that a worker stays free for other accounts.
     pub fn account_limit(&self) -> AccountLimit {
         let limit = |workers: usize| i64::try_from(workers.max(1)).unwrap_or(i64::MAX);
         AccountLimit {
@@ -116,13 +118,14 @@ impl Puller {
         Self(Arc::new(context))
     }
 
-    /// Requeues interrupted runs, then starts the dispatcher, the scheduler, the sweep, the deadline checks and the notification sender.
-    /// They end when `stop` fires.
+    /// Requeues interrupted runs, then starts the dispatcher, the scheduler, the sweep, the
+    /// deadline checks and the notification sender. They end when `stop` fires.
     pub async fn start(&self, tasks: &TaskTracker) -> Result<()> {
         panics::install_hook();
         match self.requeue_interrupted().await {
             Ok(()) => self.start_loops(tasks),
-            // The catalogue cannot be written: the server starts, because reading works, and requeues later.
+            // The catalogue cannot be written: the server starts, because reading works, and
+            // requeues later.
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 self.db.outages().record_failure(REQUEUE_OUTAGE, &error);
                 let (puller, tracker) = (self.clone(), tasks.clone());
@@ -202,7 +205,8 @@ impl Puller {
         self.reload(&run).await
     }
 
-    /// Cancels a run that is queued, waiting or running. Returns the run; a run that has ended is not changed.
+    /// Cancels a run that is queued, waiting or running. Returns the run; a run that has ended is
+    /// not changed.
     pub async fn cancel(&self, actor: &Actor, run: &RunId) -> Result<Run> {
         let run = self.get(actor, run).await?;
         self.datasets.get_to_run(actor, &run.dataset_id).await?;

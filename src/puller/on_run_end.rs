@@ -1,5 +1,5 @@
-//! Acts on the end of a run, in the same transaction: schedules the retry, stops the schedule, and writes notifications.
-//! `deadlines.rs` acts on the passing of time.
+//! Acts on the end of a run, in the same transaction: schedules the retry, stops the schedule, and
+//! writes notifications. `deadlines.rs` acts on the passing of time.
 
 use jiff::tz::TimeZone;
 use sqlx::{FromRow, Sqlite, Transaction};
@@ -19,7 +19,8 @@ use crate::ids::{AccountId, DatasetId, RunId};
 use crate::notifications::{NotificationDetails, Recipients, enqueue_notification};
 
 const MINUTE: Millis = 60_000;
-/// A retry is delayed by up to this many percent more, so that not all DataSets call a vendor that recovers at once.
+/// A retry is delayed by up to this many percent more, so that not all DataSets call a vendor that
+/// recovers at once.
 const MAX_JITTER_PERCENT: i64 = 20;
 
 /// The columns of a DataSet that notifications and retries need.
@@ -52,7 +53,9 @@ macro_rules! select_alert_subject {
             "CASE WHEN o.disabled_at IS NULL THEN 0 ELSE 1 END AS owner_disabled, d.paused_at, d.failed_in_a_row, d.notified_failure, d.notified_late, d.notified_stop, ",
             "d.retry_minutes, d.max_retries, d.retry_at, d.retry_number, d.expected_hours, d.last_success_at, d.late_since, d.stopped_at, d.stop_reason, ",
             "d.notify_emails, d.notify_webhooks, d.notify_on, d.notify_after ",
-            "FROM datasets d JOIN users o ON o.id = d.owner_id LEFT JOIN accounts a ON a.id = d.account_id ",
+            "FROM datasets d
+             JOIN users o ON o.id = d.owner_id
+             LEFT JOIN accounts a ON a.id = d.account_id ",
             $rest
         )
     };
@@ -163,12 +166,14 @@ pub(super) async fn load_readable_subject(
     })
 }
 
-/// Whether the run is a backfill chunk. Such a run changes nothing of the schedule's state; its backfill reports a failure.
+/// Whether the run is a backfill chunk. Such a run changes nothing of the schedule's state; its
+/// backfill reports a failure.
 fn is_backfill(run: &Claimed) -> bool {
     run.trigger == Trigger::Backfill
 }
 
-/// A run has failed: schedules the retry, stops schedules if the account cannot be used any more, and notifies.
+/// A run has failed: schedules the retry, stops schedules if the account cannot be used any more,
+/// and notifies.
 pub(super) async fn on_failed(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
@@ -189,14 +194,21 @@ pub(super) async fn on_failed(
     }
     let notifies =
         dataset.notified_failure == 0 && in_a_row >= dataset.policies.notification_settings().after;
-    sqlx::query("UPDATE datasets SET failed_in_a_row = $1, notified_failure = CASE WHEN $2 = 1 THEN 1 ELSE notified_failure END, retry_at = $3, retry_number = $4 WHERE id = $5")
-        .bind(in_a_row)
-        .bind(i64::from(notifies))
-        .bind(retry.map(|(at, _)| at))
-        .bind(retry.map_or(0, |(_, number)| number))
-        .bind(&dataset.id)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "UPDATE datasets
+         SET
+             failed_in_a_row = $1,
+             notified_failure = CASE WHEN $2 = 1 THEN 1 ELSE notified_failure END, retry_at = $3,
+             retry_number = $4
+         WHERE id = $5",
+    )
+    .bind(in_a_row)
+    .bind(i64::from(notifies))
+    .bind(retry.map(|(at, _)| at))
+    .bind(retry.map_or(0, |(_, number)| number))
+    .bind(&dataset.id)
+    .execute(&mut **tx)
+    .await?;
     let stopped = match failure.code.as_str() {
         "unauthorized" | "credentials_stopped" => {
             stop_rejected_credentials(tx, now, dataset.account_id.as_ref()).await?
@@ -281,7 +293,8 @@ async fn next_retry(
     Ok(at.map(|at| (at, before + 1)))
 }
 
-/// A number below `MAX_JITTER_PERCENT`, equal for all runs that shared a read, so that they can share the next one as well.
+/// A number below `MAX_JITTER_PERCENT`, equal for all runs that shared a read, so that they can
+/// share the next one as well.
 fn jitter_percent(shared_read_id: &RunId, number: i64) -> i64 {
     // The end of an id is random.
     let sum = shared_read_id
@@ -293,8 +306,8 @@ fn jitter_percent(shared_read_id: &RunId, number: i64) -> i64 {
     sum % MAX_JITTER_PERCENT
 }
 
-/// Stops the schedules of all DataSets of an account after the vendor rejected its credentials too many times in a row. Returns whether it
-/// did.
+/// Stops the schedules of all DataSets of an account after the vendor rejected its credentials too
+/// many times in a row. Returns whether it did.
 async fn stop_rejected_credentials(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
@@ -311,11 +324,13 @@ async fn stop_rejected_credentials(
     if refusals.is_none_or(|refusals| refusals < i64::from(MAX_AUTH_FAILURES)) {
         return Ok(false);
     }
-    let all =
-        sqlx::query(select_alert_subject!("WHERE d.account_id = $1 AND d.schedule IS NOT NULL AND d.next_run_at IS NOT NULL ORDER BY LOWER(d.name), d.id"))
-            .bind(account)
-            .fetch_all(&mut **tx)
-            .await?;
+    let all = sqlx::query(select_alert_subject!(
+        "WHERE d.account_id = $1 AND d.schedule IS NOT NULL AND d.next_run_at IS NOT NULL
+         ORDER BY LOWER(d.name), d.id"
+    ))
+    .bind(account)
+    .fetch_all(&mut **tx)
+    .await?;
     let all: Vec<AlertSubject> = decode_readable(all);
     for dataset in all {
         stop_schedule(tx, now, &dataset, "credentials").await?;
@@ -338,20 +353,34 @@ async fn stop_rejected_credentials(
     Ok(true)
 }
 
-/// Stops the schedules and the running runs of DataSets whose account is no longer shared with their owner. Returns whether a schedule was
-/// stopped.
+/// Stops the schedules and the running runs of DataSets whose account is no longer shared with
+/// their owner. Returns whether a schedule was stopped.
 pub(super) async fn stop_unshared_schedules(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
 ) -> Result<bool> {
     sqlx::query(
-        "UPDATE runs SET cancel_requested = 1 WHERE state = 'running' AND cancel_requested = 0 AND dataset_id IN (SELECT d.id FROM datasets d
-           JOIN accounts a ON a.id = d.account_id JOIN users o ON o.id = d.owner_id WHERE a.shared = 0 AND a.owner_id <> d.owner_id AND o.role <> 'admin')",
+        "UPDATE runs
+         SET cancel_requested = 1
+         WHERE state = 'running'
+             AND cancel_requested = 0
+             AND dataset_id IN (
+                 SELECT d.id
+                 FROM datasets d
+                 JOIN accounts a ON a.id = d.account_id
+                 JOIN users o ON o.id = d.owner_id
+                 WHERE a.shared = 0 AND a.owner_id <> d.owner_id AND o.role <> 'admin'
+             )",
     )
     .execute(&mut **tx)
     .await?;
     let all = sqlx::query(select_alert_subject!(
-        "WHERE d.schedule IS NOT NULL AND d.next_run_at IS NOT NULL AND a.shared = 0 AND a.owner_id <> d.owner_id AND o.role <> 'admin' ORDER BY LOWER(d.name), d.id"
+        "WHERE d.schedule IS NOT NULL
+             AND d.next_run_at IS NOT NULL
+             AND a.shared = 0
+             AND a.owner_id <> d.owner_id
+             AND o.role <> 'admin'
+         ORDER BY LOWER(d.name), d.id"
     ))
     .fetch_all(&mut **tx)
     .await?;
@@ -383,17 +412,26 @@ async fn stop_schedule(
     dataset: &AlertSubject,
     why: &str,
 ) -> Result<()> {
-    sqlx::query("UPDATE datasets SET next_run_at = NULL, retry_at = NULL, stopped_at = $1, stop_reason = $2, notified_stop = $3 WHERE id = $4")
-        .bind(now)
-        .bind(why)
-        .bind(i64::from(dataset.notifies_on(NotificationKind::Stopped) || dataset.notified_stop == 1))
-        .bind(&dataset.id)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "UPDATE datasets
+         SET
+             next_run_at = NULL, retry_at = NULL, stopped_at = $1, stop_reason = $2,
+             notified_stop = $3
+         WHERE id = $4",
+    )
+    .bind(now)
+    .bind(why)
+    .bind(i64::from(
+        dataset.notifies_on(NotificationKind::Stopped) || dataset.notified_stop == 1,
+    ))
+    .bind(&dataset.id)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
-/// A run was parked because the server stopped three times during it: stops the schedule and notifies.
+/// A run was parked because the server stopped three times during it: stops the schedule and
+/// notifies.
 pub(super) async fn on_parked(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
@@ -402,10 +440,14 @@ pub(super) async fn on_parked(
     let Some(dataset) = load_subject(tx, dataset).await? else {
         return Ok(());
     };
-    sqlx::query("UPDATE datasets SET failed_in_a_row = failed_in_a_row + 1, notified_failure = 1, retry_at = NULL WHERE id = $1")
-        .bind(&dataset.id)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "UPDATE datasets
+         SET failed_in_a_row = failed_in_a_row + 1, notified_failure = 1, retry_at = NULL
+         WHERE id = $1",
+    )
+    .bind(&dataset.id)
+    .execute(&mut **tx)
+    .await?;
     let scheduled = dataset.is_scheduled();
     if scheduled {
         stop_schedule(tx, now, &dataset, "parked").await?;
@@ -461,7 +503,12 @@ pub(super) async fn on_new_rows(
         return Ok(());
     };
     sqlx::query(
-        "UPDATE datasets SET failed_in_a_row = 0, notified_failure = 0, notified_late = 0, notified_stop = 0, retry_at = NULL, reminded_at = NULL, late_since = NULL, lateness_key = NULL, last_success_at = $1 WHERE id = $2",
+        "UPDATE datasets
+         SET
+             failed_in_a_row = 0, notified_failure = 0, notified_late = 0, notified_stop = 0,
+             retry_at = NULL, reminded_at = NULL, late_since = NULL, lateness_key = NULL,
+             last_success_at = $1
+         WHERE id = $2",
     )
     .bind(now)
     .bind(&dataset.id)
@@ -491,10 +538,14 @@ pub(super) async fn on_new_rows(
 
 /// A person cancelled a run: it is not retried.
 pub(super) async fn on_cancelled(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<()> {
-    sqlx::query("UPDATE datasets SET retry_at = NULL WHERE id = (SELECT dataset_id FROM runs WHERE id = $1 AND trigger <> 'backfill')")
-        .bind(run)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "UPDATE datasets
+         SET retry_at = NULL
+         WHERE id = (SELECT dataset_id FROM runs WHERE id = $1 AND trigger <> 'backfill')",
+    )
+    .bind(run)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 

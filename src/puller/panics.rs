@@ -1,5 +1,5 @@
-//! A panic in a run ends that run. The error names the source position and leaves out the panic message, which may contain rows
-//! or secrets.
+//! A panic in a run ends that run. The error names the source position and leaves out the panic
+//! message, which may contain rows or secrets.
 
 use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
@@ -10,11 +10,13 @@ use futures_util::FutureExt;
 use crate::error::{Error, ErrorKind, Result};
 
 thread_local! {
-    /// Where this thread last panicked. Read right after the panic was caught, on the thread that caught it.
+    /// Where this thread last panicked. Read right after the panic was caught, on the thread that
+    /// caught it.
     static LAST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Installs a panic hook that stores the source position of each panic, and then calls the previous hook.
+/// Installs a panic hook that stores the source position of each panic, and then calls the previous
+/// hook.
 pub(super) fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,4 +1,5 @@
-//! Pauses and resumes a schedule by hand. An active run continues. Due times that pass during the pause get no run.
+//! Pauses and resumes a schedule by hand. An active run continues. Due times that pass during the
+//! pause get no run.
 
 use sqlx::{Sqlite, Transaction};
 
@@ -13,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::ids::{DatasetId, UserId};
 
 impl Puller {
-    /// Pauses the schedule and returns the DataSet. A DataSet that is already paused is not changed.
+    /// Pauses the schedule and returns the DataSet. A DataSet that is already paused is not
+    /// changed.
     pub async fn pause(&self, by: AuditActor<'_>, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.datasets.get_to_change(by.actor, id).await?;
         if dataset.schedule.is_none() {
@@ -24,13 +26,16 @@ impl Puller {
             .action("No action needed."));
         }
         let mut tx = self.db.write().await?;
-        let paused =
-            sqlx::query("UPDATE datasets SET paused_at = $1, paused_by = $2, next_run_at = NULL, retry_at = NULL WHERE id = $3 AND paused_at IS NULL AND schedule IS NOT NULL")
-                .bind(self.clock.now())
-                .bind(&by.actor.user)
-                .bind(id)
-                .execute(&mut *tx)
-                .await?;
+        let paused = sqlx::query(
+            "UPDATE datasets
+             SET paused_at = $1, paused_by = $2, next_run_at = NULL, retry_at = NULL
+             WHERE id = $3 AND paused_at IS NULL AND schedule IS NOT NULL",
+        )
+        .bind(self.clock.now())
+        .bind(&by.actor.user)
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
         if paused.rows_affected() > 0 {
             audit::record(
                 &mut tx,
@@ -45,7 +50,8 @@ impl Puller {
         self.datasets.get(by.actor, id).await
     }
 
-    /// Resumes the schedule from now on and returns the DataSet. A DataSet that is not paused is not changed.
+    /// Resumes the schedule from now on and returns the DataSet. A DataSet that is not paused is
+    /// not changed.
     pub async fn resume(&self, by: AuditActor<'_>, id: &DatasetId) -> Result<Dataset> {
         let dataset = self.datasets.get_to_change(by.actor, id).await?;
         if dataset.schedule_state.paused.is_none() {
@@ -55,7 +61,14 @@ impl Puller {
         let next = Schedule::of(&dataset)?.next_after(now);
         let mut tx = self.db.write().await?;
         let resumed = sqlx::query(
-            "UPDATE datasets SET paused_at = NULL, paused_by = NULL, missed = 0, expected_since = $3, last_due_at = $3, next_run_at = CASE WHEN account_id IS NULL OR stopped_at IS NOT NULL THEN NULL ELSE $1 END
+            "UPDATE datasets
+             SET
+                 paused_at = NULL, paused_by = NULL, missed = 0, expected_since = $3,
+                 last_due_at = $3,
+                 next_run_at = CASE
+                     WHEN account_id IS NULL OR stopped_at IS NOT NULL THEN NULL
+                     ELSE $1
+                 END
              WHERE id = $2 AND paused_at IS NOT NULL",
         )
         .bind(next)

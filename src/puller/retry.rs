@@ -1,4 +1,5 @@
-//! Decides what happens after a pull stopped: one exhaustive match, with the sentences that people read.
+//! Decides what happens after a pull stopped: one exhaustive match, with the sentences that people
+//! read.
 
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ pub enum Decision {
     Stop,
 }
 
-/// Whether a run with this error code is retried. Errors that a person must fix are not: rejected credentials, a refused request,
-/// a forbidden address, suspicious data.
+/// Whether a run with this error code is retried. Errors that a person must fix are not: rejected
+/// credentials, a refused request, a forbidden address, suspicious data.
 pub fn may_retry(code: &str) -> bool {
     matches!(
         code,
@@ -39,7 +40,8 @@ pub fn may_retry(code: &str) -> bool {
     )
 }
 
-/// The sentence for a failed run without a retry. `on_run_end::record_retry` replaces it with the time of the retry.
+/// The sentence for a failed run without a retry. `on_run_end::record_retry` replaces it with the
+/// time of the retry.
 pub const NEXT_RUN: &str = "The next run tries again.";
 
 /// The code of a run that was stopped because it made no progress for too long.
@@ -97,7 +99,8 @@ pub fn no_progress_saving(minutes: i64, had_rows: bool) -> Failure {
 /// The wait after a rate limit response that names no time.
 const DEFAULT_RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
 
-/// Decides what happens to the run. `vendor`: the connector's title. `account`: the account's name. `had_rows`: the DataSet has rows.
+/// Decides what happens to the run. `vendor`: the connector's title. `account`: the account's name.
+/// `had_rows`: the DataSet has rows.
 pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) -> Decision {
     let rows_note = existing_rows_note(had_rows);
     let fail = |code: &str, message: String, who: String, action: String| {
@@ -200,7 +203,8 @@ pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) ->
     }
 }
 
-/// Turns an error of Chatlake itself into the failure of a run. `had_rows`: rows exist, or may exist.
+/// Turns an error of Chatlake itself into the failure of a run. `had_rows`: rows exist, or may
+/// exist.
 pub fn failure_of_error(error: &Error, had_rows: bool) -> Failure {
     if error.code() == DATA_DAMAGED {
         return Failure {

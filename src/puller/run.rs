@@ -11,7 +11,8 @@ use crate::datasets::schema_change::SchemaChange;
 use crate::ids::{BackfillId, DatasetId, RunId, UserId, VersionId};
 
 /// The state of a run. The last four are final.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[sqlx(rename_all = "snake_case", type_name = "TEXT")]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
     Queued,
@@ -26,7 +27,8 @@ pub enum RunState {
 }
 
 /// What started a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[sqlx(rename_all = "snake_case", type_name = "TEXT")]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
     Manual,
@@ -91,7 +93,8 @@ impl Trigger {
 }
 
 /// What happened to the rows of a run if they did not become the current version at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type)]
+#[sqlx(rename_all = "snake_case", type_name = "TEXT")]
 #[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
     /// No rows were read; the existing rows stay.
@@ -172,7 +175,8 @@ pub struct Run {
     pub left_out: i64,
     pub rejected: i64,
     pub misfits: i64,
-    /// Ampersands, entities and character references in an export that are not valid XML and were repaired.
+    /// Ampersands, entities and character references in an export that are not valid XML and were
+    /// repaired.
     pub repaired: i64,
     /// Rows written by this run.
     pub rows: i64,
@@ -181,7 +185,8 @@ pub struct Run {
     pub vendor_total: Option<i64>,
     /// The weakest completeness of its windows; `None` before the first window is done.
     pub completeness: Option<Completeness>,
-    /// How many runs share its read, including this one. The calls are counted for each of them. 0 before the run was claimed.
+    /// How many runs share its read, including this one. The calls are counted for each of them. 0
+    /// before the run was claimed.
     pub shared_by: i64,
     /// Scheduled times before it that had no run.
     pub missed: i64,
@@ -235,7 +240,8 @@ impl Run {
         self.completeness.and_then(Completeness::verified)
     }
 
-    /// The duration of the run until its end or until `now`, in milliseconds; `None` before its start.
+    /// The duration of the run until its end or until `now`, in milliseconds; `None` before its
+    /// start.
     pub fn duration(&self, now: Millis) -> Option<Millis> {
         self.started_at
             .map(|start| self.finished_at.unwrap_or(now).saturating_sub(start).max(0))

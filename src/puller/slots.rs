@@ -1,15 +1,17 @@
-//! Worker slots limit how many runs process or save rows at a time, and how many are in flight. A run holds a slot while it works
-//! and releases it while it only waits for its vendor, so that a silent vendor blocks no worker.
+//! Worker slots limit how many runs process or save rows at a time, and how many are in flight. A
+//! run holds a slot while it works and releases it while it only waits for its vendor, so that a
+//! silent vendor blocks no worker.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{oneshot, watch};
 
-/// The maximum number of claimed runs, with and without a slot; runs that share a read count as one. It bounds memory.
+/// The maximum number of claimed runs, with and without a slot; runs that share a read count as
+/// one. It bounds memory.
 pub const MAX_IN_FLIGHT: usize = 256;
-/// The maximum number of claimed runs that have not called their vendor yet. Without it, many due runs would all be claimed before the
-/// first responses show how many of them need a slot.
+/// The maximum number of claimed runs that have not called their vendor yet. Without it, many due
+/// runs would all be claimed before the first responses show how many of them need a slot.
 pub const MAX_STARTING: usize = 16;
 
 /// The worker slots of a server. Cheap to clone.
@@ -59,7 +61,8 @@ impl Slots {
         }))
     }
 
-    /// Waits until another run may be claimed: a slot is free, and not too many runs are in flight or starting.
+    /// Waits until another run may be claimed: a slot is free, and not too many runs are in flight
+    /// or starting.
     pub async fn admit(&self) -> InFlight {
         let mut changed = self.0.changed.subscribe();
         loop {
@@ -91,7 +94,8 @@ impl Slots {
         }
     }
 
-    /// Requests a slot. Returns `None` if it was granted at once, otherwise the request's id and the receiver of the grant.
+    /// Requests a slot. Returns `None` if it was granted at once, otherwise the request's id and
+    /// the receiver of the grant.
     fn request(&self, account: &str) -> Option<(u64, oneshot::Receiver<()>)> {
         let (granted, granted_signal) = oneshot::channel();
         let mut state = self.state();
@@ -139,7 +143,8 @@ impl SlotState {
         self.held.get(account).copied().unwrap_or(0)
     }
 
-    /// Grants free slots in the order of the requests. Requests of an account that holds its maximum are skipped.
+    /// Grants free slots in the order of the requests. Requests of an account that holds its
+    /// maximum are skipped.
     fn grant(&mut self, max_per_account: usize) {
         while self.free > 0
             && let Some(at) = self
@@ -150,7 +155,8 @@ impl SlotState {
         {
             self.free -= 1;
             *self.held.entry(request.account).or_default() += 1;
-            // This fails only if `acquire` was just cancelled; `PendingRequest` then releases the slot.
+            // This fails only if `acquire` was just cancelled; `PendingRequest` then releases the
+            // slot.
             let _ = request.granted.send(());
         }
     }
@@ -178,7 +184,8 @@ impl WorkerSlot {
         self.held
     }
 
-    /// Waits for the slot, behind earlier requests. Cancel safe: a cancelled request loses its place.
+    /// Waits for the slot, behind earlier requests. Cancel safe: a cancelled request loses its
+    /// place.
     pub async fn acquire(&mut self) {
         if self.held {
             return;

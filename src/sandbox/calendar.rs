@@ -1,6 +1,7 @@
-//! The start times of all chats and tickets of the sandbox. Both are numbered from 1970 on. A closed formula without a "today" gives the
-//! start of each number, so a number starts at the same second whenever the sandbox is started, and there is always a next one. Each week
-//! has the same share, spread over its hours by one of a few seeded patterns.
+//! The start times of all chats and tickets of the sandbox. Both are numbered from 1970 on. A
+//! closed formula without a "today" gives the start of each number, so a number starts at the same
+//! second whenever the sandbox is started, and there is always a next one. Each week has the same
+//! share, spread over its hours by one of a few seeded patterns.
 
 use super::chat::{SeededRng, purpose};
 
@@ -10,7 +11,8 @@ const WEEK: i64 = 7 * DAY;
 const WEEK_HOURS: usize = 168;
 const PATTERNS: u64 = 8;
 
-/// The relative number of starts in each hour of the day (UTC): a European shop with some use in the evening and at night.
+/// The relative number of starts in each hour of the day (UTC): a European shop with some use in
+/// the evening and at night.
 const BY_HOUR: [u64; 24] = [
     9, 6, 5, 4, 5, 9, 20, 42, 68, 84, 90, 88, 74, 80, 86, 82, 70, 58, 52, 55, 50, 38, 24, 14,
 ];

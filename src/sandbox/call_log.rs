@@ -1,5 +1,5 @@
-//! The log of API calls to the sandbox, so that a test can verify their number or that nothing was sent. It contains no headers and no
-//! passwords.
+//! The log of API calls to the sandbox, so that a test can verify their number or that nothing was
+//! sent. It contains no headers and no passwords.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -93,7 +93,8 @@ fn without_password(query: &str) -> String {
     hidden.collect::<Vec<_>>().join("&")
 }
 
-/// A call in progress. It is logged when this is dropped, so a call that the client cancelled is logged too.
+/// A call in progress. It is logged when this is dropped, so a call that the client cancelled is
+/// logged too.
 pub struct PendingCall<'a> {
     calls: &'a CallLog,
     call: Call,

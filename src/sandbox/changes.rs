@@ -1,5 +1,5 @@
-//! Changes to the world that the closed formula does not contain: chats that ended on request, deleted chats, and marks that remember the
-//! chats of a moment. Only these are kept in memory.
+//! Changes to the world that the closed formula does not contain: chats that ended on request,
+//! deleted chats, and marks that remember the chats of a moment. Only these are kept in memory.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};

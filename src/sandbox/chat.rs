@@ -1,5 +1,6 @@
-//! One chat of the sandbox's world, independent of a vendor; `livechat` serializes it in LiveChat's format. A chat is generated from its
-//! number on each request, always the same one, so an archive of a million chats uses no memory.
+//! One chat of the sandbox's world, independent of a vendor; `livechat` serializes it in LiveChat's
+//! format. A chat is generated from its number on each request, always the same one, so an archive
+//! of a million chats uses no memory.
 
 use std::borrow::Cow;
 
@@ -10,12 +11,14 @@ use super::people::{
 };
 use super::ticket;
 
-/// The source of all random decisions: the same seed, number and purpose give the same values on every machine.
+/// The source of all random decisions: the same seed, number and purpose give the same values on
+/// every machine.
 #[derive(Clone, Debug)]
 pub struct SeededRng(u64);
 
 impl SeededRng {
-    /// `purpose` separates decisions about the same chat, so that one can be made without the others.
+    /// `purpose` separates decisions about the same chat, so that one can be made without the
+    /// others.
     pub fn new(seed: u64, number: u64, purpose: u64) -> Self {
         Self(mix(seed ^ mix(number.wrapping_add(purpose.rotate_left(48)))))
     }

@@ -1,5 +1,6 @@
-//! The profile of a slot: properties that all chats of the slot share, such as agents, groups and rating. It has everything that chats are
-//! filtered or counted by, so a filtered count is arithmetic and a report generates no chat.
+//! The profile of a slot: properties that all chats of the slot share, such as agents, groups and
+//! rating. It has everything that chats are filtered or counted by, so a filtered count is
+//! arithmetic and a report generates no chat.
 
 use super::chat::{SeededRng, purpose};
 use super::people::{AGENTS, GROUPS, ROUTES, TAGS};

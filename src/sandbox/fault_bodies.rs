@@ -1,5 +1,5 @@
-//! Response bodies with faults: slow, cut off, endless, or with one malformed value. An error in such a body makes the server drop the
-//! connection.
+//! Response bodies with faults: slow, cut off, endless, or with one malformed value. An error in
+//! such a body makes the server drop the connection.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -17,7 +17,8 @@ const MEBIBYTE: usize = 1_024 * 1_024;
 /// The time to flush data before the connection is dropped; otherwise it would be lost.
 const FLUSH_DELAY: Duration = Duration::from_millis(30);
 
-/// Replaces the body of an answer. If `promise` is true, Content-Length stays that of the complete body; otherwise there is none.
+/// Replaces the body of an answer. If `promise` is true, Content-Length stays that of the complete
+/// body; otherwise there is none.
 pub async fn rebuild(
     answer: Response,
     make: impl FnOnce(Bytes) -> Body,
@@ -77,8 +78,9 @@ pub fn endless(begin: &'static [u8], repeated: &'static [u8]) -> Body {
     Body::from_stream(begin.chain(stream::repeat_with(move || Ok(filler.clone()))))
 }
 
-/// Spaces, compressed from one mebibyte to about one kilobyte. After a flush the compressor is at a byte boundary and its window is full of
-/// spaces, so the bytes of the second mebibyte can be repeated without end.
+/// Spaces, compressed from one mebibyte to about one kilobyte. After a flush the compressor is at a
+/// byte boundary and its window is full of spaces, so the bytes of the second mebibyte can be
+/// repeated without end.
 pub fn gzip_bomb() -> Body {
     let blanks = vec![b' '; MEBIBYTE];
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());

@@ -13,7 +13,8 @@ use crate::clock::Millis;
 pub enum Doctype {
     /// Nested entities: "billion laughs".
     Laughs,
-    /// Entities that load a file, an external URL and a URL of the sandbox (which `/__calls` would show).
+    /// Entities that load a file, an external URL and a URL of the sandbox (which `/__calls` would
+    /// show).
     External,
     /// One long entity, referenced many times.
     Quadratic,

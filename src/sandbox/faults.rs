@@ -1,14 +1,16 @@
-//! Faults on request: errors that vendors, or the network, are known to make. Tests set them in the process
-//! (`sandbox.faults().add(Fault::new(FaultKind::Html).on("/chats").page(3).times(1))`) or over HTTP (`PUT /__faults`, see `mod.rs`):
+//! Faults on request: errors that vendors, or the network, are known to make. Tests set them in the
+//! process (`sandbox.faults().add(Fault::new(FaultKind::Html).on("/chats").page(3).times(1))`) or
+//! over HTTP (`PUT /__faults`, see `mod.rs`):
 //!
 //! ```json
 //! [{"fault": "too_many_requests", "retry_after": {"seconds": 2}, "path": "/chats", "page": 3, "times": 1},
 //!  {"fault": "cut", "after": 900, "how": "length"}]
 //! ```
 //!
-//! Faults of XML have no effect on LiveChat's routes, and faults of records and pages none on LiveLeader's. All faults that match a request
-//! are applied. The first one that replaces the answer does so; the others change the data or the answer of the endpoint, in the order in
-//! which they were set. `fault_bodies` builds the broken bodies.
+//! Faults of XML have no effect on LiveChat's routes, and faults of records and pages none on
+//! LiveLeader's. All faults that match a request are applied. The first one that replaces the
+//! answer does so; the others change the data or the answer of the endpoint, in the order in which
+//! they were set. `fault_bodies` builds the broken bodies.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -64,7 +66,8 @@ pub enum FaultKind {
         content_type: Option<String>,
         body: String,
     },
-    /// Any other status, with an error in JSON (for LiveLeader, in plain text): 403, 500, 502, 503 ...
+    /// Any other status, with an error in JSON (for LiveLeader, in plain text): 403, 500, 502, 503
+    /// ...
     Status { status: u16 },
     /// Status 421 that names the account's region.
     Misdirected { region: String },
@@ -76,7 +79,8 @@ pub enum FaultKind {
     Shape { body: String },
     /// A JSON body (for LiveLeader, one XML text) without an end, at full speed, in chunks.
     Endless,
-    /// Chunks of a few bytes with `Content-Encoding: gzip`, each one mebibyte after decompression; without an end.
+    /// Chunks of a few bytes with `Content-Encoding: gzip`, each one mebibyte after decompression;
+    /// without an end.
     GzipBomb,
     /// Status 301, 302, 307 ... to this URL.
     Redirect { status: u16, to: String },
@@ -107,10 +111,12 @@ pub enum FaultKind {
     // These change the data of the endpoint.
     /// The total is higher (or lower) than the real one by this number.
     LyingTotal { by: i64 },
-    /// This number of chats ends after each answered page, so that the next page starts with chats that were already read.
+    /// This number of chats ends after each answered page, so that the next page starts with chats
+    /// that were already read.
     Shift { chats: u64 },
-    /// The archive changes after each answered page, depending on the seed: up to three chats end and become the newest ones, and up to two
-    /// of the newest 20,000 are deleted. So totals can grow and shrink.
+    /// The archive changes after each answered page, depending on the seed: up to three chats end
+    /// and become the newest ones, and up to two of the newest 20,000 are deleted. So totals can
+    /// grow and shrink.
     Mutate { seed: u64 },
     /// The previous page is returned instead of this one.
     RepeatPage,
@@ -118,7 +124,8 @@ pub enum FaultKind {
     // These replace LiveLeader's document of the period, for requests with permission.
     /// `<error><message>`, with status 200.
     WrongRoot,
-    /// A small document with a document type declaration that expands, or loads external data, in an unsafe parser.
+    /// A small document with a document type declaration that expands, or loads external data, in
+    /// an unsafe parser.
     Doctype { how: Doctype },
     /// This number of nested elements.
     Deep { levels: u64 },
@@ -132,7 +139,8 @@ pub enum FaultKind {
     EndlessChats,
 
     // These change LiveLeader's document.
-    /// Times like in the vendor's sample, `23-10-2008T12:49:1231`, in this time zone (default: UTC).
+    /// Times like in the vendor's sample, `23-10-2008T12:49:1231`, in this time zone (default:
+    /// UTC).
     SampleTimes { zone: Option<String> },
     /// The start of the first chat, and the time of its last message, have an unknown format.
     OddTimes,
@@ -158,7 +166,8 @@ pub enum FaultKind {
     SeveralOperators,
     /// Operators are written in capital letters.
     CapitalOperators,
-    /// The first message of the first chat ends with invalid XML: HTML entities, bare ampersands, and numbers of invalid characters.
+    /// The first message of the first chat ends with invalid XML: HTML entities, bare ampersands,
+    /// and numbers of invalid characters.
     LooseText,
     /// Shuffled by the seed, not in the order of their starts.
     Shuffle { seed: u64 },

@@ -1,5 +1,5 @@
-//! The vendor's rate limit: a maximum number of calls in any 60 seconds. Further calls get status 429 with the seconds to wait and do not
-//! count.
+//! The vendor's rate limit: a maximum number of calls in any 60 seconds. Further calls get status
+//! 429 with the seconds to wait and do not count.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

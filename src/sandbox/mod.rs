@@ -1,6 +1,6 @@
-//! The sandbox: a simulator of the vendors, included in the binary. It answers from a seeded world (`world`, `chat`, `people`; `session` is
-//! the same chat for LiveLeader). Chats are generated on request, so a million of them use no memory. `faults` makes it fail on request.
-//! Its routes:
+//! The sandbox: a simulator of the vendors, included in the binary. It answers from a seeded world
+//! (`world`, `chat`, `people`; `session` is the same chat for LiveLeader). Chats are generated on
+//! request, so a million of them use no memory. `faults` makes it fail on request. Its routes:
 //!
 //! | route | answers | file |
 //! | --- | --- | --- |
@@ -46,14 +46,18 @@
 //! | `POST /__end?chats=N` | `{"ended": N}`: ends this number of chats now | `world` |
 //! | `POST /__mark` | `{"id": n}`: remembers the current chats, for `GET /__truth?report=chat&ids=1&since=n` | `changes` |
 //!
-//! "Days" are `date_from`, `date_to` and `timezone`. Reports are computed from the same chats and tickets, except for values that an
-//! archive does not contain, which are seeded (see `livechat::figures`). New chats and tickets start as the clock advances, by a closed
-//! formula that is fixed since 1970 (`calendar`), so a chat keeps its id and its times when the sandbox is restarted with equal options.
+//! "Days" are `date_from`, `date_to` and `timezone`. Reports are computed from the same chats and
+//! tickets, except for values that an archive does not contain, which are seeded (see
+//! `livechat::figures`). New chats and tickets start as the clock advances, by a closed formula
+//! that is fixed since 1970 (`calendar`), so a chat keeps its id and its times when the sandbox is
+//! restarted with equal options.
 //!
-//! Credentials: for LiveChat `agent@sandbox.test` with `sandbox-key`, or the personal access token `dal:sandbox-token`; for LiveLeader
-//! `operator@sandbox.test` with `sandbox-password`. With the same password, `guest@sandbox.test` (no permission) and `starter@sandbox.test`
-//! (a plan without export) are refused. The call log contains no password. Routes that begin with two underscores belong to the sandbox
-//! itself: they need no credentials, are not logged as calls and have no faults.
+//! Credentials: for LiveChat `agent@sandbox.test` with `sandbox-key`, or the personal access token
+//! `dal:sandbox-token`; for LiveLeader `operator@sandbox.test` with `sandbox-password`. With the
+//! same password, `guest@sandbox.test` (no permission) and `starter@sandbox.test` (a plan without
+//! export) are refused. The call log contains no password. Routes that begin with two underscores
+//! belong to the sandbox itself: they need no credentials, are not logged as calls and have no
+//! faults.
 
 mod calendar;
 mod call_log;
@@ -103,12 +107,12 @@ use world::World;
 
 use crate::clock::Clock;
 
-/// The options of the sandbox's world. Equal options at an equal moment give equal worlds; at different moments, the worlds agree where
-/// they overlap.
+/// The options of the sandbox's world. Equal options at an equal moment give equal worlds; at
+/// different moments, the worlds agree where they overlap.
 #[derive(Clone, Debug)]
 pub struct SandboxOptions {
-    /// The exact number of chats in the archive at the start; pending ones and those that end later are added. Each `days` days have this
-    /// number of new chats.
+    /// The exact number of chats in the archive at the start; pending ones and those that end later
+    /// are added. Each `days` days have this number of new chats.
     pub chats: u64,
     /// The approximate number of days before today that the archive covers; at least 1.
     pub days: u32,
@@ -144,7 +148,8 @@ struct Inner {
 }
 
 impl Sandbox {
-    /// The archive starts with the newest chats that have ended by now. `clock` defines "today"; new chats are added as it advances.
+    /// The archive starts with the newest chats that have ended by now. `clock` defines "today";
+    /// new chats are added as it advances.
     pub fn new(options: SandboxOptions, clock: Clock) -> Self {
         let (delay, limit) = (options.delay, Limit::new(options.requests_per_minute));
         Self(Arc::new(Inner {
@@ -190,7 +195,8 @@ impl Sandbox {
         truth::answer(&self.0.world, question)
     }
 
-    /// All routes. If another server than `serve` runs them, a `HangUp` fault sends the head of a response.
+    /// All routes. If another server than `serve` runs them, a `HangUp` fault sends the head of a
+    /// response.
     pub fn router(&self) -> Router {
         let world = &self.0.world;
         let vendors = livechat::router(world.clone())

@@ -1,5 +1,6 @@
-//! The people and texts of the sandbox's world: fixed lists with difficult content (many scripts, quotes, line breaks, formulas, script
-//! tags, bidi marks), because real archives contain such content.
+//! The people and texts of the sandbox's world: fixed lists with difficult content (many scripts,
+//! quotes, line breaks, formulas, script tags, bidi marks), because real archives contain such
+//! content.
 
 use serde::Serialize;
 
@@ -288,7 +289,8 @@ pub const LAST_NAMES: [&str; 16] = [
     "van der Berg",
 ];
 
-/// Names that careless programs handle wrongly. The bidi marks are escaped, so that this file looks as it is stored.
+/// Names that careless programs handle wrongly. The bidi marks are escaped, so that this file looks
+/// as it is stored.
 pub const ODD_NAMES: [&str; 14] = [
     "=1+1",
     "+47 22 33 44 55",

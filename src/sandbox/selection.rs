@@ -1,5 +1,6 @@
-//! Selects the chats of a query, newest first, and counts them without a scan if the filter depends only on slots. A `Selection` is a list
-//! of pieces: ranges of numbers, split where a chat that ended on request lies between them or where one was deleted.
+//! Selects the chats of a query, newest first, and counts them without a scan if the filter depends
+//! only on slots. A `Selection` is a list of pieces: ranges of numbers, split where a chat that
+//! ended on request lies between them or where one was deleted.
 
 use std::ops::Range;
 
@@ -129,7 +130,8 @@ impl ContentFilter {
 }
 
 impl World {
-    /// The chats that started in `span` (unix seconds, without its end) and match the filter, as they are now.
+    /// The chats that started in `span` (unix seconds, without its end) and match the filter, as
+    /// they are now.
     pub fn select(&self, span: Range<i64>, filter: &ChatFilter) -> Selection<'_> {
         let (numbers, snapshot) = (self.numbers(), self.changes().snapshot());
         let (first, end) = (

@@ -1,4 +1,5 @@
-//! The sandbox's accept loop, built directly on hyper: only there can a connection be dropped before any response.
+//! The sandbox's accept loop, built directly on hyper: only there can a connection be dropped
+//! before any response.
 
 use std::io;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! A chat in LiveLeader's view: with milliseconds, from the first message to the last, and with data that LiveChat does not have.
-//! LiveLeader has only chats that were answered.
+//! A chat in LiveLeader's view: with milliseconds, from the first message to the last, and with
+//! data that LiveChat does not have. LiveLeader has only chats that were answered.
 
 use std::borrow::Cow;
 
@@ -90,8 +90,9 @@ impl ChatSession {
     }
 }
 
-/// The milliseconds of message number `at` of a chat, in addition to its second. Those of the first message are also those of the chat's
-/// start. A chat never has two messages in one second, so the order of its messages stays.
+/// The milliseconds of message number `at` of a chat, in addition to its second. Those of the first
+/// message are also those of the chat's start. A chat never has two messages in one second, so the
+/// order of its messages stays.
 pub fn millisecond(seed: u64, number: u64, at: u64) -> i64 {
     let mut rng = SeededRng::new(seed, number * 64 + at, purpose::MESSAGE);
     if rng.one_in(5) {
@@ -101,7 +102,8 @@ pub fn millisecond(seed: u64, number: u64, at: u64) -> i64 {
     }
 }
 
-/// Has the form of a UUID version 4. It contains all 64 bits of a bijective random value, so ids are unique.
+/// Has the form of a UUID version 4. It contains all 64 bits of a bijective random value, so ids
+/// are unique.
 pub fn id(seed: u64, number: u64) -> String {
     let mut rng = SeededRng::new(seed, number, purpose::SESSION_ID);
     let (bits, rest) = (rng.next_u64(), rng.next_u64());

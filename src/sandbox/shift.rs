@@ -6,7 +6,8 @@ use super::calendar::{DAY, HOUR};
 use super::chat::{SeededRng, purpose};
 use super::people::{AGENTS, GROUPS};
 
-/// The agents (indexes into `AGENTS`) of a group or a login: all agents without either, none if it is unknown.
+/// The agents (indexes into `AGENTS`) of a group or a login: all agents without either, none if it
+/// is unknown.
 pub fn staff(group: Option<u32>, login: Option<&str>) -> Vec<usize> {
     let of_group = |at: &usize| match group {
         None | Some(0) => true,
@@ -33,7 +34,8 @@ pub fn minutes(seed: u64, agent: usize, hour: i64) -> u64 {
     }
 }
 
-/// The number of seconds in a span (unix seconds, without its end) in which at least one of these agents accepts chats, until `now`.
+/// The number of seconds in a span (unix seconds, without its end) in which at least one of these
+/// agents accepts chats, until `now`.
 pub fn accepting(seed: u64, staff: &[usize], span: &Range<i64>, now: i64) -> u64 {
     // A range with an absurd start or end is limited to the range of this world's calendar.
     let (from, to) = (span.start.max(0), span.end.min(now).min(400 * 366 * DAY));

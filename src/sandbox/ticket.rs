@@ -1,5 +1,6 @@
-//! The tickets of the world, independent of a vendor. There is one ticket for every eight chats, numbered by its own calendar. The steps of
-//! a ticket have fixed times; only steps before the current time are visible.
+//! The tickets of the world, independent of a vendor. There is one ticket for every eight chats,
+//! numbered by its own calendar. The steps of a ticket have fixed times; only steps before the
+//! current time are visible.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -221,7 +222,8 @@ impl Ticket {
     }
 }
 
-/// All steps of a ticket: at most nine, each within a day of the one before except the first, so within `LIFE`.
+/// All steps of a ticket: at most nine, each within a day of the one before except the first, so
+/// within `LIFE`.
 fn steps(rng: &mut SeededRng, opened: i64) -> Vec<(i64, TicketStep)> {
     let mut steps = vec![(opened, TicketStep::Opened)];
     let mut at = opened;

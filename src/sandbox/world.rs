@@ -1,10 +1,13 @@
-//! The sandbox's world: the chats, their start times and their agents, computed from a seed and a number.
+//! The sandbox's world: the chats, their start times and their agents, computed from a seed and a
+//! number.
 //!
-//! Chats are numbered by `calendar` from 1970 on. The archive starts with the newest `chats` of those that had ended when the sandbox was
-//! started, and grows as the clock advances. A chat is pending for an hour and then in the archive. Chats that end or are deleted on
-//! request are in `changes`. The properties that chats are filtered and counted by depend on the slot of the number within its block of 256
-//! (`chat_profile`): each block contains every slot once, so a filtered count is arithmetic (`selection`), and a page deep in the archive
-//! costs no more than the first.
+//! Chats are numbered by `calendar` from 1970 on. The archive starts with the newest `chats` of
+//! those that had ended when the sandbox was started, and grows as the clock advances. A chat is
+//! pending for an hour and then in the archive. Chats that end or are deleted on request are in
+//! `changes`. The properties that chats are filtered and counted by depend on the slot of the
+//! number within its block of 256 (`chat_profile`): each block contains every slot once, so a
+//! filtered count is arithmetic (`selection`), and a page deep in the archive costs no more than
+//! the first.
 
 use std::ops::Range;
 
@@ -18,7 +21,8 @@ use super::ticket::{Ticket, Tickets};
 use crate::clock::Clock;
 
 pub const BLOCK: u64 = 256;
-/// The time for which a chat is pending, so that every chat of the archive has ended. No chat is longer.
+/// The time for which a chat is pending, so that every chat of the archive has ended. No chat is
+/// longer.
 const PENDING: i64 = HOUR;
 /// Chats that end on request started this number of seconds ago.
 const ENDED_CHAT_AGE: i64 = 60;
@@ -106,7 +110,8 @@ impl World {
         }
     }
 
-    /// One random change of the archive: up to three chats end and up to two are deleted, depending on the seed.
+    /// One random change of the archive: up to three chats end and up to two are deleted, depending
+    /// on the seed.
     pub fn mutate(&self, seed: u64) {
         let mut rng = SeededRng::new(seed, self.changes.next_mutation(), purpose::MUTATE);
         self.end_chats(rng.below(4));
@@ -126,7 +131,8 @@ impl World {
         self.changes.mark(self.now())
     }
 
-    /// Whether chat `number` was in the archive at the mark. (Does not check whether it was deleted since.)
+    /// Whether chat `number` was in the archive at the mark. (Does not check whether it was deleted
+    /// since.)
     pub fn existed(&self, number: u64, mark: ArchiveMark) -> bool {
         if number >= EXTRA {
             number - EXTRA < mark.extras
@@ -168,14 +174,16 @@ impl World {
         seconds.min(room.max(1) as u64)
     }
 
-    /// How long the visitor waited for the first answer, and for an answer on average. Seeded separately from the messages' times, because
-    /// it must not require a scan of them. `None` for a missed chat.
+    /// How long the visitor waited for the first answer, and for an answer on average. Seeded
+    /// separately from the messages' times, because it must not require a scan of them. `None` for
+    /// a missed chat.
     pub fn waits(&self, number: u64) -> Option<(u64, u64)> {
         let mut rng = SeededRng::new(self.seed, number, purpose::RESPONSE);
         (!self.profile(number).missed).then(|| (2 + rng.below(60), 10 + rng.below(90)))
     }
 
-    /// The greeting that started chat `number`, and how often it was shown until then. `None` if no greeting started it.
+    /// The greeting that started chat `number`, and how often it was shown until then. `None` if no
+    /// greeting started it.
     pub fn greeting(&self, number: u64) -> Option<(u32, u64)> {
         let mut rng = SeededRng::new(self.seed, number, purpose::GREETING);
         let greeting = &GREETINGS[rng.below(GREETINGS.len() as u64) as usize];
@@ -211,7 +219,8 @@ impl World {
         &self.profiles[self.slot(number)]
     }
 
-    /// A different order of the slots in each block; multiplication by an odd factor is a bijection on 256.
+    /// A different order of the slots in each block; multiplication by an odd factor is a bijection
+    /// on 256.
     pub fn slot(&self, number: u64) -> usize {
         let turn = SeededRng::new(self.seed, number / BLOCK, purpose::BLOCK).next_u64();
         let factor = (turn >> 32) | 1;

@@ -1,5 +1,6 @@
-//! The keys and their file. `vault.key` has one key per line, `key-id base64`. The first key encrypts, all keys decrypt. The id has eight
-//! hex digits, the key 32 bytes. The file is read once, at the start.
+//! The keys and their file. `vault.key` has one key per line, `key-id base64`. The first key
+//! encrypts, all keys decrypt. The id has eight hex digits, the key 32 bytes. The file is read
+//! once, at the start.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -20,7 +21,8 @@ pub(super) const ID_BYTES: usize = 4;
 pub(super) type KeyId = [u8; ID_BYTES];
 const KEY_BYTES: usize = 32;
 
-/// An error in the key file: one line with the cause, the file and the remedy. The process exits with code 78.
+/// An error in the key file: one line with the cause, the file and the remedy. The process exits
+/// with code 78.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     #[error("{} is missing. Only this file decrypts the stored credentials. Restore it from your backup; a new key cannot decrypt them.", .0.display())]
@@ -156,7 +158,8 @@ impl VaultKey {
     }
 }
 
-/// Rejects zeros, repeated bytes and sequences such as 0, 1, 2, 3. A random key is rejected once in more than 10^30 cases.
+/// Rejects zeros, repeated bytes and sequences such as 0, 1, 2, 3. A random key is rejected once in
+/// more than 10^30 cases.
 fn looks_random(key: &[u8]) -> bool {
     let mut seen = [false; 256];
     let mut steps = [false; 256];
@@ -170,7 +173,8 @@ fn looks_random(key: &[u8]) -> bool {
     count(&seen) >= 10 && count(&steps) >= 10
 }
 
-/// Creates the file with its first key. It appears complete and with mode 0600 or not at all, and never replaces another file.
+/// Creates the file with its first key. It appears complete and with mode 0600 or not at all, and
+/// never replaces another file.
 fn create_key_file(dir: &Path, path: &Path) -> Result<(), VaultError> {
     let mut key = Zeroizing::new([0_u8; KEY_BYTES]);
     let mut id: KeyId = [0; ID_BYTES];

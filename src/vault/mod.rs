@@ -1,5 +1,6 @@
-//! Encrypts (seals) and decrypts bytes. Does not depend on accounts or the catalogue: the caller passes the context of the bytes (table,
-//! column, row), and they can only be decrypted in the same context. Start at `seal`; the keys and their file are in `key_ring.rs`.
+//! Encrypts (seals) and decrypts bytes. Does not depend on accounts or the catalogue: the caller
+//! passes the context of the bytes (table, column, row), and they can only be decrypted in the same
+//! context. Start at `seal`; the keys and their file are in `key_ring.rs`.
 
 mod key_ring;
 
@@ -35,8 +36,8 @@ pub struct SealContext<'a> {
 pub struct Vault(Arc<KeyRing>);
 
 impl Vault {
-    /// Reads `vault.key` in `dir`. The file is created only if it is missing and there is no sealed data; an existing file is never
-    /// changed. Any problem with it is an error of one line.
+    /// Reads `vault.key` in `dir`. The file is created only if it is missing and there is no sealed
+    /// data; an existing file is never changed. Any problem with it is an error of one line.
     pub fn open(dir: &Path, has_sealed_data: bool) -> std::result::Result<Self, VaultError> {
         KeyRing::open(dir, has_sealed_data).map(|ring| Self(Arc::new(ring)))
     }
@@ -66,7 +67,8 @@ impl Vault {
         Ok(bytes)
     }
 
-    /// Decrypts what `seal` returned for this context. Changed bytes, another context or another key give `credential_damaged`.
+    /// Decrypts what `seal` returned for this context. Changed bytes, another context or another
+    /// key give `credential_damaged`.
     pub fn open_sealed(
         &self,
         sealed: &[u8],
@@ -101,13 +103,14 @@ impl Vault {
         Ok(Zeroizing::new(plain))
     }
 
-    /// Id and fingerprint of each key, in order. A fingerprint identifies a key without revealing it; the database stores the fingerprints
-    /// to detect another key.
+    /// Id and fingerprint of each key, in order. A fingerprint identifies a key without revealing
+    /// it; the database stores the fingerprints to detect another key.
     pub fn fingerprints(&self) -> Vec<(String, String)> {
         self.0.fingerprints()
     }
 
-    /// The id of the key that encrypted these bytes, in the format of `fingerprints`; `None` if the bytes are not sealed data.
+    /// The id of the key that encrypted these bytes, in the format of `fingerprints`; `None` if the
+    /// bytes are not sealed data.
     pub fn key_id_of(sealed: &[u8]) -> Option<String> {
         let id: KeyId = sealed.get(2..HEADER)?.try_into().ok()?;
         Some(key_ring::id_text(id))
@@ -128,7 +131,8 @@ fn header(id: KeyId) -> [u8; HEADER] {
     header
 }
 
-/// The header and the context, each part with its length, so that no two contexts give the same bytes.
+/// The header and the context, each part with its length, so that no two contexts give the same
+/// bytes.
 fn associated_data(header: &[u8], context: &SealContext<'_>) -> Vec<u8> {
     let mut bytes = header.to_vec();
     for part in [context.table, context.column, context.row] {

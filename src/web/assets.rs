@@ -1,4 +1,5 @@
-//! Stylesheet, scripts and icons: embedded, compressed, and cached forever at a path that contains their hash.
+//! Stylesheet, scripts and icons: embedded, compressed, and cached forever at a path that contains
+//! their hash.
 
 use std::sync::LazyLock;
 

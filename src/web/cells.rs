@@ -23,8 +23,8 @@ pub struct CellView {
     pub long: bool,
 }
 
-/// Text for an attribute that a browser reads back unchanged. A parser turns raw carriage returns into line feeds, so control characters
-/// are written as numeric references.
+/// Text for an attribute that a browser reads back unchanged. A parser turns raw carriage returns
+/// into line feeds, so control characters are written as numeric references.
 pub struct ExactText(pub String);
 
 impl std::fmt::Display for ExactText {

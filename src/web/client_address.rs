@@ -1,5 +1,6 @@
-//! Finds the client address and the transport of a request. Forwarding headers are trusted only from configured proxies: the client is the
-//! right-most hop that is not one of them, because hops further left can be forged by the client.
+//! Finds the client address and the transport of a request. Forwarding headers are trusted only
+//! from configured proxies: the client is the right-most hop that is not one of them, because hops
+//! further left can be forged by the client.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -41,8 +42,8 @@ pub fn find(extensions: &Extensions, headers: &HeaderMap, trusted: &[IpNet]) -> 
     ClientAddress(resolve_client(peer, headers, trusted))
 }
 
-/// The transport of a request of `client`. The server itself speaks plain http, so only a trusted proxy can make it secure. For a proxy
-/// that sends no header, the scheme of the public URL counts.
+/// The transport of a request of `client`. The server itself speaks plain http, so only a trusted
+/// proxy can make it secure. For a proxy that sends no header, the scheme of the public URL counts.
 pub fn transport(
     extensions: &Extensions,
     headers: &HeaderMap,

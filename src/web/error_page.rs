@@ -1,4 +1,5 @@
-//! The error of a page handler. `render` writes the page once the request id and the person are known, and logs the cause.
+//! The error of a page handler. `render` writes the page once the request id and the person are
+//! known, and logs the cause.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Extractors for form bodies. Fields arrive as text and are validated by the handler, which shows the same input again if it is invalid.
+//! Extractors for form bodies. Fields arrive as text and are validated by the handler, which shows
+//! the same input again if it is invalid.
 
 use std::str::FromStr;
 
@@ -11,7 +12,8 @@ use serde::de::DeserializeOwned;
 use super::error_page::{self, PageError};
 use crate::error::{Error, ErrorKind};
 
-/// The fields of a form. `T` should hold text with defaults, so that no field can make the form unreadable.
+/// The fields of a form. `T` should hold text with defaults, so that no field can make the form
+/// unreadable.
 pub struct Form<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Form<T> {

@@ -1,5 +1,6 @@
-//! The web pages. `routes.rs` contains all routes. A handler in `pages/` or `panes/` reads its input, calls one function of the domain
-//! module and returns a page struct that askama renders. Start at `routes.rs`.
+//! The web pages. `routes.rs` contains all routes. A handler in `pages/` or `panes/` reads its
+//! input, calls one function of the domain module and returns a page struct that askama renders.
+//! Start at `routes.rs`.
 
 pub mod assets;
 pub mod cells;

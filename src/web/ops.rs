@@ -30,7 +30,8 @@ pub async fn live() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the catalogue can be read and written, the clock is plausible, and the server is not stopping.
+/// `GET /readyz`: the catalogue can be read and written, the clock is plausible, and the server is
+/// not stopping.
 pub async fn ready(State(web): State<Web>) -> Response {
     if web.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
@@ -52,7 +53,8 @@ pub async fn ready(State(web): State<Web>) -> Response {
     }
 }
 
-/// `GET /metrics` on the main address: with a token that may read metrics, or from this machine if no proxy forwards requests.
+/// `GET /metrics` on the main address: with a token that may read metrics, or from this machine if
+/// no proxy forwards requests.
 pub async fn metrics(
     State(web): State<Web>,
     ClientAddress(address): ClientAddress,

@@ -7,8 +7,8 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use super::error_page::PageError;
 use crate::error::Error;
 
-/// A script requests one part of a page with this header, and the response names the part in it. The value `form` marks a form sent by
-/// script.
+/// A script requests one part of a page with this header, and the response names the part in it.
+/// The value `form` marks a form sent by script.
 pub const FRAGMENT: HeaderName = HeaderName::from_static("x-chatlake-fragment");
 
 /// The result type of all page handlers.
@@ -29,12 +29,12 @@ pub fn render_with_status(status: StatusCode, page: &impl Template) -> PageResul
     Ok((status, Html(html)).into_response())
 }
 
-/// The response header with the next page for a script that sent a form. A 303 would make the browser load that page inside of the
-/// script's request instead of showing it.
+/// The response header with the next page for a script that sent a form. A 303 would make the
+/// browser load that page inside of the script's request instead of showing it.
 pub const REDIRECT_TO: HeaderName = HeaderName::from_static("x-chatlake-go");
 
-/// Redirects after a form. If a script sent the form (`FRAGMENT: form`), responds with 204 and the address in `REDIRECT_TO`, so that the
-/// script opens the page.
+/// Redirects after a form. If a script sent the form (`FRAGMENT: form`), responds with 204 and the
+/// address in `REDIRECT_TO`, so that the script opens the page.
 pub fn redirect_from_form(headers: &HeaderMap, to: &str) -> PageResult {
     if headers.get(FRAGMENT).is_none_or(|value| value != "form") {
         return redirect(to);

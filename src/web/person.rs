@@ -13,7 +13,8 @@ use crate::auth::audit::AuditActor;
 use crate::auth::sessions::{self, Session};
 use crate::error::Error;
 
-/// The signed-in person, with the session. Everyone else is redirected to the sign-in page, and returns after signing in.
+/// The signed-in person, with the session. Everyone else is redirected to the sign-in page, and
+/// returns after signing in.
 pub struct Person {
     pub actor: Actor,
     pub session: Session,

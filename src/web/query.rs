@@ -32,7 +32,8 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for PathId<T> {
     }
 }
 
-/// The query parameters as text. The last value of a repeated parameter counts. Every query string can be read.
+/// The query parameters as text. The last value of a repeated parameter counts. Every query string
+/// can be read.
 #[derive(Default)]
 pub struct PageQuery(HashMap<String, String>);
 

@@ -1,5 +1,6 @@
-//! All routes and their middleware. From the outside: request id, log and metrics; `security::with_request_checks`;
-//! `security::with_failure_handling`; then, for pages only, `security::with_csrf_protection`, the session and the error page.
+//! All routes and their middleware. From the outside: request id, log and metrics;
+//! `security::with_request_checks`; `security::with_failure_handling`; then, for pages only,
+//! `security::with_csrf_protection`, the session and the error page.
 
 use std::time::Duration;
 
@@ -245,8 +246,8 @@ fn datasets() -> Router<Web> {
         .route("/activity", get(pages::activity::show_activity))
 }
 
-/// The router of the whole server. `api` has the routes of `/api` and `/a/Srv`. `on_reject` builds the responses to requests that are
-/// rejected before routing.
+/// The router of the whole server. `api` has the routes of `/api` and `/a/Srv`. `on_reject` builds
+/// the responses to requests that are rejected before routing.
 pub fn router(web: Web, api: Router, on_reject: RejectionHandler) -> Result<Router> {
     let guard = RequestGuard::new(
         &web.config.public_url,
@@ -278,14 +279,15 @@ pub fn router(web: Web, api: Router, on_reject: RejectionHandler) -> Result<Rout
         .layer(map_request(strip_request_id)))
 }
 
-/// Removes the request id of the client: the server always creates its own, because a client could write any text into the log and the
-/// pages.
+/// Removes the request id of the client: the server always creates its own, because a client could
+/// write any text into the log and the pages.
 async fn strip_request_id(mut request: Request) -> Request {
     request.headers_mut().remove(REQUEST_ID);
     request
 }
 
-/// Logs one line per response: method, route template, status, time and request id. Never the path itself, a header or a field.
+/// Logs one line per response: method, route template, status, time and request id. Never the path
+/// itself, a header or a field.
 async fn log(State(web): State<Web>, request: Request, next: Next) -> Response {
     let began = std::time::Instant::now();
     let method = request.method().clone();

@@ -1,4 +1,5 @@
-//! What a journey needs: the product and the sandbox as processes of their own, and a browser. All of it ends with the journey.
+//! What a journey needs: the product and the sandbox as processes of their own, and a browser. All
+//! of it ends with the journey.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
@@ -208,7 +209,8 @@ pub struct Browser {
 
 impl Browser {
     pub async fn start(width: u32, height: u32) -> Self {
-        // Left to choose, chromedriver takes a port of one address family that may be taken in the other.
+        // Left to choose, chromedriver takes a port of one address family that may be taken in the
+        // other.
         let free = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -259,7 +261,8 @@ impl Browser {
         }
     }
 
-    /// The element, as soon as it is there and can be seen. A page that goes away while it is looked at is looked at again.
+    /// The element, as soon as it is there and can be seen. A page that goes away while it is
+    /// looked at is looked at again.
     pub async fn see(&self, css: &str) -> WebElement {
         let deadline = Instant::now() + TIMEOUT;
         loop {
@@ -355,7 +358,8 @@ impl Browser {
         }
     }
 
-    /// A screen of this width, as a phone, a tablet or a zoomed page has; the window itself cannot be that narrow.
+    /// A screen of this width, as a phone, a tablet or a zoomed page has; the window itself cannot
+    /// be that narrow.
     pub async fn screen(&self, width: u32, height: u32) {
         let address = format!(
             "{}/session/{}/goog/cdp/execute",
@@ -388,7 +392,8 @@ impl Browser {
         self.see("nav.rail").await;
     }
 
-    /// What the browser complained of: refused by the content policy, broken scripts, missing files.
+    /// What the browser complained of: refused by the content policy, broken scripts, missing
+    /// files.
     pub async fn console_errors(&self) -> Vec<String> {
         let address = format!("{}/session/{}/se/log", self.log, self.driver.session_id());
         let client = reqwest::Client::builder().no_proxy().build().unwrap();

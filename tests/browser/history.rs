@@ -1,4 +1,5 @@
-//! Going back: somebody does not like what came, and reverts; then looks which days are held, and fills a month that is not.
+//! Going back: somebody does not like what came, and reverts; then looks which days are held, and
+//! fills a month that is not.
 
 use std::time::Instant;
 

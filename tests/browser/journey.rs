@@ -1,4 +1,5 @@
-//! The main job as a newcomer does it: from the set-up link to a downloaded file that holds what the vendor holds.
+//! The main job as a newcomer does it: from the set-up link to a downloaded file that holds what
+//! the vendor holds.
 
 use serde_json::Value;
 

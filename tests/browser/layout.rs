@@ -181,7 +181,8 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
         }
     }
 
-    // A phone reads names whole: of a report in the gallery, of what can be done with a version, of what a phase of a run took.
+    // A phone reads names whole: of a report in the gallery, of what can be done with a version, of
+    // what a phase of a run took.
     browser.screen(390, 844).await;
     browser
         .driver
@@ -198,7 +199,8 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
         .convert()
         .unwrap();
     assert!(lines < 1.5, "a name takes {lines} lines");
-    // A search that finds nothing says so, in place of cards and table, and is cleared with one press.
+    // A search that finds nothing says so, in place of cards and table, and is cleared with one
+    // press.
     browser.fill("[data-filter=reports]", "nosuch report").await;
     browser.see("[data-no-match=reports]").await;
     browser.read("No report matches “nosuch report”").await;

@@ -1,12 +1,13 @@
-//! Pages that stay open: they follow a run without losing what somebody is doing on them, and the columns of a table take the widths
-//! that somebody gives them.
+//! Pages that stay open: they follow a run without losing what somebody is doing on them, and the
+//! columns of a table take the widths that somebody gives them.
 
 use crate::harness::{Browser, TestServer};
 
 const EMAIL: &str = "maren@example.com";
 const PASSWORD: &str = "seven wet umbrellas in Oslo";
 
-/// Somebody who is signed in, and the id of a DataSet of theirs that asks for 30 days, one call or more a day.
+/// Somebody who is signed in, and the id of a DataSet of theirs that asks for 30 days, one call or
+/// more a day.
 async fn signed_in_with_dataset(server: &TestServer) -> (Browser, String) {
     server.command(
         &[
@@ -122,7 +123,8 @@ async fn what_stays_open_follows_a_run_and_keeps_what_somebody_is_doing() {
     browser
         .until("document.querySelector('run-progress').waiting")
         .await;
-    // It is one state everywhere: what stands above the tabs is as new as the strip, and nothing was loaded anew.
+    // It is one state everywhere: what stands above the tabs is as new as the strip, and nothing
+    // was loaded anew.
     browser
         .until(
             "document.querySelector('.head .facts .status.is-good')?.textContent === 'Up to date'",

@@ -1,5 +1,5 @@
-//! LiveLeader from its password to a script: connected, previewed, pulled, published, fetched with curl, and read by two XML readers
-//! that others wrote.
+//! LiveLeader from its password to a script: connected, previewed, pulled, published, fetched with
+//! curl, and read by two XML readers that others wrote.
 
 use std::process::{Command, Stdio};
 
@@ -51,7 +51,8 @@ async fn liveleader_is_connected_pulled_published_and_fetched_as_a_script_does()
         .sign_in(&server.url, "maren@example.com", PASSWORD)
         .await;
 
-    // Credentials: what becomes of the password is said before it is typed, and that it goes in the clear as soon as it would.
+    // Credentials: what becomes of the password is said before it is typed, and that it goes in the
+    // clear as soon as it would.
     browser
         .driver
         .goto(format!("{}/connect/liveleader", server.url))

@@ -1,4 +1,5 @@
-//! The Report menu as people use it: every report of the original can be chosen and shows what it takes, and one of each shape is saved.
+//! The Report menu as people use it: every report of the original can be chosen and shows what it
+//! takes, and one of each shape is saved.
 
 use crate::harness::{Browser, TestServer};
 
@@ -46,7 +47,8 @@ const ORIGINAL: [(&str, &str); 38] = [
     ("Visitors Visit Path", "group"),
 ];
 
-/// One of each shape: an archive's records and what is in them, lists, periods of three kinds, single objects, one call a choice.
+/// One of each shape: an archive's records and what is in them, lists, periods of three kinds,
+/// single objects, one call a choice.
 const OF_EACH_SHAPE: [&str; 9] = [
     "Chat",
     "Chat Messages",

@@ -1,4 +1,5 @@
-//! Each kind of schedule, built in the pane by somebody who watches the next runs change while choosing.
+//! Each kind of schedule, built in the pane by somebody who watches the next runs change while
+//! choosing.
 
 use thirtyfour::components::SelectElement;
 

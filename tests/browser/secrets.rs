@@ -1,4 +1,5 @@
-//! A secret that was typed stays in the open form while it is not saved, and in no page that the server makes.
+//! A secret that was typed stays in the open form while it is not saved, and in no page that the
+//! server makes.
 
 use crate::harness::{Browser, TestServer};
 
@@ -44,7 +45,8 @@ async fn a_key_is_typed_once_whatever_goes_wrong_on_the_way() {
     let browser = Browser::start(1280, 1000).await;
     browser.sign_in(&server.url, EMAIL, PASSWORD).await;
 
-    // The wizard: nobody listens at the address, which is said beside it. All that was typed is still there.
+    // The wizard: nobody listens at the address, which is said beside it. All that was typed is
+    // still there.
     browser
         .driver
         .goto(format!("{}/connect/livechat", server.url))
@@ -76,7 +78,8 @@ async fn a_key_is_typed_once_whatever_goes_wrong_on_the_way() {
         "Could not reach LiveChat: the connection was refused. Check the API URL."
     );
 
-    // A key that the vendor rejects stays in the field, selected; a space at its end is told while it is typed.
+    // A key that the vendor rejects stays in the field, selected; a space at its end is told while
+    // it is typed.
     browser.fill("[name=api_url]", &server.vendor).await;
     browser.fill(KEY, "sandbox-key ").await;
     browser.see("[data-spaces]").await;

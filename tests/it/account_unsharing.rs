@@ -1,4 +1,5 @@
-//! An account that its owner takes back: DataSets of others on it stop, say why, and come back when it is shared again.
+//! An account that its owner takes back: DataSets of others on it stop, say why, and come back when
+//! it is shared again.
 
 use axum::http::StatusCode;
 use chatlake::accounts::ChangeAccount;

@@ -1,4 +1,5 @@
-//! Accounts, as people keep them. Olga is an admin, Carl owns an account, Stan is another editor, Vera a viewer.
+//! Accounts, as people keep them. Olga is an admin, Carl owns an account, Stan is another editor,
+//! Vera a viewer.
 
 use axum::http::StatusCode;
 use chatlake::actor::{Actor, Role};

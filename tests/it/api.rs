@@ -1,4 +1,5 @@
-//! The API through the whole router: who may do what at every address, the one shape of errors, and rows that agree with the CSV.
+//! The API through the whole router: who may do what at every address, the one shape of errors, and
+//! rows that agree with the CSV.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -233,7 +234,8 @@ impl ApiFixture {
         run
     }
 
-    /// Gives the version of a run, and a backfill that was cancelled, ids that are told from the run's: see `filled`.
+    /// Gives the version of a run, and a backfill that was cancelled, ids that are told from the
+    /// run's: see `filled`.
     async fn name_parts(&self, dataset: &DatasetId, run: &RunId) {
         let (version, backfill) = (
             run.as_str().replace("run_", "ver_"),
@@ -245,9 +247,13 @@ impl ApiFixture {
             .await
             .unwrap();
         for statement in [
-            "UPDATE version_segments SET version_id = $1 WHERE version_id = (SELECT version_id FROM runs WHERE id = $2)",
+            "UPDATE version_segments
+             SET version_id = $1
+             WHERE version_id = (SELECT version_id FROM runs WHERE id = $2)",
             "UPDATE versions SET id = $1 WHERE run_id = $2",
-            "UPDATE datasets SET current_version = $1 WHERE id = (SELECT dataset_id FROM runs WHERE id = $2)",
+            "UPDATE datasets
+             SET current_version = $1
+             WHERE id = (SELECT dataset_id FROM runs WHERE id = $2)",
             "UPDATE runs SET version_id = $1 WHERE id = $2",
         ] {
             sqlx::query(statement)
@@ -257,7 +263,11 @@ impl ApiFixture {
                 .await
                 .unwrap();
         }
-        let cancelled = "INSERT INTO backfills (id, dataset_id, from_day, to_day, chunk_days, remaining_to, state, created_at, resumed_at) VALUES ($1, $2, '2026-01-01', '2026-01-31', 7, '2026-01-24', 'cancelled', 1, 1)";
+        let cancelled = "INSERT INTO backfills (
+                 id, dataset_id, from_day, to_day, chunk_days, remaining_to, state, created_at,
+                 resumed_at
+             )
+             VALUES ($1, $2, '2026-01-01', '2026-01-31', 7, '2026-01-24', 'cancelled', 1, 1)";
         sqlx::query(cancelled)
             .bind(backfill)
             .bind(dataset)
@@ -1273,7 +1283,8 @@ async fn the_openapi_document_lists_every_route() {
         json!([]),
         "the document itself asks for no token"
     );
-    // Every menu that is filled from an account is told where its choices are asked for, and where they are asked for wrongly.
+    // Every menu that is filled from an account is told where its choices are asked for, and where
+    // they are asked for wrongly.
     let token = fixture.token(&fixture.owner, Scope::Manage).await;
     let wrong = fixture
         .get(

@@ -1,5 +1,5 @@
-//! What programs and administrators meet: the document of the API, its parameters and cursors, and commands at a terminal, in a pipe and
-//! on a directory that is not there.
+//! What programs and administrators meet: the document of the API, its parameters and cursors, and
+//! commands at a terminal, in a pipe and on a directory that is not there.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -405,7 +405,11 @@ async fn what_was_deleted_after_it_was_looked_up_is_an_object_that_is_not_there(
         .unwrap()
     );
     // Every other row that refers to something.
-    let backfill = "INSERT INTO backfills (id, dataset_id, from_day, to_day, chunk_days, remaining_to, state, created_at, resumed_at) VALUES ('bf_x', $1, '2026-01-01', '2026-01-31', 7, '2026-01-24', 'running', 1, 1)";
+    let backfill = "INSERT INTO backfills (
+             id, dataset_id, from_day, to_day, chunk_days, remaining_to, state, created_at,
+             resumed_at
+         )
+         VALUES ('bf_x', $1, '2026-01-01', '2026-01-31', 7, '2026-01-24', 'running', 1, 1)";
     let refused: Error = sqlx::query(backfill)
         .bind(&dataset)
         .execute(&mut *tx)
@@ -623,7 +627,8 @@ async fn a_command_with_a_mistyped_data_directory_makes_nothing_and_says_so() {
     );
 }
 
-/// Runs a command on a terminal of its own, answers each prompt in turn, and gives its exit code and all that the terminal showed.
+/// Runs a command on a terminal of its own, answers each prompt in turn, and gives its exit code
+/// and all that the terminal showed.
 async fn on_a_terminal(
     data_dir: &DataDir,
     arguments: &[&str],

@@ -42,7 +42,8 @@ const MAY_USE: [(&str, &[&str]); 12] = [
             "notifications",
         ],
     ),
-    // `db` to hand the catalogue on to the noun that keeps things; never for a statement, see below.
+    // `db` to hand the catalogue on to the noun that keeps things; never for a statement, see
+    // below.
     (
         "web",
         &[
@@ -146,7 +147,8 @@ fn is_test(file: &File) -> bool {
     file.path.split('/').any(|part| part == "tests") || matches!(name, "tests.rs" | "testing.rs")
 }
 
-/// Cuts every item that is marked `#[cfg(test)]`: up to its closing brace at the same indent, or to its semicolon.
+/// Cuts every item that is marked `#[cfg(test)]`: up to its closing brace at the same indent, or to
+/// its semicolon.
 fn without_tests(text: &str) -> String {
     let mut kept = String::new();
     let mut lines = text.lines();

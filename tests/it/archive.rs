@@ -34,7 +34,8 @@ fn sample_chats() -> Vec<SampleChat> {
     quiet.chain(busy).collect()
 }
 
-/// A vendor that says "1,000 pages" to every question with more than ten chats, and then gives the newest ten alone.
+/// A vendor that says "1,000 pages" to every question with more than ten chats, and then gives the
+/// newest ten alone.
 async fn serve_sample_chats() -> String {
     serve_chats(sample_chats()).await
 }
@@ -235,7 +236,8 @@ async fn a_ticket_of_several_days_is_there_once_when_its_range_had_to_be_cut() {
     );
 }
 
-/// A vendor of so many chats a day that takes a while for each page, and knows how many it was asked for at once.
+/// A vendor of so many chats a day that takes a while for each page, and knows how many it was
+/// asked for at once.
 async fn slow(a_day: usize) -> (String, Arc<AtomicUsize>) {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let seen = most.clone();
@@ -303,7 +305,8 @@ async fn pages_are_asked_for_eight_at_a_time_however_the_range_is_cut() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sandbox_may_change_under_our_hands_and_no_chat_that_stays_is_lost() {
-    // As above, with the sandbox, whose pages have 25 chats, as the vendor, and its own word for what stayed.
+    // As above, with the sandbox, whose pages have 25 chats, as the vendor, and its own word for
+    // what stayed.
     let pulls_per_lane = if crate::test_context::is_soak() {
         250
     } else {
@@ -313,7 +316,8 @@ async fn the_sandbox_may_change_under_our_hands_and_no_chat_that_stays_is_lost()
         tokio::spawn(async move {
             let mut whole = 0;
             for block in 0..pulls_per_lane / 50 {
-                // A new one now and then: what ends is kept, and a day of thousands is slow to read.
+                // A new one now and then: what ends is kept, and a day of thousands is slow to
+                // read.
                 let vendor = Vendor::new(900, 15).await;
                 for seed in (block * 50..(block + 1) * 50).map(|n| n * 4 + lane) {
                     let mark = vendor.sandbox.mark();

@@ -1,5 +1,6 @@
-//! What must not disturb how a DataSet is kept up, and what must: backfills beside the schedule, one trouble told after another, a
-//! schedule that begins anew, a person who pauses, stops, or does not want to wait.
+//! What must not disturb how a DataSet is kept up, and what must: backfills beside the schedule,
+//! one trouble told after another, a schedule that begins anew, a person who pauses, stops, or does
+//! not want to wait.
 
 use chatlake::actor::{Actor, Role, Scope};
 use chatlake::clock::Clock;
@@ -334,12 +335,16 @@ async fn a_failure_is_notified_after_lateness_and_again_after_a_restart() {
 
     // Something takes it off; what fails once it is back is told.
     let mut tx = ctx.app.db.write().await.unwrap();
-    sqlx::query("UPDATE datasets SET next_run_at = NULL, stopped_at = $1, stop_reason = 'parked' WHERE id = $2")
-        .bind(ctx.clock.now())
-        .bind(&dataset)
-        .execute(&mut *tx)
-        .await
-        .unwrap();
+    sqlx::query(
+        "UPDATE datasets
+         SET next_run_at = NULL, stopped_at = $1, stop_reason = 'parked'
+         WHERE id = $2",
+    )
+    .bind(ctx.clock.now())
+    .bind(&dataset)
+    .execute(&mut *tx)
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     ctx.app
         .puller

@@ -1,4 +1,5 @@
-//! The built binary from outside: how it starts, what it refuses, how it stops, and what it never writes down.
+//! The built binary from outside: how it starts, what it refuses, how it stops, and what it never
+//! writes down.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -137,7 +138,8 @@ async fn a_server_that_is_stopped_for_long_keeps_its_directory_and_its_runs() {
         (vendor.sandbox.calls_total() > 0).then_some(())
     })
     .await;
-    // As if it were stopped for so long that its lease has ended. Not while it writes: then nobody else can.
+    // As if it were stopped for so long that its lease has ended. Not while it writes: then nobody
+    // else can.
     let at_once = SqliteConnectOptions::new()
         .filename(data_dir.catalogue())
         .busy_timeout(Duration::ZERO);
@@ -835,7 +837,8 @@ async fn what_the_file_says_of_listening_concerns_servers_alone() {
     let data_dir = DataDir::new();
     let email = data_dir.person("olga", "admin").await;
     let file = data_dir.data().join("chatlake.toml");
-    // The server of this directory is told its public address by flag or environment, which no other command sees.
+    // The server of this directory is told its public address by flag or environment, which no
+    // other command sees.
     std::fs::write(&file, "listen = \"0.0.0.0:0\"\n").unwrap();
     data_dir.person("kim", "viewer").await;
     data_dir.token(&email, "read").await;
@@ -1119,7 +1122,8 @@ async fn sweep_everything(of: &SecretSweep) {
             .await
             .good(),
     );
-    // The stand-in does not know the canary: 401. The others fail in their own ways, or repeat what they were sent.
+    // The stand-in does not know the canary: 401. The others fail in their own ways, or repeat what
+    // they were sent.
     let mut pulled = vec![("unauthorized", account)];
     for (name, address) in [
         ("echo", echo.as_str()),

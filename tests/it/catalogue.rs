@@ -1,4 +1,5 @@
-//! The catalogue of reports: whole, sound, and the same in the snapshot and on the pages that people read.
+//! The catalogue of reports: whole, sound, and the same in the snapshot and on the pages that
+//! people read.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! What is proven of a run: that nothing which stays is missing, whatever changes while pages are read, and how far that is shown.
+//! What is proven of a run: that nothing which stays is missing, whatever changes while pages are
+//! read, and how far that is shown.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,8 @@ use crate::process::{DataDir, LocalSandbox};
 use crate::update_modes::DatasetFixture;
 use crate::vendor::*;
 
-/// Serves `/chats` and `/tickets` by a function of list, page and first day, at the address that is answered.
+/// Serves `/chats` and `/tickets` by a function of list, page and first day, at the address that is
+/// answered.
 async fn served(
     answer: impl Fn(&str, usize, &str) -> Value + Clone + Send + Sync + 'static,
 ) -> String {
@@ -53,7 +55,8 @@ fn source_at(address: &str) -> Source {
 
 const PER_PAGE: usize = 5;
 
-/// A vendor whose chats change while they are read, newest first, five a page. The same seed makes the same changes.
+/// A vendor whose chats change while they are read, newest first, five a page. The same seed makes
+/// the same changes.
 #[derive(Default)]
 struct ChangingChats {
     chats: Vec<u64>,
@@ -155,8 +158,8 @@ impl ChangingChats {
     }
 }
 
-/// Pulls from a vendor that changes by each of these seeds, and answers how many pulls came to an end. Every other pull is of a settled
-/// day, to which nothing is added.
+/// Pulls from a vendor that changes by each of these seeds, and answers how many pulls came to an
+/// end. Every other pull is of a settled day, to which nothing is added.
 async fn nothing_is_lost(seeds: impl Iterator<Item = u64>) -> u64 {
     let world = Arc::new(Mutex::new(ChangingChats::default()));
     let held = world.clone();
@@ -243,8 +246,8 @@ async fn a_chat_that_stays_is_there_once_whatever_is_added_deleted_moved_and_rep
 
 // ---- one deletion and one addition that cancel out ----
 
-/// 60 chats of one day on 3 pages. After page 1 is answered for the first time the newest chat is deleted, and one is added at the day's
-/// start.
+/// 60 chats of one day on 3 pages. After page 1 is answered for the first time the newest chat is
+/// deleted, and one is added at the day's start.
 async fn serve_a_list_that_loses_and_gains_a_record() -> String {
     let chats: Vec<String> = (0..60).rev().map(|n| format!("C{n:03}")).collect();
     let chats = Arc::new(Mutex::new((chats, false)));
@@ -324,7 +327,8 @@ async fn a_deletion_and_an_addition_that_leave_the_total_as_it_was_hide_no_chat(
         "{:?} missing",
         unchanged.difference(&ids).collect::<Vec<_>>()
     );
-    // The first read lacks C034. The second has it on its first page, whose answer also tells how many there are, and all others again.
+    // The first read lacks C034. The second has it on its first page, whose answer also tells how
+    // many there are, and all others again.
     assert_eq!(
         (
             &run["calls"],
@@ -386,7 +390,8 @@ async fn reads_that_never_agree_end_as_incomplete_and_a_record_without_an_id_is_
     );
     assert!(got.window_counts.is_empty());
 
-    // Chats without an id, two of them alike, and one that comes to the head between two reads: they stand elsewhere in each read.
+    // Chats without an id, two of them alike, and one that comes to the head between two reads:
+    // they stand elsewhere in each read.
     let query = Arc::new(Mutex::new(0_u64));
     let address = served(move |list, _, _| {
         let mut query = query.lock().unwrap();
@@ -452,7 +457,8 @@ async fn settled_days_cost_a_call_for_each_page_and_later_days_twice_that() {
         (pages, 0, Completeness::Verified),
         "3 percent more would be allowed, and none is needed"
     );
-    // NOW is noon of the 20th: the 17th ended 48 hours before at 23:00 UTC of the day before, the 18th did not.
+    // NOW is noon of the 20th: the 17th ended 48 hours before at 23:00 UTC of the day before, the
+    // 18th did not.
     let day = |number: i8| Window {
         from: date(2026, 11, number),
         to: date(2026, 11, number),
@@ -731,7 +737,8 @@ async fn the_second_read_is_an_option_of_a_dataset_by_command_and_by_what_is_sto
 
 // ---- catalogues from before ----
 
-/// A run as it was stored: id, `verified`, `corrected`, last day and state of each window, and what its completeness is now.
+/// A run as it was stored: id, `verified`, `corrected`, last day and state of each window, and what
+/// its completeness is now.
 type Stored = (
     &'static str,
     Option<i64>,
@@ -768,7 +775,8 @@ async fn runs_from_before_are_verified_only_when_their_days_were_settled_everywh
             .await
             .unwrap();
     }
-    // Read at noon of the 20th (UTC): the 17th had ended 48 hours before in every zone, the 18th had not.
+    // Read at noon of the 20th (UTC): the 17th had ended 48 hours before in every zone, the 18th
+    // had not.
     let runs: [Stored; 8] = [
         (
             "settled",
@@ -817,7 +825,10 @@ async fn runs_from_before_are_verified_only_when_their_days_were_settled_everywh
     ];
     for (id, verified, corrected, windows, _) in runs {
         sqlx::query(
-            "INSERT INTO runs (id, dataset_id, cause, state, source_key, queued_at, due_at, finished_at, verified, corrected)
+            "INSERT INTO runs (
+                 id, dataset_id, cause, state, source_key, queued_at, due_at, finished_at,
+                 verified, corrected
+             )
              VALUES ($1, 'ds', 'manual', 'succeeded', '', 0, 0, 0, $2, $3)",
         )
         .bind(id)
@@ -827,15 +838,20 @@ async fn runs_from_before_are_verified_only_when_their_days_were_settled_everywh
         .await
         .unwrap();
         for (position, (day, state)) in windows.iter().enumerate() {
-            sqlx::query("INSERT INTO windows (run_id, dataset_id, position, from_day, to_day, state, finished_at) VALUES ($1, 'ds', $2, $3, $3, $4, $5)")
-                .bind(id)
-                .bind(position as i64)
-                .bind((!day.is_empty()).then_some(*day))
-                .bind(*state)
-                .bind(NOW)
-                .execute(&mut catalogue)
-                .await
-                .unwrap();
+            sqlx::query(
+                "INSERT INTO windows (
+                     run_id, dataset_id, position, from_day, to_day, state, finished_at
+                 )
+                 VALUES ($1, 'ds', $2, $3, $3, $4, $5)",
+            )
+            .bind(id)
+            .bind(position as i64)
+            .bind((!day.is_empty()).then_some(*day))
+            .bind(*state)
+            .bind(NOW)
+            .execute(&mut catalogue)
+            .await
+            .unwrap();
         }
     }
     sqlx::raw_sql(AssertSqlSafe(std::fs::read_to_string(&rest[0]).unwrap()))

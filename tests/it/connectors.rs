@@ -1,4 +1,5 @@
-//! The LiveChat connector against the sandbox: what it pulls is what there is, and what goes wrong is told for what it is.
+//! The LiveChat connector against the sandbox: what it pulls is what there is, and what goes wrong
+//! is told for what it is.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

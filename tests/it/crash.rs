@@ -1,4 +1,5 @@
-//! The server dies at any moment of a pull, and comes back: readers see the old rows or the new ones, whole, and the run goes on.
+//! The server dies at any moment of a pull, and comes back: readers see the old rows or the new
+//! ones, whole, and the run goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -77,19 +78,57 @@ impl CrashFixture {
                 .unwrap()
                 .is_empty()
         );
-        assert_eq!(count(&pool, "SELECT COUNT(*) FROM version_segments v JOIN segments s ON s.id = v.segment_id WHERE s.state <> 'kept'").await, 0);
-        let unread = "SELECT COUNT(*) FROM versions v WHERE v.rows <> (SELECT COALESCE(SUM(s.rows), 0) FROM version_segments x JOIN segments s ON s.id = x.segment_id WHERE x.version_id = v.id)";
+        assert_eq!(
+            count(
+                &pool,
+                "SELECT COUNT(*)
+                 FROM version_segments v
+                 JOIN segments s ON s.id = v.segment_id
+                 WHERE s.state <> 'kept'"
+            )
+            .await,
+            0
+        );
+        let unread = "SELECT COUNT(*)
+             FROM versions v
+             WHERE v.rows <> (
+                 SELECT COALESCE(SUM(s.rows), 0)
+                 FROM version_segments x
+                 JOIN segments s ON s.id = x.segment_id
+                 WHERE x.version_id = v.id
+             )";
         assert_eq!(
             count(&pool, unread).await,
             0,
             "every version has the rows it tells"
         );
-        assert_eq!(count(&pool, "SELECT COUNT(*) FROM (SELECT run_id FROM versions GROUP BY run_id HAVING COUNT(*) > 1)").await, 0, "one commit a run");
-        let succeeded = "SELECT COUNT(*) FROM runs r LEFT JOIN versions v ON v.id = r.version_id AND v.run_id = r.id WHERE r.state = 'succeeded' AND r.id IN (SELECT run_id FROM versions) AND v.id IS NULL";
+        assert_eq!(
+            count(
+                &pool,
+                "SELECT COUNT(*)
+                 FROM (SELECT run_id FROM versions GROUP BY run_id HAVING COUNT(*) > 1)"
+            )
+            .await,
+            0,
+            "one commit a run"
+        );
+        let succeeded = "SELECT COUNT(*)
+             FROM runs r
+             LEFT JOIN versions v ON v.id = r.version_id AND v.run_id = r.id
+             WHERE r.state = 'succeeded'
+                 AND r.id IN (SELECT run_id FROM versions)
+                 AND v.id IS NULL";
         assert_eq!(count(&pool, succeeded).await, 0);
         if over {
             assert_eq!(
-                count(&pool, "SELECT COUNT(*) FROM segments s JOIN runs r ON r.id = s.run_id WHERE s.state = 'staged'").await,
+                count(
+                    &pool,
+                    "SELECT COUNT(*)
+                     FROM segments s
+                     JOIN runs r ON r.id = s.run_id
+                     WHERE s.state = 'staged'"
+                )
+                .await,
                 0,
                 "nothing stays staged"
             );
@@ -213,7 +252,8 @@ async fn a_server_killed_at_any_point_of_a_pull_restarts_with_all_old_or_all_new
     );
 }
 
-/// Kills the server at this moment of a pull and starts it again. Which rows there were then, and the new server.
+/// Kills the server at this moment of a pull and starts it again. Which rows there were then, and
+/// the new server.
 async fn die_and_return(
     fixture: &CrashFixture,
     server: Server,
@@ -467,11 +507,14 @@ impl FenceFixture {
         );
         let (owner, dataset) = (UserId::new(), DatasetId::new());
         let mut tx = db.write().await.unwrap();
-        sqlx::query("INSERT INTO users (id, email, name, role, created_at, updated_at) VALUES ($1, 'o@h.test', 'O', 'admin', 0, 0)")
-            .bind(&owner)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
+        sqlx::query(
+            "INSERT INTO users (id, email, name, role, created_at, updated_at)
+             VALUES ($1, 'o@h.test', 'O', 'admin', 0, 0)",
+        )
+        .bind(&owner)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
         sqlx::query("INSERT INTO datasets (id, owner_id, connector, report, name, description, menus, update_mode, time_zone, created_at, updated_at) VALUES ($1, $2, 'livechat', 'agents', 'N', '', '{}', 'replace', 'UTC', 0, 0)")
             .bind(&dataset)
             .bind(&owner)

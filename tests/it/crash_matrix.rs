@@ -1,5 +1,5 @@
-//! The server dies at every marked step of what it writes, and comes back: `chatlake verify` finds nothing before the next start nor
-//! after it, and what was done is done whole or not at all.
+//! The server dies at every marked step of what it writes, and comes back: `chatlake verify` finds
+//! nothing before the next start nor after it, and what was done is done whole or not at all.
 
 use std::collections::BTreeSet;
 
@@ -235,7 +235,8 @@ fn every_marked_step_is_died_at() {
     .into_iter()
     .collect();
     assert_eq!(covered, KILL_POINTS.into_iter().collect());
-    // And marked, wherever that is: nothing is in the list that no code names, and nothing is named that is not in it.
+    // And marked, wherever that is: nothing is in the list that no code names, and nothing is named
+    // that is not in it.
     let mut marked = BTreeSet::new();
     for source in sources(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let text = std::fs::read_to_string(source).unwrap();
@@ -436,7 +437,8 @@ async fn a_server_that_dies_while_rows_are_joined_to_those_from_before_has_joine
             .await;
         server.stop().await;
         for step in [&JOIN[..1], &COMMIT].concat() {
-            // The last days come again and are taken for the old ones: the file of all days is written anew without them.
+            // The last days come again and are taken for the old ones: the file of all days is
+            // written anew without them.
             fixture.vendor.sandbox.end_chats(3);
             let server = fixture.dying(step).await;
             let before = fixture.ids(&server).await.len();
@@ -764,7 +766,8 @@ async fn a_crash_while_notifying_delivers_every_notification_at_least_once() {
         )
         .await;
     server.stop().await;
-    // What waits for others has waited, what is to be tried again is due, and what was told is long ago.
+    // What waits for others has waited, what is to be tried again is due, and what was told is long
+    // ago.
     let later = async || {
         fixture
             .do_sql(&[
@@ -817,7 +820,11 @@ async fn a_crash_while_notifying_delivers_every_notification_at_least_once() {
         );
         let pool = pool.await.unwrap();
         until("all is told", async || {
-            let left = "SELECT (SELECT COUNT(*) FROM notifications WHERE message_id IS NULL) + (SELECT COUNT(*) FROM messages WHERE state <> 'sent')";
+            let left = "SELECT (
+                     SELECT COUNT(*)
+                     FROM notifications
+                     WHERE message_id IS NULL
+                 ) + (SELECT COUNT(*) FROM messages WHERE state <> 'sent')";
             let left: i64 = sqlx::query_scalar(left).fetch_one(&pool).await.unwrap();
             (left == 0).then_some(())
         })

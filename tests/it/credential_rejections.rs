@@ -1,5 +1,6 @@
-//! What counts as rejected credentials, and what stands between this server and its vendor: a firewall, a proxy, a tired server. None of
-//! those takes a DataSet off its schedule, and all goes on by itself once they are out of the way.
+//! What counts as rejected credentials, and what stands between this server and its vendor: a
+//! firewall, a proxy, a tired server. None of those takes a DataSet off its schedule, and all goes
+//! on by itself once they are out of the way.
 
 use chatlake::accounts::Health;
 use chatlake::actor::Role;
@@ -173,7 +174,8 @@ async fn a_rejection_that_the_check_does_not_confirm_passes() {
             .set(vec![Fault::new(kind.clone()).on("/chats").skip(1).times(5)]);
         let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
         assert_eq!((done, got.rows(0)), (Ok(()), truth.len()), "{kind:?}");
-        // One that stays is no statement about the credentials either, as long as the check accepts them.
+        // One that stays is no statement about the credentials either, as long as the check accepts
+        // them.
         vendor
             .sandbox
             .faults()

@@ -1,4 +1,5 @@
-//! What a newcomer starts first: the built binary's demo. Beside it the commands that are told of nowhere else.
+//! What a newcomer starts first: the built binary's demo. Beside it the commands that are told of
+//! nowhere else.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};

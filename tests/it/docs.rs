@@ -1,4 +1,5 @@
-//! The documents tell all there is: every setting, command and address has its place, and links lead somewhere.
+//! The documents tell all there is: every setting, command and address has its place, and links
+//! lead somewhere.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -315,7 +316,8 @@ fn ticked(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// Whether a text in backticks names a file of the source or a folder. `NAME` stands for a name that is still to be given.
+/// Whether a text in backticks names a file of the source or a folder. `NAME` stands for a name
+/// that is still to be given.
 fn is_path(text: &str) -> bool {
     let is_plain = text
         .chars()
@@ -345,7 +347,8 @@ fn every_path_in_the_guides_is_there() {
         let (text, mut fenced) = (read(document), false);
         for line in text.lines() {
             fenced ^= line.starts_with("```");
-            // In a table, a file is in one of the folders that its row is about; in a sentence, somewhere.
+            // In a table, a file is in one of the folders that its row is about; in a sentence,
+            // somewhere.
             let about = line
                 .strip_prefix("| ")
                 .and_then(|row| row.split(" | ").next())

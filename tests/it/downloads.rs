@@ -1,5 +1,6 @@
-//! Downloads whose clients read slowly, a byte a second or nothing: pages do not wait for them, there are only so many, and they end. Over
-//! sockets where it matters what the kernel holds back, through the router elsewhere.
+//! Downloads whose clients read slowly, a byte a second or nothing: pages do not wait for them,
+//! there are only so many, and they end. Over sockets where it matters what the kernel holds back,
+//! through the router elsewhere.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -213,7 +214,8 @@ async fn clients_that_read_a_byte_a_second_or_nothing_are_disconnected_and_other
     }
     assert!(seconds >= 60, "{seconds} seconds");
     until(&served.export_fixture, "downloads", 0).await;
-    // Whoever asks for nothing more is no slow client, and a download that is read is served as ever.
+    // Whoever asks for nothing more is no slow client, and a download that is read is served as
+    // ever.
     clock.advance(600_000);
     drop(idle);
     let whole = served.get(&served.csv()).await;

@@ -1,5 +1,5 @@
-//! Days without records, in every way in which a vendor may tell of them, and answers that say "nothing" where there is something: the
-//! first are no failure, and the second never cost a row.
+//! Days without records, in every way in which a vendor may tell of them, and answers that say
+//! "nothing" where there is something: the first are no failure, and the second never cost a row.
 
 use chatlake::connectors::pull_error::Cause;
 use chatlake::connectors::{self, Connector, PullError, Window};
@@ -91,7 +91,8 @@ async fn a_day_without_records_counts_as_read_in_every_form_of_response() {
             "{kind:?}"
         );
     }
-    // With a filter that finds some on other days; and one that finds nothing at all, of which nothing is proven.
+    // With a filter that finds some on other days; and one that finds nothing at all, of which
+    // nothing is proven.
     vendor.fault(quiet(
         404,
         r#"{"errors":["No chats found for these filters"]}"#,
@@ -161,7 +162,8 @@ async fn nothing_is_not_believed_where_it_would_cost_rows() {
     ]);
     let (got, done) = pull(&vendor.source(), &request(&["chat"], &[WEEK])).await;
     assert_eq!((done, got.set(0, "id")), (Ok(()), truth.clone()));
-    // An archive that is not served any more is no archive without records, and a page that stays away is not the end of the list.
+    // An archive that is not served any more is no archive without records, and a page that stays
+    // away is not the end of the list.
     for (kind, everywhere, beyond) in [
         (
             answer(204, ""),

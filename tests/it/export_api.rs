@@ -1,5 +1,6 @@
-//! LiveLeader's export API as it is served at `/a/Srv`: who gets what, in which order, and what no chat, caller or disk can break. The
-//! chats are put into versions as a run would, since the vendor has no part in this.
+//! LiveLeader's export API as it is served at `/a/Srv`: who gets what, in which order, and what no
+//! chat, caller or disk can break. The chats are put into versions as a run would, since the vendor
+//! has no part in this.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -92,7 +93,10 @@ pub async fn fill(ctx: &TestContext, dataset: &DatasetId, chats: &[Value]) {
     let (app, run) = (&ctx.app, RunId::new());
     let mut tx = app.db.write().await.unwrap();
     sqlx::query(
-        "INSERT INTO runs (id, dataset_id, trigger, state, source_key, queued_at, due_at, finished_at) VALUES ($1, $2, 'manual', 'succeeded', '', 0, 0, 0)",
+        "INSERT INTO runs (
+             id, dataset_id, trigger, state, source_key, queued_at, due_at, finished_at
+         )
+         VALUES ($1, $2, 'manual', 'succeeded', '', 0, 0, 0)",
     )
     .bind(&run)
     .bind(dataset)
@@ -588,7 +592,8 @@ async fn only_an_admin_publishes_and_only_liveleaders_chats() {
             .unwrap()
             .published
     );
-    // One that becomes another report is no longer what was published, and stays so when it turns back.
+    // One that becomes another report is no longer what was published, and stays so when it turns
+    // back.
     assert_eq!(change(&other, r#"{"report": "chat_messages"}"#).await, 200);
     assert_eq!(change(&other, r#"{"report": "chats"}"#).await, 200);
     assert!(
@@ -1843,7 +1848,8 @@ pub fn many(count: i64) -> Vec<Value> {
         .collect()
 }
 
-/// What was said in the later chats can no longer be read, as when a disk fails under an export: everything else of their files can.
+/// What was said in the later chats can no longer be read, as when a disk fails under an export:
+/// everything else of their files can.
 fn lose_half(ctx: &TestContext) {
     let mut files: Vec<_> = std::fs::read_dir(ctx.dir.path().join("data/segments"))
         .unwrap()

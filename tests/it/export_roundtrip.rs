@@ -1,5 +1,5 @@
-//! What one Chatlake pulled from LiveLeader and serves is, to another one that pulls it there, what the first one got: field by field,
-//! with unknown elements, awkward texts and sub-seconds.
+//! What one Chatlake pulled from LiveLeader and serves is, to another one that pulls it there, what
+//! the first one got: field by field, with unknown elements, awkward texts and sub-seconds.
 
 use std::collections::BTreeMap;
 

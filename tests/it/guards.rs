@@ -1,5 +1,6 @@
-//! What must not be lost when things meet: days beside a backfill, rows that are held or discarded, columns that are rarely filled, guards
-//! beside other changes, trouble that goes on for long, and a record that cannot be read.
+//! What must not be lost when things meet: days beside a backfill, rows that are held or discarded,
+//! columns that are rarely filled, guards beside other changes, trouble that goes on for long, and
+//! a record that cannot be read.
 
 use std::time::Duration;
 
@@ -658,11 +659,15 @@ async fn a_record_that_cannot_be_read_leaves_all_others_as_they_are() {
         .await
         .unwrap();
         // What the keeper does once.
-        sqlx::query("UPDATE datasets SET expected_hours = 1, late_since = NULL, lateness_key = NULL, last_success_at = 1 WHERE id = $1")
-            .bind(&good)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
+        sqlx::query(
+            "UPDATE datasets
+             SET expected_hours = 1, late_since = NULL, lateness_key = NULL, last_success_at = 1
+             WHERE id = $1",
+        )
+        .bind(&good)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
         tx.commit().await.unwrap();
         fixture.ctx.app.puller.wake_scheduler.notify_one();
         fixture.ctx.app.puller.wake_deadlines.notify_one();

@@ -1,4 +1,5 @@
-//! History: what a DataSet was, which days it holds, going back, and how much of it is kept. Told through pages, the API and the command.
+//! History: what a DataSet was, which days it holds, going back, and how much of it is kept. Told
+//! through pages, the API and the command.
 
 use axum::http::StatusCode;
 use chatlake::accounts::ChangeAccount;
@@ -687,7 +688,8 @@ async fn fills(
     })
     .await;
 
-    // A day further back, and then one between that stays short: it ends its run, and the rows from before stay.
+    // A day further back, and then one between that stays short: it ends its run, and the rows from
+    // before stay.
     let backfill_body = |day: String| json!({"from": day, "to": day, "chunk_days": 1});
     call(
         ctx,
@@ -919,7 +921,8 @@ async fn a_copy_has_the_settings_and_no_rows() {
         refused.text
     );
 
-    // With the account as well it is a colleague's own: whoever the owner had told of failures is not told of the copy's.
+    // With the account as well it is a colleague's own: whoever the owner had told of failures is
+    // not told of the copy's.
     let change = ChangeAccount {
         shared: Some(true),
         ..ChangeAccount::default()

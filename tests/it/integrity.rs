@@ -1,5 +1,5 @@
-//! What happens to stored rows on a disk that loses bits: one error everywhere, a page that says what heals them; and runs that change
-//! nothing, which leave versions and downloads as they are.
+//! What happens to stored rows on a disk that loses bits: one error everywhere, a page that says
+//! what heals them; and runs that change nothing, which leave versions and downloads as they are.
 
 use std::path::PathBuf;
 
@@ -173,7 +173,8 @@ async fn a_run_that_changes_nothing_makes_no_version_and_downloads_keep_their_ta
         history.all(".history-run .rows")
     );
 
-    // Another row is another version, and the rows from before have the tag from before, whatever the version's id.
+    // Another row is another version, and the rows from before have the tag from before, whatever
+    // the version's id.
     let changed = fixture.pull_rows(&["ann", "bob", "cid"]).await;
     assert_eq!((changed.outcome, fixture.versions().await.len()), (None, 2));
     assert_ne!(etag(&fixture.csv(None).await), etag(&before));

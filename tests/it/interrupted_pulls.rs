@@ -1,4 +1,5 @@
-//! A pull that is interrupted, by a vendor that wants a long pause or by the end of the server, goes on where it was.
+//! A pull that is interrupted, by a vendor that wants a long pause or by the end of the server,
+//! goes on where it was.
 
 use chatlake::sandbox::faults::{Fault, FaultKind, RetryAfter};
 use serde_json::Value;
@@ -29,7 +30,8 @@ async fn sweep(data_dir: &DataDir) {
     let pool = SqlitePool::connect_with(SqliteConnectOptions::new().filename(data_dir.catalogue()))
         .await
         .unwrap();
-    let dropped = "INSERT INTO segments (id, dataset_id, state, created_at, dropped_at) VALUES ($1, 'none', 'dropped', 0, 0)";
+    let dropped = "INSERT INTO segments (id, dataset_id, state, created_at, dropped_at)
+         VALUES ($1, 'none', 'dropped', 0, 0)";
     sqlx::query(dropped)
         .bind(chatlake::ids::SegmentId::new())
         .execute(&pool)
@@ -92,7 +94,9 @@ async fn a_run_whose_checkpointed_rows_were_lost_fails_and_the_rows_before_stay(
         )
         .await
         .unwrap();
-        let lose = "UPDATE segments SET state = 'dropped', dropped_at = 0 WHERE state = 'staged' AND rows > 0";
+        let lose = "UPDATE segments
+             SET state = 'dropped', dropped_at = 0
+             WHERE state = 'staged' AND rows > 0";
         lost = sqlx::query(lose)
             .execute(&mut catalogue)
             .await
@@ -172,7 +176,8 @@ async fn a_pull_that_is_paused_and_killed_goes_on_behind_the_windows_it_has() {
     );
     let calls = vendor.sandbox.calls_total();
 
-    // At once the vendor wants a pause of an hour. Both DataSets share the reading, and so the pause.
+    // At once the vendor wants a pause of an hour. Both DataSets share the reading, and so the
+    // pause.
     vendor.sandbox.faults().set(vec![pause(0)]);
     vendor.sandbox.forget_calls();
     let (run, other) = (
@@ -282,7 +287,8 @@ async fn a_pull_that_is_paused_and_killed_goes_on_behind_the_windows_it_has() {
             "no window is counted twice: {run}"
         );
     }
-    // What was proven of a window stays with it, whichever attempt read it: only the newest three days were read twice.
+    // What was proven of a window stays with it, whichever attempt read it: only the newest three
+    // days were read twice.
     let ledger = server
         .get(&format!("/datasets/{chats}/windows?limit=15"), &token)
         .await
@@ -305,7 +311,8 @@ async fn a_pull_that_is_paused_and_killed_goes_on_behind_the_windows_it_has() {
         ),
         (Some("reread"), Some("reread"))
     );
-    // Calls that the killed server had under way may be told late; they were for windows that it did not have.
+    // Calls that the killed server had under way may be told late; they were for windows that it
+    // did not have.
     let requested: Vec<String> = vendor
         .sandbox
         .calls()

@@ -1,5 +1,5 @@
-//! The LiveLeader connector against the sandbox: what it pulls is what there is, field by field, and what goes wrong is told for what
-//! it is.
+//! The LiveLeader connector against the sandbox: what it pulls is what there is, field by field,
+//! and what goes wrong is told for what it is.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -286,7 +286,8 @@ async fn every_report_is_what_the_vendor_holds_field_by_field() {
     let truth = truth(&vendor, "chats", MONTH, None);
     assert!(got.rows(0) > 500, "{}", got.rows(0));
     compare(&got, &truth);
-    // Each day has its line, whatever was asked for together; the days' counts are those of the chats that began on them.
+    // Each day has its line, whatever was asked for together; the days' counts are those of the
+    // chats that began on them.
     assert_eq!(got.window_counts.len(), 31);
     let (read, kept, duplicates, left_out) = added_up(&got);
     assert_eq!(
@@ -342,7 +343,8 @@ async fn periods_meet_without_a_gap_or_an_overlap_and_grow_while_they_are_small(
         calls.len()
     );
     assert_eq!(source.upstream.call_stats().calls, calls.len() as u64);
-    // The plus of an offset is not a space, and the password is not in the record of the sandbox either.
+    // The plus of an offset is not a space, and the password is not in the record of the sandbox
+    // either.
     assert!(calls.iter().all(|call| call.query.contains("%2B0")
         && call.query.contains("start=2026-")
         && call.query.contains("T00%3A00%3A00.000%2B0")));
@@ -615,7 +617,8 @@ async fn every_fault_is_reported_with_its_cause_and_never_as_fewer_rows() {
         match expected_pull(&kind) {
             ExpectedPull::Same => {
                 assert_eq!(done, Ok(()), "{kind:?}");
-                // The sample's form has hundredths only, and what touches the day is told by an overlap.
+                // The sample's form has hundredths only, and what touches the day is told by an
+                // overlap.
                 match kind {
                     FaultKind::SampleTimes { .. } => assert_eq!(got.rows(0), chats),
                     FaultKind::Overlap => assert!(got.rows(0) >= chats),
@@ -648,7 +651,8 @@ async fn every_fault_is_reported_with_its_cause_and_never_as_fewer_rows() {
                             .all(|login| login.ends_with("@SANDBOX.TEST"))
                     ),
                     FaultKind::LooseText => {
-                        // The rest of the document is as good as ever, the text is as it was meant, and the run says how many there were.
+                        // The rest of the document is as good as ever, the text is as it was meant,
+                        // and the run says how many there were.
                         assert_eq!(
                             (
                                 got.rows(0),
@@ -868,7 +872,8 @@ async fn what_nobody_knows_becomes_columns() {
 #[tokio::test]
 async fn a_failure_costs_one_window() {
     let vendor = Vendor::new(400, 60).await;
-    // What is asked for several days is never good, but their days alone are: unreadable, or not there at all.
+    // What is asked for several days is never good, but their days alone are: unreadable, or not
+    // there at all.
     for kind in [
         FaultKind::Shape {
             body: "nonsense".to_owned(),
@@ -934,7 +939,8 @@ async fn a_period_without_content_has_no_chats_when_that_is_said_twice() {
     let whole = truth(&few, "chats", MONTH, None);
     assert!((1..12).contains(&whole["count"].as_u64().unwrap()));
     compare(&got, &whole);
-    // Said once of a day that has some, it is asked again; and that the export is not there is no answer at all.
+    // Said once of a day that has some, it is asked again; and that the export is not there is no
+    // answer at all.
     let vendor = Vendor::new(2_000, 60).await;
     let whole = truth(&vendor, "chats", DAY, None);
     for status in [202, 204, 206, 404] {
@@ -1010,7 +1016,8 @@ async fn credential_permission_and_plan_errors_are_distinguished() {
         seen.contains("wrong email or password") && seen.contains("no data export in the plan"),
         "{seen}"
     );
-    // Words about a login are no rejection, whoever says them; a 403 without a page is told in its words.
+    // Words about a login are no rejection, whoever says them; a 403 without a page is told in its
+    // words.
     for (body, is) in [
         (
             "Access denied. Login id 4711",

@@ -1,4 +1,5 @@
-//! LiveLeader in the product: its account and its DataSets through the panes, and its runs with their ledger.
+//! LiveLeader in the product: its account and its DataSets through the panes, and its runs with
+//! their ledger.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -365,7 +366,8 @@ async fn a_run_keeps_its_ledger_day_by_day_and_three_reports_are_read_at_once() 
         "milliseconds are not lost on the way"
     );
 
-    // A vendor that breaks leaves the old rows, and the record says what came instead of a document.
+    // A vendor that breaks leaves the old rows, and the record says what came instead of a
+    // document.
     ctx.sandbox
         .faults()
         .set(vec![Fault::new(FaultKind::WrongRoot)]);

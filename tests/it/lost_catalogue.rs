@@ -1,4 +1,5 @@
-//! The catalogue is missing, empty, or older than the files beside it: the start is refused with the way out, and no rows are deleted.
+//! The catalogue is missing, empty, or older than the files beside it: the start is refused with
+//! the way out, and no rows are deleted.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -318,7 +319,8 @@ async fn an_older_catalogue_is_refused_and_a_backup_with_its_commit_file_is_not(
     server.stop().await;
     assert_eq!(fixture.segments(), newer);
 
-    // So is an older catalogue that somebody decided for. Commands beside the server work, and the commit file is made anew.
+    // So is an older catalogue that somebody decided for. Commands beside the server work, and the
+    // commit file is made anew.
     std::fs::remove_file(fixture.file(commits::FILE)).unwrap();
     let server = fixture.data_dir.serve().await;
     fixture.pull(&server).await;

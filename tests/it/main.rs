@@ -1,4 +1,5 @@
-//! The one integration binary: stories through the router (`test_context`) and over sockets on the loopback address, never further.
+//! The one integration binary: stories through the router (`test_context`) and over sockets on the
+//! loopback address, never further.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

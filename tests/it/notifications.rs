@@ -1,5 +1,5 @@
-//! Who is told: mail to a real mail server, webhooks to a listener that fails, stalls and leads elsewhere, and an outbox that loses
-//! nothing when the server is killed.
+//! Who is told: mail to a real mail server, webhooks to a listener that fails, stalls and leads
+//! elsewhere, and an outbox that loses nothing when the server is killed.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -405,7 +405,8 @@ async fn the_same_trouble_of_fifty_datasets_is_one_mail_and_nobody_gets_more_tha
             && said.contains("and 30 more: http://127.0.0.1:8080/datasets?quick=attention"),
         "{said}"
     );
-    // It comes and goes: the sixth mail within the hour is the last, and what comes after is one mail.
+    // It comes and goes: the sixth mail within the hour is the last, and what comes after is one
+    // mail.
     for round in 1..8 {
         works(&ctx, &owner, &dataset).await;
         fails(&ctx, &owner, &dataset).await;
@@ -486,7 +487,8 @@ async fn mail_does_not_go_readable_unless_that_was_chosen_and_a_password_only_wh
         );
     }
     assert!(other.all().is_empty());
-    // A row that was changed behind the program's back does not send the password in the clear either.
+    // A row that was changed behind the program's back does not send the password in the clear
+    // either.
     notifications
         .set_mail_server(&server.mail_settings("tls", Some(("ann", "kanarie-4711"))))
         .await

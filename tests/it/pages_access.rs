@@ -1,4 +1,5 @@
-//! Who may do what on every page: the address table of `src/web/routes.rs` against a table of cases, and what no address may do.
+//! Who may do what on every page: the address table of `src/web/routes.rs` against a table of
+//! cases, and what no address may do.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
@@ -61,8 +62,8 @@ impl PageOutcome {
     }
 }
 
-/// A method and an address, and what comes back to: nobody and a person who is shut out, a viewer, the editor whose object it is,
-/// another editor, an admin.
+/// A method and an address, and what comes back to: nobody and a person who is shut out, a viewer,
+/// the editor whose object it is, another editor, an admin.
 type Case = (&'static str, &'static str, [PageOutcome; 5]);
 
 const ALL: [PageOutcome; 5] = [Shown; 5];
@@ -74,7 +75,8 @@ const fn admins(got: PageOutcome) -> [PageOutcome; 5] {
     [SignIn, Forbidden, Forbidden, Forbidden, got]
 }
 
-/// An object of the owner's that nobody else knows of. `viewer`: accounts as a whole are not for viewers.
+/// An object of the owner's that nobody else knows of. `viewer`: accounts as a whole are not for
+/// viewers.
 const fn own(viewer: PageOutcome, got: PageOutcome) -> [PageOutcome; 5] {
     [SignIn, viewer, got, Hidden, got]
 }
@@ -532,7 +534,8 @@ impl AccessFixture {
         browser
     }
 
-    /// The five kinds of visitor, the first twice: nobody, and a person who is shut out with a session that has not ended.
+    /// The five kinds of visitor, the first twice: nobody, and a person who is shut out with a
+    /// session that has not ended.
     fn visitors(&self) -> [(&'static str, Option<&Actor>, usize); 6] {
         [
             ("nobody", None, 0),
@@ -584,7 +587,8 @@ impl AccessFixture {
         }
     }
 
-    /// Every row of the catalogue but sessions and notes of their end and of what was refused, without when a device or token was last seen; and the files of rows.
+    /// Every row of the catalogue but sessions and notes of their end and of what was refused,
+    /// without when a device or token was last seen; and the files of rows.
     async fn digest(&self) -> Digest {
         let db = self.ctx.app.db.read();
         let mut digest = Digest::new();
@@ -1148,7 +1152,11 @@ async fn reading_changes_nothing_and_no_link_is_broken() {
     let fixture = AccessFixture::new().await;
     // One of the two DataSets fails for want of credentials.
     let mut tx = fixture.ctx.app.db.write().await.unwrap();
-    let failed = "UPDATE runs SET state = 'failed', version_id = NULL, error_code = 'unauthorized', error_message = 'No', error_who = '', error_action = '' WHERE id = $1";
+    let failed = "UPDATE runs
+         SET
+             state = 'failed', version_id = NULL, error_code = 'unauthorized',
+             error_message = 'No', error_who = '', error_action = ''
+         WHERE id = $1";
     sqlx::query(failed)
         .bind(&fixture.shared.run)
         .execute(&mut *tx)
@@ -1543,8 +1551,8 @@ impl Log {
     }
 }
 
-/// Hears nothing but may at any time. Where nobody listens, a line that another test's thread meets first is taken for one that nobody
-/// wants, just as this test begins to listen.
+/// Hears nothing but may at any time. Where nobody listens, a line that another test's thread meets
+/// first is taken for one that nobody wants, just as this test begins to listen.
 struct NoSubscriber;
 
 impl tracing::Subscriber for NoSubscriber {

@@ -1,4 +1,5 @@
-//! The four panes through the router, as a browser without scripts uses them: every step sends the form that the page holds.
+//! The four panes through the router, as a browser without scripts uses them: every step sends the
+//! form that the page holds.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;

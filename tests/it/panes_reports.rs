@@ -1,5 +1,5 @@
-//! Every report through the panes without scripts: each can be configured with the menus it takes and no other, and one of each shape is
-//! previewed, saved and pulled to its end.
+//! Every report through the panes without scripts: each can be configured with the menus it takes
+//! and no other, and one of each shape is previewed, saved and pulled to its end.
 
 use axum::http::StatusCode;
 use chatlake::actor::Role;
@@ -28,7 +28,8 @@ const ALL_CHOSEN: [(&str, &str); 11] = [
     ("every", "manual"),
 ];
 
-/// The menus that can be seen, by the ids in `data-menu-field`. What is folded away can be unfolded.
+/// The menus that can be seen, by the ids in `data-menu-field`. What is folded away can be
+/// unfolded.
 fn shown(page: &Page) -> Vec<String> {
     let mut shown = page.each("[data-menu-field]:not([hidden])", |e| {
         e.attr("data-menu-field").unwrap().to_owned()

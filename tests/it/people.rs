@@ -1,4 +1,5 @@
-//! How people come in, what they may do, and how they are put out again. Olga owns the place, Carl is a colleague, Stan a stranger.
+//! How people come in, what they may do, and how they are put out again. Olga owns the place, Carl
+//! is a colleague, Stan a stranger.
 
 use std::collections::BTreeSet;
 

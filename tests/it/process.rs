@@ -1,4 +1,5 @@
-//! The built binary in a directory of its own: commands, servers, signals, and the requests that a program sends.
+//! The built binary in a directory of its own: commands, servers, signals, and the requests that a
+//! program sends.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -81,7 +82,8 @@ impl DataDir {
         self.data().join("chatlake.db")
     }
 
-    /// `chatlake` with nothing of this process's environment. A shell first sets the loosest umask: modes must not depend on it.
+    /// `chatlake` with nothing of this process's environment. A shell first sets the loosest umask:
+    /// modes must not depend on it.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("/bin/sh");
         command
@@ -253,7 +255,8 @@ impl DataDir {
         }
     }
 
-    /// Starts a server that dies at this marked step (`db/failpoints.rs`), as `kill -9` would end it.
+    /// Starts a server that dies at this marked step (`db/failpoints.rs`), as `kill -9` would end
+    /// it.
     pub fn spawn_dying(&self, step: &str) -> Server {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
         let mut child = command.env("CHATLAKE_DIE_AT", step).spawn().unwrap();
@@ -537,7 +540,8 @@ impl Server {
         request
     }
 
-    /// Signs a person in as a browser does: the status, and the cookies as a browser sends them back.
+    /// Signs a person in as a browser does: the status, and the cookies as a browser sends them
+    /// back.
     pub async fn sign_in(&self, email: &str) -> (u16, String) {
         let form = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs([("email", email), ("password", PASSWORD)])
@@ -743,7 +747,8 @@ pub fn certificate(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A vendor that speaks TLS, shows this certificate and lets nobody in: whoever comes through gets 401.
+/// A vendor that speaks TLS, shows this certificate and lets nobody in: whoever comes through gets
+/// 401.
 pub struct TlsVendor {
     pub address: String,
     calls: Arc<AtomicUsize>,

@@ -1,5 +1,5 @@
-//! Pulls seen from outside: what shares a reading, what an account that is refused or paused does to its DataSets, what is believed and
-//! what is not, and what a schedule makes due.
+//! Pulls seen from outside: what shares a reading, what an account that is refused or paused does
+//! to its DataSets, what is believed and what is not, and what a schedule makes due.
 
 use std::time::Duration;
 
@@ -223,7 +223,8 @@ async fn a_key_that_is_refused_three_times_is_not_tried_again_until_it_changes()
             run.failure
         );
     }
-    // Each knock is two calls: one for the report, and one that checks whether the credentials are bad.
+    // Each knock is two calls: one for the report, and one that checks whether the credentials are
+    // bad.
     assert!(
         ctx.sandbox.calls_total() <= 6,
         "it knocked {} times",
@@ -544,7 +545,8 @@ async fn what_cannot_be_read_or_stays_short_fails_and_the_rows_from_before_stay(
         .on("/chats")
         .page(2),
     ]);
-    // Every window has one page only when the days are quiet; ask for the second page of the whole by a lie about the count.
+    // Every window has one page only when the days are quiet; ask for the second page of the whole
+    // by a lie about the count.
     ctx.sandbox.faults().add(
         Fault::new(FaultKind::LyingTotal { by: 30 })
             .on("/chats")

@@ -1,5 +1,6 @@
-//! Which records of a vendor become rows, and what their odd values become: told through the API and CSV, with the sandbox as vendor
-//! that answers what the test says. A preview shows the very rows that a run keeps.
+//! Which records of a vendor become rows, and what their odd values become: told through the API
+//! and CSV, with the sandbox as vendor that answers what the test says. A preview shows the very
+//! rows that a run keeps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +34,8 @@ fn answers(fixture: &DatasetFixture, body: &str) {
         })]);
 }
 
-/// A chat of yesterday whose id is written as `id`, with these further fields; no id if it is empty.
+/// A chat of yesterday whose id is written as `id`, with these further fields; no id if it is
+/// empty.
 fn chat(fixture: &DatasetFixture, id: &str, rest: &str) -> String {
     let started = (fixture.ctx.app.clock.now() - DAY) / 1_000;
     let id = if id.is_empty() {
@@ -368,7 +370,8 @@ async fn a_chat_at_midnight_belongs_to_the_day_that_begins() {
         )
     };
     let document = |chats: &[String]| format!("<chats>{}</chats>", chats.concat());
-    // It is noon of 20 November. The vendor takes the end of a period as a part of it, and writes it in its own zone.
+    // It is noon of 20 November. The vendor takes the end of a period as a part of it, and writes
+    // it in its own zone.
     answers(
         &fixture,
         &document(&[
@@ -673,7 +676,8 @@ async fn a_preview_has_the_rows_that_a_run_keeps() {
     assert_eq!(got.window_counts[0].misfits, 2);
 }
 
-/// Every LiveChat report that reads records, with ids of every kind: nothing legitimate is rejected, and nothing is there twice.
+/// Every LiveChat report that reads records, with ids of every kind: nothing legitimate is
+/// rejected, and nothing is there twice.
 #[tokio::test]
 async fn no_record_of_the_sandbox_is_rejected() {
     let vendor = Vendor::new(400, 30).await;

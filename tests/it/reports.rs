@@ -1,5 +1,6 @@
-//! Every report of LiveChat, from a vendor that answers from a file: its rows, what becomes of an empty answer, of missing fields, of
-//! fields that nobody knows and of values of other types. A report without an answer in the file fails here.
+//! Every report of LiveChat, from a vendor that answers from a file: its rows, what becomes of an
+//! empty answer, of missing fields, of fields that nobody knows and of values of other types. A
+//! report without an answer in the file fails here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;

@@ -1,5 +1,6 @@
-//! A DataSet that fails is loud and keeps trying: retries, what takes it off its schedule and brings it back, data that is late, and a
-//! run that makes no progress; by a clock that a test moves.
+//! A DataSet that fails is loud and keeps trying: retries, what takes it off its schedule and
+//! brings it back, data that is late, and a run that makes no progress; by a clock that a test
+//! moves.
 
 use axum::http::StatusCode;
 use chatlake::accounts::ChangeAccount;
@@ -233,7 +234,8 @@ async fn failures_that_a_person_must_fix_and_disabled_retries_are_not_retried() 
         .unwrap();
     run(&ctx, &owner, &dataset).await;
     assert_eq!(now(&ctx, &dataset).await.policies.retry_at, None);
-    // A retry that is to come goes when there is to be none; and when somebody stops the run that would be tried again.
+    // A retry that is to come goes when there is to be none; and when somebody stops the run that
+    // would be tried again.
     ctx.app
         .datasets
         .set_retry_policy(&owner, &dataset, RetryPolicy::new(60, 2).unwrap(), None)
@@ -376,7 +378,8 @@ async fn overdue_data_is_shown_as_late_everywhere_until_it_arrives() {
     let owner = ctx.person("olga", Role::Admin).await;
     let token = ctx.token(&owner, Scope::Read).await;
     let account = ctx.account(&owner, "Support").await.id;
-    // By hand, and expected every two hours; by hand, and never expected; daily at 13:00, which is an hour away.
+    // By hand, and expected every two hours; by hand, and never expected; daily at 13:00, which is
+    // an hour away.
     let (with_deadline, never) = (
         ctx.dataset(&owner, &account, "agents", "Asked").await,
         ctx.dataset(&owner, &account, "agents", "Never").await,

@@ -1,4 +1,5 @@
-//! A run that is stopped, wherever it is; one whose rows are not put away, since the disk does not answer; and one that panics.
+//! A run that is stopped, wherever it is; one whose rows are not put away, since the disk does not
+//! answer; and one that panics.
 
 use std::path::PathBuf;
 
@@ -15,7 +16,8 @@ use super::test_context::{NOON, TestContext};
 
 const MINUTE: i64 = 60_000;
 
-/// A file of rows that nobody can open to an end: whoever tries waits. It is put back when this ends.
+/// A file of rows that nobody can open to an end: whoever tries waits. It is put back when this
+/// ends.
 struct BlockedFile {
     file: PathBuf,
 }
@@ -239,7 +241,8 @@ async fn a_panic_ends_its_run_alone_with_the_place_and_the_worker_goes_on() {
         data_dir.dataset(&email, &account, "chat").await,
         data_dir.dataset(&email, &account, "chat").await,
     );
-    // So many of two runs that share a reading end by it: what was read is of both, and while gathering the second may be there or not.
+    // So many of two runs that share a reading end by it: what was read is of both, and while
+    // gathering the second may be there or not.
     for (place, ended) in [("save", 1..=1), ("read", 2..=2), ("gather", 1..=2)] {
         let server = data_dir.spawn_in(&[("CHATLAKE_PANIC_AT", place)], &["--workers", "1"]);
         server.ready().await;

@@ -1,4 +1,5 @@
-//! Every report of LiveChat against the sandbox: as many rows as it holds, the very values of every period, and what each fault does.
+//! Every report of LiveChat against the sandbox: as many rows as it holds, the very values of every
+//! period, and what each fault does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -491,7 +492,8 @@ async fn every_fault_ends_every_report_as_what_it_is_or_is_waited_out() {
         let vendor = Vendor::new(300, 30).await;
         vendor.fault(kind.clone());
         let fate = expected_end(&kind);
-        // Only the limit that a slow fault is to meet is short: a busy machine must not meet another one first.
+        // Only the limit that a slow fault is to meet is short: a busy machine must not meet
+        // another one first.
         let limits = match kind {
             FaultKind::Late { .. } => Limits {
                 first_byte: Duration::from_millis(250),
@@ -551,7 +553,8 @@ async fn every_fault_ends_every_report_as_what_it_is_or_is_waited_out() {
                         report.id
                     );
                 }
-                // One that keeps changing may come to the very number, and is not believed all the same.
+                // One that keeps changing may come to the very number, and is not believed all the
+                // same.
                 (ExpectedEnd::Short, Err(PullError::Incomplete { have, of, .. }))
                     if archive && (have != of || matches!(kind, FaultKind::Mutate { .. })) => {}
                 (ExpectedEnd::EndsOrEmpty(_), Ok(())) if !archive && got.rows(0) == 0 => {}
@@ -585,8 +588,8 @@ async fn every_fault_ends_every_report_as_what_it_is_or_is_waited_out() {
     }
 }
 
-/// A fault that strikes each report once is waited out, or does no harm. In lanes with vendors of their own: most of the time goes by
-/// waiting.
+/// A fault that strikes each report once is waited out, or does no harm. In lanes with vendors of
+/// their own: most of the time goes by waiting.
 async fn once_in_lanes(kind: &FaultKind, limits: &Limits) {
     let lanes = REPORTS.chunks(6).map(|reports| {
         let (kind, limits) = (kind.clone(), limits.clone());
@@ -621,7 +624,8 @@ async fn once_in_lanes(kind: &FaultKind, limits: &Limits) {
                         .as_u64()
                         .unwrap(),
                 );
-                // A record without an id is rejected; one that has its id in another read is kept from there.
+                // A record without an id is rejected; one that has its id in another read is kept
+                // from there.
                 let is_nameless = matches!(kind, FaultKind::OddRecord { odd: Odd::NoId })
                     && got.window_counts[0].rejected == 1;
                 assert!(

@@ -1,5 +1,5 @@
-//! What becomes due, on a clock that the test moves: missed runs, clocks that are set, rows that cannot be read, whose turn it is, pause
-//! and resume, and the schedule as programs say it.
+//! What becomes due, on a clock that the test moves: missed runs, clocks that are set, rows that
+//! cannot be read, whose turn it is, pause and resume, and the schedule as programs say it.
 
 use axum::http::{Method, StatusCode};
 use chatlake::actor::{Actor, Role, Scope};
@@ -128,7 +128,12 @@ impl ScheduleFixture {
 
     /// Ends every run that is alive.
     async fn all_succeed(&self) {
-        self.change("UPDATE runs SET state = 'succeeded', finished_at = queued_at, lease_until = NULL WHERE finished_at IS NULL").await;
+        self.change(
+            "UPDATE runs
+             SET state = 'succeeded', finished_at = queued_at, lease_until = NULL
+             WHERE finished_at IS NULL",
+        )
+        .await;
     }
 
     async fn claim(&self, most: i64) -> Vec<Claimed> {
@@ -385,20 +390,33 @@ async fn what_waits_for_a_moment_of_a_wrong_clock_waits_as_long_as_it_would_have
                 "UPDATE runs SET state = 'waiting', due_at = 1795176000000 + 2592000000 + 300000",
             )
             .await;
-        fixture.change("UPDATE datasets SET retry_at = 1795176000000 + 2592000000 + 600000, last_success_at = 1795176000000 + 2592000000").await;
+        fixture
+            .change(
+                "UPDATE datasets
+                 SET
+                     retry_at = 1795176000000 + 2592000000 + 600000,
+                     last_success_at = 1795176000000 + 2592000000",
+            )
+            .await;
         fixture
             .change("UPDATE accounts SET paused_until = 1795176000000 + 2592000000 + 300000")
             .await;
         let mut tx = fixture.ctx.app.db.write().await.unwrap();
         for (id, state) in [("a", "waiting"), ("b", "sent")] {
-            sqlx::query("INSERT INTO messages (id, channel, recipient, subject, body, notification_count, state, next_try_at, created_at) VALUES ($1, 'webhook', $2, '', '', 1, $3, $4 + 120000, $4)")
-                .bind(id)
-                .bind(&hook)
-                .bind(state)
-                .bind(then)
-                .execute(&mut *tx)
-                .await
-                .unwrap();
+            sqlx::query(
+                "INSERT INTO messages (
+                     id, channel, recipient, subject, body, notification_count, state,
+                     next_try_at, created_at
+                 )
+                 VALUES ($1, 'webhook', $2, '', '', 1, $3, $4 + 120000, $4)",
+            )
+            .bind(id)
+            .bind(&hook)
+            .bind(state)
+            .bind(then)
+            .execute(&mut *tx)
+            .await
+            .unwrap();
         }
         sqlx::query("INSERT INTO notifications (id, channel, recipient, kind, about, created_at) VALUES ('n', 'webhook', $1, 'late', '{}', $2)")
             .bind(&hook)
@@ -427,11 +445,14 @@ async fn what_waits_for_a_moment_of_a_wrong_clock_waits_as_long_as_it_would_have
             (now + 10 * MINUTE, now, now + 5 * MINUTE),
             "seen: {seen}"
         );
-        let messages: Vec<(Millis, Millis)> =
-            sqlx::query_as("SELECT created_at, CASE WHEN state = 'waiting' THEN next_try_at ELSE created_at END FROM messages ORDER BY id")
-                .fetch_all(fixture.ctx.app.db.read())
-                .await
-                .unwrap();
+        let messages: Vec<(Millis, Millis)> = sqlx::query_as(
+            "SELECT created_at, CASE WHEN state = 'waiting' THEN next_try_at ELSE created_at END
+             FROM messages
+             ORDER BY id",
+        )
+        .fetch_all(fixture.ctx.app.db.read())
+        .await
+        .unwrap();
         assert_eq!(
             messages,
             [(now, now + 2 * MINUTE), (now, now)],
@@ -616,7 +637,8 @@ async fn a_run_that_cannot_be_queued_keeps_no_other_from_it() {
     fixture.ctx.clock.advance(HOUR);
     fixture.tick().await;
     assert_eq!(fixture.count("SELECT COUNT(*) FROM runs").await, 10);
-    assert_eq!(fixture.count("SELECT COUNT(*) FROM datasets WHERE schedule_error = 'Its run could not be queued.'").await, 1);
+    assert_eq!(fixture.count(
+        "SELECT COUNT(*) FROM datasets WHERE schedule_error = 'Its run could not be queued.'").await, 1);
     fixture.change("DROP TRIGGER odd").await;
     fixture.ctx.clock.advance(HOUR);
     fixture.tick().await;
@@ -959,7 +981,13 @@ async fn one_account_with_many_does_not_keep_another_waiting_and_people_go_first
         .ctx
         .dataset(&fixture.owner, &other, "agents", "Other")
         .await;
-    fixture.change("UPDATE datasets SET schedule = '0 * * * *', next_run_at = 1795179600001 WHERE name = 'Other'").await;
+    fixture
+        .change(
+            "UPDATE datasets
+             SET schedule = '0 * * * *', next_run_at = 1795179600001
+             WHERE name = 'Other'",
+        )
+        .await;
     let by_hand = fixture
         .ctx
         .dataset(&fixture.owner, &fixture.account, "groups", "Asked for")
@@ -1032,7 +1060,13 @@ async fn third_attempts_are_made_one_after_the_other() {
     fixture.ctx.clock.advance(HOUR + 61_000);
     fixture.tick().await;
     // Two of them were interrupted twice.
-    fixture.change("UPDATE runs SET attempt = 2, due_at = 0, shared_read_id = id WHERE id IN (SELECT id FROM runs ORDER BY id LIMIT 2)").await;
+    fixture
+        .change(
+            "UPDATE runs
+             SET attempt = 2, due_at = 0, shared_read_id = id
+             WHERE id IN (SELECT id FROM runs ORDER BY id LIMIT 2)",
+        )
+        .await;
     fixture.ctx.clock.advance(61_000);
     let attempts = async || {
         fixture
@@ -1047,7 +1081,13 @@ async fn third_attempts_are_made_one_after_the_other() {
         (vec![3], vec![1], vec![]),
         "the other one waits, and nothing else does"
     );
-    fixture.change("UPDATE runs SET state = 'succeeded', finished_at = queued_at, lease_until = NULL WHERE attempt = 3").await;
+    fixture
+        .change(
+            "UPDATE runs
+             SET state = 'succeeded', finished_at = queued_at, lease_until = NULL
+             WHERE attempt = 3",
+        )
+        .await;
     assert_eq!(attempts().await, [3]);
 }
 

@@ -1,4 +1,5 @@
-//! The Scheduling pane without scripts: every kind of schedule is chosen, told in words, stored, shown again as it was, and changed.
+//! The Scheduling pane without scripts: every kind of schedule is chosen, told in words, stored,
+//! shown again as it was, and changed.
 
 use axum::http::StatusCode;
 use chatlake::actor::Role;
@@ -354,7 +355,8 @@ async fn errors_are_shown_next_to_their_field_and_input_is_preserved_on_both_tab
             "{typed:?}"
         );
     }
-    // All that is wrong is told at once, and what is wrong elsewhere in the pane leaves the next runs as they are.
+    // All that is wrong is told at once, and what is wrong elsewhere in the pane leaves the next
+    // runs as they are.
     let both = maren
         .press(
             &page,

@@ -1,5 +1,6 @@
-//! What is kept from whom beside the tables of addresses: the counters, private accounts, look-alikes, the mail server's password and the
-//! network behind this server, core dumps, and how many connections an address may have.
+//! What is kept from whom beside the tables of addresses: the counters, private accounts,
+//! look-alikes, the mail server's password and the network behind this server, core dumps, and how
+//! many connections an address may have.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -208,7 +209,8 @@ async fn no_command_leaves_a_core_dump() {
         ["0", "0"],
         "{line}"
     );
-    // What belongs to root cannot be read by the user that runs it: memory, environment, open files.
+    // What belongs to root cannot be read by the user that runs it: memory, environment, open
+    // files.
     let owner = std::os::unix::fs::MetadataExt::uid(
         &std::fs::metadata(format!("/proc/{}/mem", server.id())).unwrap(),
     );
@@ -476,8 +478,12 @@ async fn the_account_of_a_shared_dataset_is_named_only_to_people_who_may_see_it(
         .id;
     let mut tx = ctx.app.db.write().await.unwrap();
     sqlx::query(
-        "UPDATE runs SET state = 'failed', finished_at = queued_at, error_code = 'unauthorized', error_who = 'The owner of the account “Kanarie account”.',
-                         error_message = 'LiveChat did not accept the credentials of “Kanarie account”.', error_action = 'Enter new ones.'",
+        "UPDATE runs
+         SET
+             state = 'failed', finished_at = queued_at, error_code = 'unauthorized',
+             error_who = 'The owner of the account “Kanarie account”.',
+             error_message = 'LiveChat did not accept the credentials of “Kanarie account”.',
+             error_action = 'Enter new ones.'",
     )
     .execute(&mut *tx)
     .await
@@ -765,7 +771,8 @@ async fn a_host_is_served_by_its_whole_name_and_every_answer_forbids_frames() {
 
 // ---- the mail server ----
 
-/// A mail server that takes an AUTH line and says `answer` of it, in which `{line}` is that line's argument.
+/// A mail server that takes an AUTH line and says `answer` of it, in which `{line}` is that line's
+/// argument.
 async fn serve_lines(
     greeting: &'static str,
     answer: &'static str,

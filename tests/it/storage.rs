@@ -1,5 +1,6 @@
-//! The disk is full or fails, under the built binary and with real system calls: nothing is lost, nothing stays broken, and nothing needs
-//! to be restarted. A preloaded library (`tests/fixtures/faults.c`) makes one chosen call fail, or lets no file grow; as root the full
+//! The disk is full or fails, under the built binary and with real system calls: nothing is lost,
+//! nothing stays broken, and nothing needs to be restarted. A preloaded library
+//! (`tests/fixtures/faults.c`) makes one chosen call fail, or lets no file grow; as root the full
 //! disk is a small tmpfs.
 
 use std::fs::File;
@@ -126,7 +127,8 @@ impl Faults {
     }
 }
 
-/// A data directory with a person, a DataSet of agents and nothing pulled, which is copied for each scenario.
+/// A data directory with a person, a DataSet of agents and nothing pulled, which is copied for each
+/// scenario.
 struct Template {
     data_dir: DataDir,
     vendor: LocalSandbox,
@@ -209,7 +211,8 @@ async fn logins(server: &Server, dataset: &str, token: &str) -> Vec<String> {
     all
 }
 
-/// Sends a change until it is taken: one that met the fault is answered with 503 and may be sent again.
+/// Sends a change until it is taken: one that met the fault is answered with 503 and may be sent
+/// again.
 async fn change(
     server: &Server,
     method: &str,
@@ -346,7 +349,9 @@ async fn scenario(template: &Template, at: u64, errno: i32) -> (FinalState, u64)
         .await
         .unwrap();
     let (running, staged): (i64, i64) = sqlx::query_as(
-        "SELECT (SELECT COUNT(*) FROM runs WHERE state IN ('queued', 'running', 'waiting')), (SELECT COUNT(*) FROM segments WHERE state = 'staged')",
+        "SELECT
+             (SELECT COUNT(*) FROM runs WHERE state IN ('queued', 'running', 'waiting')),
+             (SELECT COUNT(*) FROM segments WHERE state = 'staged')",
     )
     .fetch_one(&pool)
     .await
@@ -400,7 +405,8 @@ async fn scenario(template: &Template, at: u64, errno: i32) -> (FinalState, u64)
     (final_state, faults.calls())
 }
 
-/// Lets chosen calls fail, some scenarios side by side, and compares what is left with what is left without a fault.
+/// Lets chosen calls fail, some scenarios side by side, and compares what is left with what is left
+/// without a fault.
 async fn compare(template: &Template, chosen: impl Fn(u64) -> Vec<(u64, i32)>) {
     let (whole, calls) = scenario(template, 0, 0).await;
     assert_eq!(

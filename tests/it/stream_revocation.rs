@@ -1,5 +1,5 @@
-//! Streams and downloads end with what let them begin: each kind of stream against each way of ending a session, a token, an export
-//! password or a person.
+//! Streams and downloads end with what let them begin: each kind of stream against each way of
+//! ending a session, a token, an export password or a person.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -27,7 +27,8 @@ const DAY: i64 = 24 * HOUR;
 /// A test that waits for longer than this has found something that hangs.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What begins, in the order of the columns of `TABLE`: as a page's session, as a token, as an export password.
+/// What begins, in the order of the columns of `TABLE`: as a page's session, as a token, as an
+/// export password.
 const STREAMS: [&str; 4] = [
     "a download by a page",
     "events of a run",
@@ -123,7 +124,8 @@ async fn begin(
     }
 }
 
-/// Reads what comes until the stream breaks off or ends. True when it broke off, or events stopped coming.
+/// Reads what comes until the stream breaks off or ends. True when it broke off, or events stopped
+/// coming.
 async fn is_cut_off(stream: &mut Stream) -> bool {
     loop {
         match within(stream.name, stream.answer.body_mut().frame()).await {
@@ -147,7 +149,8 @@ struct StreamFixture {
 impl StreamFixture {
     /// The chats are few, so that no stream is cut off for being read slowly while the clock moves.
     ///
-    /// Rita reads what Olga shares, in four ways at once. She is an editor, so that another role is a lesser one.
+    /// Rita reads what Olga shares, in four ways at once. She is an editor, so that another role is
+    /// a lesser one.
     async fn new() -> Self {
         let export_fixture = ExportFixture::of(TestContext::new().await, &many(20)).await;
         let ctx = &export_fixture.ctx;
@@ -329,7 +332,8 @@ async fn every_stream_ends_with_what_let_it_begin_within_half_a_minute_and_no_ot
         for (stream, ends) in fixture.streams.iter_mut().zip(ends) {
             let name = format!("{revocation:?}: {}", stream.name);
             if ends {
-                // The connection is closed, so that it ends also while nobody reads; events may end by themselves before.
+                // The connection is closed, so that it ends also while nobody reads; events may end
+                // by themselves before.
                 if stream.name != STREAMS[1] {
                     within(&name, stream.connection.aborted()).await;
                 }

@@ -1,5 +1,6 @@
-//! A whole Chatlake in a temporary directory, with people who use it through its router as a browser would, and a sandbox as the
-//! vendor. Start a story with `TestContext::new()`, give it people with `person`, and let them click in a `Browser`.
+//! A whole Chatlake in a temporary directory, with people who use it through its router as a
+//! browser would, and a sandbox as the vendor. Start a story with `TestContext::new()`, give it
+//! people with `person`, and let them click in a `Browser`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -237,7 +238,8 @@ impl TestContext {
             .to_owned()
     }
 
-    /// An account of this person at the sandbox. Only admins may name an address, so somebody who is none is one for a moment.
+    /// An account of this person at the sandbox. Only admins may name an address, so somebody who
+    /// is none is one for a moment.
     pub async fn account(&self, actor: &Actor, name: &str) -> Account {
         let new = NewAccount {
             connector: Connector::LiveChat,
@@ -316,7 +318,8 @@ impl TestContext {
     }
 }
 
-/// A browser: keeps cookies and does not follow redirects by itself. A clone is a copy of its cookies.
+/// A browser: keeps cookies and does not follow redirects by itself. A clone is a copy of its
+/// cookies.
 #[derive(Clone)]
 pub struct Browser {
     router: Router,
@@ -493,7 +496,8 @@ impl Page {
     }
 }
 
-/// All that a body holds, taken as a client takes it: each piece is dropped before the next one is asked for.
+/// All that a body holds, taken as a client takes it: each piece is dropped before the next one is
+/// asked for.
 pub async fn read_body(mut body: Body) -> Vec<u8> {
     let mut all = Vec::new();
     while let Some(frame) = body.frame().await {

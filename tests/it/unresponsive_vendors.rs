@@ -1,5 +1,6 @@
-//! Vendors that accept connections and never answer, and such that send next to nothing: they keep no worker, no thread and no memory from
-//! the runs of other accounts, and their own runs can be stopped.
+//! Vendors that accept connections and never answer, and such that send next to nothing: they keep
+//! no worker, no thread and no memory from the runs of other accounts, and their own runs can be
+//! stopped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +26,8 @@ use super::vendor::{self, Vendor};
 
 const HOUR: i64 = 3_600_000;
 
-/// A host on the loopback address that never answers, or only a byte at a time. It stops with its last handle.
+/// A host on the loopback address that never answers, or only a byte at a time. It stops with its
+/// last handle.
 struct SilentServer {
     address: String,
     /// Requests whose head came whole.

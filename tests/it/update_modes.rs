@@ -1,5 +1,5 @@
-//! How new rows meet those that are there, and what guards those: told through the API and the pages, with the sandbox as vendor and a
-//! clock that the test moves.
+//! How new rows meet those that are there, and what guards those: told through the API and the
+//! pages, with the sandbox as vendor and a clock that the test moves.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

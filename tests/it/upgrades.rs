@@ -1,4 +1,5 @@
-//! Upgrades of the catalogue: the copy that is written before migrations run, and what the migrations leave as it was.
+//! Upgrades of the catalogue: the copy that is written before migrations run, and what the
+//! migrations leave as it was.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,5 @@
-//! The way out: which addresses are refused however they are spelled, and that the address checked is the address dialled.
+//! The way out: which addresses are refused however they are spelled, and that the address checked
+//! is the address dialled.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -47,7 +48,8 @@ fn upstreams(allow: &[&str], resolver: Arc<dyn DnsResolver>) -> Upstreams {
     .unwrap()
 }
 
-/// Hosts of this machine, of private networks, and of ranges that stand for them, in every spelling.
+/// Hosts of this machine, of private networks, and of ranges that stand for them, in every
+/// spelling.
 const HOSTS: [&str; 64] = [
     "127.0.0.1",
     "127.0.0.1.",
@@ -358,7 +360,8 @@ async fn a_port_without_a_listener_and_one_that_speaks_no_tls() {
 
 #[tokio::test]
 async fn a_certificate_that_nobody_here_vouches_for_is_refused_and_nothing_is_sent() {
-    // That a good authority vouches for the wrong name, or did so once, is in `binary.rs`: which authorities are good is for the machine to say.
+    // That a good authority vouches for the wrong name, or did so once, is in `binary.rs`: which
+    // authorities are good is for the machine to say.
     for name in ["self_signed.pem", "right.pem"] {
         let vendor = TlsVendor::new(name);
         let patient = Limits {

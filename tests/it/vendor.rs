@@ -1,4 +1,5 @@
-//! A sandbox on the loopback address, a way to it that has little patience, and what a pull from it gave.
+//! A sandbox on the loopback address, a way to it that has little patience, and what a pull from it
+//! gave.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! Vendors that are right and odd: names of time zones from another year, one thing told under two names, markup that is nearly XML. And
-//! a vendor's own limit, which a restart does not make higher.
+//! Vendors that are right and odd: names of time zones from another year, one thing told under two
+//! names, markup that is nearly XML. And a vendor's own limit, which a restart does not make
+//! higher.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -215,7 +216,8 @@ async fn a_restart_does_not_forget_what_was_asked_in_the_last_minute() {
         shown_before == vendor_calls || began.elapsed() > Duration::from_secs(50),
         "{shown_before} of {vendor_calls}"
     );
-    // What is asked now comes on top, and a server that is killed in the middle loses no more than its last moments.
+    // What is asked now comes on top, and a server that is killed in the middle loses no more than
+    // its last moments.
     vendor.sandbox.faults().set(vec![
         Fault::new(FaultKind::Late { ms: 600_000 })
             .on("/chats")

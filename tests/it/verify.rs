@@ -1,4 +1,5 @@
-//! What `chatlake verify` says of a catalogue with every way in which a run may end: nothing, until one of them is broken.
+//! What `chatlake verify` says of a catalogue with every way in which a run may end: nothing, until
+//! one of them is broken.
 
 use axum::http::StatusCode;
 use chatlake::actor::{Role, Scope};
@@ -189,28 +190,92 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
     assert_eq!(wrong(&ctx, &ctx.app.db).await, [""; 0], "after a backfill");
 
     for (number, (statement, checks)) in [
-        ("UPDATE runs SET outcome = NULL WHERE outcome = 'held'", &["current_newest", "run_version", "held_run"][..]),
-        ("UPDATE runs SET state = 'succeeded' WHERE outcome = 'held'", &["run_version"]),
-        ("UPDATE datasets SET pending_version = NULL WHERE pending_version IS NOT NULL", &["held_run"]),
-        ("UPDATE datasets SET pending_version = 'ver_none' WHERE pending_version IS NOT NULL", &["held_pointer", "held_run"]),
-        ("UPDATE datasets SET pending_version = current_version WHERE pending_version IS NOT NULL", &["held_pointer", "held_run"]),
-        ("UPDATE datasets SET current_version = pending_version WHERE pending_version IS NOT NULL", &["held_pointer"]),
-        ("UPDATE runs SET outcome = NULL WHERE outcome = 'superseded'", &["run_version"]),
-        ("UPDATE runs SET version_id = NULL WHERE outcome = 'superseded'", &["commit_run", "run_version"]),
-        ("UPDATE runs SET outcome = NULL WHERE outcome = 'kept'", &["run_version"]),
-        ("UPDATE runs SET version_id = (SELECT MIN(id) FROM versions), rows_after = NULL WHERE outcome = 'kept'", &["run_version"]),
-        ("UPDATE runs SET outcome = 'held' WHERE outcome = 'accepted'", &["run_version", "held_run"]),
-        ("UPDATE runs SET decided_at = NULL WHERE outcome = 'accepted'", &["accepted_by"]),
-        ("UPDATE runs SET decided_by = NULL WHERE outcome = 'discarded'", &["accepted_by"]),
-        ("UPDATE runs SET outcome = NULL WHERE outcome = 'discarded'", &["run_version"]),
         (
-            "UPDATE datasets SET current_version = (SELECT version_id FROM runs WHERE outcome = 'accepted') WHERE pending_version IS NOT NULL",
+            "UPDATE runs SET outcome = NULL WHERE outcome = 'held'",
+            &["current_newest", "run_version", "held_run"][..],
+        ),
+        (
+            "UPDATE runs SET state = 'succeeded' WHERE outcome = 'held'",
+            &["run_version"],
+        ),
+        (
+            "UPDATE datasets SET pending_version = NULL WHERE pending_version IS NOT NULL",
+            &["held_run"],
+        ),
+        (
+            "UPDATE datasets SET pending_version = 'ver_none' WHERE pending_version IS NOT NULL",
+            &["held_pointer", "held_run"],
+        ),
+        (
+            "UPDATE datasets
+             SET pending_version = current_version
+             WHERE pending_version IS NOT NULL",
+            &["held_pointer", "held_run"],
+        ),
+        (
+            "UPDATE datasets
+             SET current_version = pending_version
+             WHERE pending_version IS NOT NULL",
+            &["held_pointer"],
+        ),
+        (
+            "UPDATE runs SET outcome = NULL WHERE outcome = 'superseded'",
+            &["run_version"],
+        ),
+        (
+            "UPDATE runs SET version_id = NULL WHERE outcome = 'superseded'",
+            &["commit_run", "run_version"],
+        ),
+        (
+            "UPDATE runs SET outcome = NULL WHERE outcome = 'kept'",
+            &["run_version"],
+        ),
+        (
+            "UPDATE runs
+             SET version_id = (SELECT MIN(id) FROM versions), rows_after = NULL
+             WHERE outcome = 'kept'",
+            &["run_version"],
+        ),
+        (
+            "UPDATE runs SET outcome = 'held' WHERE outcome = 'accepted'",
+            &["run_version", "held_run"],
+        ),
+        (
+            "UPDATE runs SET decided_at = NULL WHERE outcome = 'accepted'",
+            &["accepted_by"],
+        ),
+        (
+            "UPDATE runs SET decided_by = NULL WHERE outcome = 'discarded'",
+            &["accepted_by"],
+        ),
+        (
+            "UPDATE runs SET outcome = NULL WHERE outcome = 'discarded'",
+            &["run_version"],
+        ),
+        (
+            "UPDATE datasets
+             SET current_version = (SELECT version_id FROM runs WHERE outcome = 'accepted')
+             WHERE pending_version IS NOT NULL",
             &["current_newest"],
         ),
-        ("UPDATE runs SET builds_on = 'run_none' WHERE builds_on IS NOT NULL", &["builds_on"]),
-        ("UPDATE runs SET builds_on = (SELECT b.id FROM runs b WHERE b.dataset_id <> runs.dataset_id) WHERE builds_on IS NOT NULL", &["builds_on"]),
-        ("UPDATE runs SET backfill_id = 'bf_none' WHERE backfill_id IS NOT NULL", &["chunk"]),
-        ("UPDATE runs SET from_day = NULL WHERE trigger = 'backfill'", &["chunk"]),
+        (
+            "UPDATE runs SET builds_on = 'run_none' WHERE builds_on IS NOT NULL",
+            &["builds_on"],
+        ),
+        (
+            "UPDATE runs
+             SET builds_on = (SELECT b.id FROM runs b WHERE b.dataset_id <> runs.dataset_id)
+             WHERE builds_on IS NOT NULL",
+            &["builds_on"],
+        ),
+        (
+            "UPDATE runs SET backfill_id = 'bf_none' WHERE backfill_id IS NOT NULL",
+            &["chunk"],
+        ),
+        (
+            "UPDATE runs SET from_day = NULL WHERE trigger = 'backfill'",
+            &["chunk"],
+        ),
     ]
     .into_iter()
     .enumerate()

@@ -1,10 +1,11 @@
-//! The words of the code and of its texts: names that were replaced stay away, modules have one layout, and the texts that people read use
-//! the terms of the glossary.
+//! The words of the code and of its texts: names that were replaced stay away, modules have one
+//! layout, and the texts that people read use the terms of the glossary.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Replaced names of types, functions, fields, files and constants. The glossary of ARCHITECTURE.md has today's terms.
+/// Replaced names of types, functions, fields, files and constants. The glossary of ARCHITECTURE.md
+/// has today's terms.
 const REPLACED: [&str; 62] = [
     "Beside",
     "Saving",

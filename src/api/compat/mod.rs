@@ -1,5 +1,6 @@
-//! LiveLeader's export API, served at `/a/Srv` from the DataSets that an admin has published, for scripts that were written for LiveLeader.
-//! Requests authenticate with an export password; sessions are ignored and there are no redirects. Errors are one plain sentence.
+//! LiveLeader's export API, served at `/a/Srv` from the DataSets that an admin has published, for
+//! scripts that were written for LiveLeader. Requests authenticate with an export password;
+//! sessions are ignored and there are no redirects. Errors are one plain sentence.
 
 mod period;
 mod request;
@@ -42,7 +43,8 @@ pub fn router() -> Router<Api> {
         .method_not_allowed_fallback(method_not_allowed)
 }
 
-/// Whether `path` belongs to this API, so that a request that is rejected before routing gets this API's error format.
+/// Whether `path` belongs to this API, so that a request that is rejected before routing gets this
+/// API's error format.
 pub fn serves_path(path: &str) -> bool {
     PATHS.contains(&path)
 }
@@ -160,8 +162,8 @@ async fn answer(api: &Api, request: Request, method: &Method) -> Result<Response
         ExportRequest::of_query(&parts.headers, parts.uri.query().unwrap_or_default())
     };
     if transport == Transport::Insecure {
-        // The request is rejected for another reason. If it carried a valid export password over plain http, the password is marked as
-        // exposed.
+        // The request is rejected for another reason. If it carried a valid export password over
+        // plain http, the password is marked as exposed.
         if let Some(login) = export_request
             .as_ref()
             .ok()
@@ -172,7 +174,8 @@ async fn answer(api: &Api, request: Request, method: &Method) -> Result<Response
         return Err(export_passwords::plain_http_error());
     }
     let export_request = export_request?;
-    // Missing credentials are reported before other errors: some clients send credentials only after a 401.
+    // Missing credentials are reported before other errors: some clients send credentials only
+    // after a 401.
     let login = export_request.login(address, transport)?;
     let period = export_request.period(api.clock.now())?;
     let admitted =
@@ -273,7 +276,8 @@ impl Encode for Encoder {
     }
 }
 
-/// The current versions, newest first. A chat that several versions contain is served from the first one.
+/// The current versions, newest first. A chat that several versions contain is served from the
+/// first one.
 async fn sources(datasets: &Datasets, published: &[Dataset]) -> Result<Vec<VersionSource>> {
     let mut sources = Vec::with_capacity(published.len());
     for dataset in published {
@@ -291,7 +295,8 @@ async fn sources(datasets: &Datasets, published: &[Dataset]) -> Result<Vec<Versi
     Ok(sources)
 }
 
-/// Returns a check whether the export password is still valid and every served DataSet may still be read.
+/// Returns a check whether the export password is still valid and every served DataSet may still be
+/// read.
 fn is_still_allowed(
     api: &Api,
     admitted: AdmittedClient,

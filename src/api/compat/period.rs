@@ -1,4 +1,5 @@
-//! Parses the start and stop of an export: ISO 8601 with an offset, and the forms that clients commonly send instead.
+//! Parses the start and stop of an export: ISO 8601 with an offset, and the forms that clients
+//! commonly send instead.
 
 use std::ops::Range;
 
@@ -12,7 +13,8 @@ use crate::error::{Error, Result};
 const MAX_PERIOD: Millis = 366 * 24 * 60 * 60 * 1_000;
 const YEARS: std::ops::RangeInclusive<i16> = 1970..=2999;
 
-/// The range from `start` to `stop` in whole milliseconds, without `stop`. `start` must not be in the future.
+/// The range from `start` to `stop` in whole milliseconds, without `stop`. `start` must not be in
+/// the future.
 pub fn parse(start: &str, stop: &str, now: Millis) -> Result<Range<Millis>> {
     let (from, to) = (parse_moment("start", start)?, parse_moment("stop", stop)?);
     if from > now {
@@ -30,7 +32,8 @@ pub fn parse(start: &str, stop: &str, now: Millis) -> Result<Range<Millis>> {
     Ok(from..to)
 }
 
-/// Parses the time in parameter `name`. Fractions of a millisecond are rounded up, so that a half-open range keeps its meaning.
+/// Parses the time in parameter `name`. Fractions of a millisecond are rounded up, so that a
+/// half-open range keeps its meaning.
 fn parse_moment(name: &'static str, text: &str) -> Result<Millis> {
     let wrong = |what: &str| Error::field(name, format!("{name} {what}"));
     if text.is_empty() {

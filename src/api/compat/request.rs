@@ -1,5 +1,6 @@
-//! Reads the parameters and credentials of a request to `/a/Srv`. Each parameter may occur once. Error messages name a parameter and never
-//! repeat a value, which may be a password in the wrong place.
+//! Reads the parameters and credentials of a request to `/a/Srv`. Each parameter may occur once.
+//! Error messages name a parameter and never repeat a value, which may be a password in the wrong
+//! place.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -37,12 +38,14 @@ enum AuthHeader {
 }
 
 impl ExportRequest {
-    /// Reads a GET: all parameters are in the query string; credentials may be in the Authorization header.
+    /// Reads a GET: all parameters are in the query string; credentials may be in the Authorization
+    /// header.
     pub fn of_query(headers: &HeaderMap, query: &str) -> Result<Self> {
         Self::read(headers, query.as_bytes())
     }
 
-    /// Reads a POST: all parameters are in the body; credentials may be in the Authorization header.
+    /// Reads a POST: all parameters are in the body; credentials may be in the Authorization
+    /// header.
     pub fn of_form(headers: &HeaderMap, body: &[u8]) -> Result<Self> {
         let kind = headers
             .get(CONTENT_TYPE)
@@ -169,7 +172,8 @@ fn given_twice(name: &str) -> Error {
     Error::field(name, format!("{name} is given twice."))
 }
 
-/// Decodes percent-encoded text: `+` is a space, `%` and two digits a byte. `None` if it is not UTF-8 or contains a null character.
+/// Decodes percent-encoded text: `+` is a space, `%` and two digits a byte. `None` if it is not
+/// UTF-8 or contains a null character.
 fn percent_decode(text: &[u8]) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.iter();

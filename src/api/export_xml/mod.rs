@@ -1,5 +1,6 @@
-//! Writes chats in LiveLeader's format: one XML 1.0 document with an element per chat. The document is well-formed for any cell, and an XML
-//! reader gets the same text back, except for code points that XML forbids.
+//! Writes chats in LiveLeader's format: one XML 1.0 document with an element per chat. The document
+//! is well-formed for any cell, and an XML reader gets the same text back, except for code points
+//! that XML forbids.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ use crate::connectors::report::{ColumnKind, Report};
 use crate::datasets::columns::{ColumnInfo, MISFIT};
 use crate::error::Result;
 
-/// The elements of a chat that come from a declared column, in document order, with their columns. Messages follow after all others.
+/// The elements of a chat that come from a declared column, in document order, with their columns.
+/// Messages follow after all others.
 const ELEMENTS: [(&str, &str); 9] = [
     ("id", "id"),
     ("referrer", "referrer"),
@@ -41,8 +43,8 @@ pub struct XmlStats {
     pub unreadable: u64,
 }
 
-/// The columns of a version that are read: the columns behind `ELEMENTS`, `_misfit`, and undeclared text columns whose name is a valid
-/// element name.
+/// The columns of a version that are read: the columns behind `ELEMENTS`, `_misfit`, and undeclared
+/// text columns whose name is a valid element name.
 pub fn columns(report: &Report, all: &[ColumnInfo]) -> Vec<ColumnInfo> {
     let is_known_column = |name: &str| {
         ELEMENTS.iter().any(|(_, column)| *column == name)
@@ -106,8 +108,8 @@ impl Layout {
     }
 }
 
-/// Writes a document, chat by chat. Without a call of `end` the root element stays open, so that no reader accepts the document as
-/// complete.
+/// Writes a document, chat by chat. Without a call of `end` the root element stays open, so that no
+/// reader accepts the document as complete.
 pub struct Writer<W> {
     out: W,
     layouts: Vec<Layout>,
@@ -272,8 +274,8 @@ fn write_message(into: &mut String, message: &BTreeMap<String, Value>, stats: &m
     let _ = writeln!(into, "</{MESSAGE}>");
 }
 
-/// Writes element text. Leading and trailing white space is escaped so that no reader takes it for indentation, and CR is escaped so that
-/// it does not become LF.
+/// Writes element text. Leading and trailing white space is escaped so that no reader takes it for
+/// indentation, and CR is escaped so that it does not become LF.
 fn write_text(into: &mut String, text: &str, stats: &mut XmlStats) {
     let inner = text.trim();
     let before = text.len() - text.trim_start().len();
@@ -336,8 +338,8 @@ fn is_forbidden(c: char) -> bool {
     matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}')
 }
 
-/// Whether `text` is a valid element or attribute name for every reader. Older readers accept fewer letters, and a colon would be a
-/// namespace.
+/// Whether `text` is a valid element or attribute name for every reader. Older readers accept fewer
+/// letters, and a colon would be a namespace.
 fn is_name(text: &str) -> bool {
     let is_letter = |c: char| {
         c.is_ascii_alphabetic()

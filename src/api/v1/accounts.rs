@@ -43,7 +43,8 @@ pub struct AccountBody {
     health: &'static str,
     health_message: String,
     checked_at: Option<String>,
-    /// LiveChat or LiveLeader rejected the credentials three times in a row. No data is pulled until they change or a test succeeds.
+    /// LiveChat or LiveLeader rejected the credentials three times in a row. No data is pulled
+    /// until they change or a test succeeds.
     stopped: bool,
     /// LiveChat or LiveLeader asked for a pause. Chatlake makes no calls before this time.
     paused_until: Option<String>,
@@ -100,7 +101,8 @@ pub struct CreateAccount {
     /// Every field of the connector, by id. Secrets are write-only.
     #[schema(value_type = BTreeMap<String, String>)]
     credentials: BTreeMap<String, Secret>,
-    /// API URL, for admins only. Private and plain-http hosts must be allowed with --allow-upstream.
+    /// API URL, for admins only. Private and plain-http hosts must be allowed with
+    /// --allow-upstream.
     api_url: Option<String>,
     /// 1 to 60,000; 180 when absent.
     requests_per_minute: Option<i64>,
@@ -122,8 +124,8 @@ pub struct PatchAccount {
     api_url: Option<Option<String>>,
     requests_per_minute: Option<i64>,
     time_zone: Option<String>,
-    /// Other editors can use this account for their DataSets. False: their DataSets stop updating, and their schedules stop until the
-    /// account is shared again.
+    /// Other editors can use this account for their DataSets. False: their DataSets stop updating,
+    /// and their schedules stop until the account is shared again.
     shared: Option<bool>,
 }
 

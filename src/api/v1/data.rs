@@ -1,4 +1,5 @@
-//! The rows of a DataSet: as pages and as a CSV file; its columns, versions and the ledger of its date ranges.
+//! The rows of a DataSet: as pages and as a CSV file; its columns, versions and the ledger of its
+//! date ranges.
 
 use axum::Json;
 use axum::body::Body as HttpBody;
@@ -56,8 +57,9 @@ pub struct RowsQuery {
     version: Option<String>,
 }
 
-/// Finds and pins the version to read a page of: the requested one; else that of the cursor, so that all pages come from one version; else
-/// the current one. Errors: `version_gone` (Conflict) if the version of the cursor was deleted.
+/// Finds and pins the version to read a page of: the requested one; else that of the cursor, so
+/// that all pages come from one version; else the current one. Errors: `version_gone` (Conflict) if
+/// the version of the cursor was deleted.
 async fn version(
     api: &Api,
     actor: &Actor,
@@ -156,7 +158,8 @@ pub async fn rows(
         .iter()
         .map(|row| object(&page.columns, row))
         .collect();
-    // The count says whether more rows match. Without a count, the one row that was read beyond the limit does.
+    // The count says whether more rows match. Without a count, the one row that was read beyond the
+    // limit does.
     let end = offset
         .unsigned_abs()
         .saturating_add(items.len().min(limit) as u64);
@@ -205,7 +208,8 @@ fn object(columns: &[ColumnInfo], cells: &[PreviewCell]) -> Map<String, Value> {
         .collect()
 }
 
-/// The JSON value of a cell, equal to the text in the CSV: numbers and booleans as themselves, everything else as text.
+/// The JSON value of a cell, equal to the text in the CSV: numbers and booleans as themselves,
+/// everything else as text.
 fn value(kind: ColumnKind, cell: &PreviewCell) -> Value {
     let Some(text) = &cell.csv else {
         return Value::Null;
@@ -236,8 +240,9 @@ pub struct DownloadQuery {
 
 /// Download a DataSet as CSV
 ///
-/// `X-Chatlake-Rows` is the number of rows. With `formulas=guard`, `X-Chatlake-Marked-Cells` is the number of marked cells, for up to
-/// 200,000 rows. If the connection breaks, the body is incomplete.
+/// `X-Chatlake-Rows` is the number of rows. With `formulas=guard`, `X-Chatlake-Marked-Cells` is the
+/// number of marked cells, for up to 200,000 rows. If the connection breaks, the body is
+/// incomplete.
 #[utoipa::path(get, operation_id = "download_data", path = "/datasets/{id}/data",
     params(("id" = String, Path), ("format" = Option<String>, Query, description = "csv"), ("version" = Option<String>, Query),
         ("columns" = Option<String>, Query, description = "names, separated by commas: only these, in this order"),
@@ -332,7 +337,8 @@ pub struct VersionBody {
     created_at: String,
     /// Fingerprint of rows and columns: equal for versions with the same content.
     content: String,
-    /// checked, not_checked (some files have no checksums yet) or damaged (a file is damaged or missing).
+    /// checked, not_checked (some files have no checksums yet) or damaged (a file is damaged or
+    /// missing).
     integrity: &'static str,
 }
 
@@ -379,9 +385,11 @@ pub struct WindowBody {
     /// Both days included; null for a report without days.
     from: Option<String>,
     to: Option<String>,
-    /// planned, done or short (LiveChat or LiveLeader reported `vendor_total` records but returned only `kept`; the run failed).
+    /// planned, done or short (LiveChat or LiveLeader reported `vendor_total` records but returned
+    /// only `kept`; the run failed).
     state: &'static str,
-    /// Records from LiveChat or LiveLeader: read = kept (saved) + duplicates + left_out (excluded) + rejected.
+    /// Records from LiveChat or LiveLeader: read = kept (saved) + duplicates + left_out (excluded)
+    /// + rejected.
     read: u64,
     kept: u64,
     duplicates: u64,
@@ -390,11 +398,14 @@ pub struct WindowBody {
     pages: u64,
     /// Number of records that LiveChat or LiveLeader reported.
     vendor_total: Option<u64>,
-    /// True when `completeness` is verified or reread, null when it is complete or null, false otherwise.
+    /// True when `completeness` is verified or reread, null when it is complete or null, false
+    /// otherwise.
     verified: Option<bool>,
-    /// verified (settled days, the reported total matches), reread (two consecutive reads agree), counted (the total matches, but the
-    /// newest days were read only once), corrected (pages changed while they were read; the total matches now), complete (read to the end,
-    /// no total is reported) or short (fewer records than reported; only in a failed run). Null before it was read.
+    /// verified (settled days, the reported total matches), reread (two consecutive reads agree),
+    /// counted (the total matches, but the newest days were read only once), corrected (pages
+    /// changed while they were read; the total matches now), complete (read to the end, no total is
+    /// reported) or short (fewer records than reported; only in a failed run). Null before it was
+    /// read.
     completeness: Option<&'static str>,
     finished_at: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! History of a DataSet: revert to and delete versions, retention, coverage by day, backfills, and duplicates.
+//! History of a DataSet: revert to and delete versions, retention, coverage by day, backfills, and
+//! duplicates.
 
 use axum::Json;
 use axum::extract::State;
@@ -32,8 +33,9 @@ pub struct RevertTo {
 
 /// Revert to an older version
 ///
-/// Creates a new version with the rows and columns of the older one. No data is pulled. Returns a run that records the change. 409 while a
-/// run is in progress (`run_under_way`) and for the current version (`version_current`).
+/// Creates a new version with the rows and columns of the older one. No data is pulled. Returns a
+/// run that records the change. 409 while a run is in progress (`run_under_way`) and for the
+/// current version (`version_current`).
 #[utoipa::path(post, operation_id = "revert_dataset", path = "/datasets/{id}/revert", params(("id" = String, Path)), request_body = RevertTo, responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
 pub async fn revert(
     State(api): State<Api>,
@@ -117,7 +119,8 @@ pub async fn retention(
 
 /// Change the retention of a DataSet
 ///
-/// Sets both values. Absent or null: the setting of the server. Versions beyond the limits are deleted at once.
+/// Sets both values. Absent or null: the setting of the server. Versions beyond the limits are
+/// deleted at once.
 #[utoipa::path(patch, operation_id = "update_retention", path = "/datasets/{id}/retention", params(("id" = String, Path)), request_body = Retention, responses((status = 200, body = RetentionBody), (status = 404), (status = 422)))]
 pub async fn update_retention(
     State(api): State<Api>,
@@ -147,7 +150,8 @@ pub struct DayBody {
     state: &'static str,
     /// When the day was last pulled completely.
     read_at: Option<String>,
-    /// Completeness at that time, as for a run: verified, reread, counted, corrected, complete or short; null if it was never pulled.
+    /// Completeness at that time, as for a run: verified, reread, counted, corrected, complete or
+    /// short; null if it was never pulled.
     completeness: Option<&'static str>,
     /// The run that pulled the day.
     run_id: Option<String>,
@@ -155,10 +159,11 @@ pub struct DayBody {
 
 /// List days and their state
 ///
-/// All days from the first to the last one that is saved or selected. `verified`: complete; the reported total of days that ended at least
-/// 48 hours before matches, or two reads agree. `held`: present, not verified. `so_far`: today. `stale`: incomplete, pulled before the day
-/// ended. `short`: LiveChat or LiveLeader returned fewer records than it reported, so nothing of the day is saved. `missing`: not saved.
-/// Empty for a report without days.
+/// All days from the first to the last one that is saved or selected. `verified`: complete; the
+/// reported total of days that ended at least 48 hours before matches, or two reads agree. `held`:
+/// present, not verified. `so_far`: today. `stale`: incomplete, pulled before the day ended.
+/// `short`: LiveChat or LiveLeader returned fewer records than it reported, so nothing of the day
+/// is saved. `missing`: not saved. Empty for a report without days.
 #[utoipa::path(get, operation_id = "list_days", path = "/datasets/{id}/coverage", params(("id" = String, Path)), responses((status = 200, body = List<DayBody>), (status = 404)))]
 pub async fn days(
     State(api): State<Api>,
@@ -251,8 +256,9 @@ pub async fn backfills(
 
 /// Start a backfill
 ///
-/// Pulls old days. 409 `replaces_all` for a DataSet that replaces all rows, and `no_days` for a report without days. Each date range is a
-/// run with the trigger `backfill`; its rows are saved when it succeeds. Scheduled and manual runs go first between two date ranges.
+/// Pulls old days. 409 `replaces_all` for a DataSet that replaces all rows, and `no_days` for a
+/// report without days. Each date range is a run with the trigger `backfill`; its rows are saved
+/// when it succeeds. Scheduled and manual runs go first between two date ranges.
 #[utoipa::path(post, operation_id = "start_backfill", path = "/datasets/{id}/backfills", params(("id" = String, Path)), request_body = BackfillDays, responses((status = 202, body = BackfillBody), (status = 404), (status = 409), (status = 422)))]
 pub async fn backfill(
     State(api): State<Api>,
@@ -315,7 +321,8 @@ pub async fn resume(
 
 /// Duplicate a DataSet
 ///
-/// Creates a DataSet with the same settings and schedule, named "Copy of ...". You are its owner. It has no rows, and no run starts.
+/// Creates a DataSet with the same settings and schedule, named "Copy of ...". You are its owner.
+/// It has no rows, and no run starts.
 #[utoipa::path(post, operation_id = "duplicate_dataset", path = "/datasets/{id}/duplicate", params(("id" = String, Path)), responses((status = 201, body = DatasetBody), (status = 404)))]
 pub async fn duplicate(
     State(api): State<Api>,

@@ -1,4 +1,5 @@
-//! One file per resource. Every handler checks the scope of the token, calls one function of the resource and returns its result.
+//! One file per resource. Every handler checks the scope of the token, calls one function of the
+//! resource and returns its result.
 
 pub mod accounts;
 pub mod connectors;

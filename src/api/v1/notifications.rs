@@ -207,8 +207,9 @@ pub async fn notify(
 
 /// Resume a stopped schedule
 ///
-/// A schedule stops after rejected credentials, after a run that stopped the server three times, and when the account is no longer shared.
-/// 409 if the schedule is not stopped, and while the account is still rejected or not shared.
+/// A schedule stops after rejected credentials, after a run that stopped the server three times,
+/// and when the account is no longer shared. 409 if the schedule is not stopped, and while the
+/// account is still rejected or not shared.
 #[utoipa::path(post, operation_id = "bring_back_dataset", path = "/datasets/{id}/bring-back", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404), (status = 409)))]
 pub async fn restore_schedule(
     State(api): State<Api>,

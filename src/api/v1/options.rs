@@ -10,12 +10,15 @@ use crate::error::Error;
 /// Data safeguards, and which days are pulled again.
 #[derive(Serialize, ToSchema)]
 pub struct OptionsBody {
-    /// Merge and Partition: later runs start this many days before the first day that is missing; 0: each run pulls all days.
+    /// Merge and Partition: later runs start this many days before the first day that is missing;
+    /// 0: each run pulls all days.
     look_back: u32,
-    /// When a run returns no rows. keep: the existing rows stay; check: the run fails and the rows stay until a count of 0 or the next run
-    /// confirms that there are none; empty: the DataSet becomes empty; fail: the run fails; usual: keep for Replace, else check.
+    /// When a run returns no rows. keep: the existing rows stay; check: the run fails and the rows
+    /// stay until a count of 0 or the next run confirms that there are none; empty: the DataSet
+    /// becomes empty; fail: the run fails; usual: keep for Replace, else check.
     on_empty: &'static str,
-    /// Replace: if rows drop by more than this percentage, the version waits for approval; 0: never.
+    /// Replace: if rows drop by more than this percentage, the version waits for approval; 0:
+    /// never.
     hold_drop: u8,
     /// When a column is new: accept, warn (accept, and show it on the run) or stop (the run fails).
     on_added: &'static str,
@@ -23,7 +26,8 @@ pub struct OptionsBody {
     on_removed: &'static str,
     /// When the type of a column changes.
     on_retyped: &'static str,
-    /// Reports with pages: days that ended less than 48 hours ago are read again until two consecutive reads agree.
+    /// Reports with pages: days that ended less than 48 hours ago are read again until two
+    /// consecutive reads agree.
     second_read: bool,
 }
 
@@ -54,7 +58,8 @@ pub struct OptionsPatch {
     second_read: Option<bool>,
 }
 
-/// Applies `patch` to the options for `mode`. Options that only the previous mode supports are reset unless the patch sets them.
+/// Applies `patch` to the options for `mode`. Options that only the previous mode supports are
+/// reset unless the patch sets them.
 pub fn apply_patch(
     now: &DatasetOptions,
     key: Option<Vec<String>>,

@@ -35,10 +35,12 @@ pub struct RunBody {
     finished_at: Option<String>,
     /// When a waiting run continues.
     waits_until: Option<String>,
-    /// Why a queued run waits, as text: for a worker, for other runs of the account, for a run that pulls the same data, for its turn, or
-    /// for another reason. Null in lists, and if LiveChat or LiveLeader asked Chatlake to wait.
+    /// Why a queued run waits, as text: for a worker, for other runs of the account, for a run that
+    /// pulls the same data, for its turn, or for another reason. Null in lists, and if LiveChat or
+    /// LiveLeader asked Chatlake to wait.
     waits_for: Option<String>,
-    /// Number of scheduled runs that were missed before this run: the server was off, or its clock was set forward.
+    /// Number of scheduled runs that were missed before this run: the server was off, or its clock
+    /// was set forward.
     missed: i64,
     /// Days of a run of a backfill. Null: the days of the menus.
     from: Option<String>,
@@ -50,9 +52,11 @@ pub struct RunBody {
     windows_done: i64,
     pages: i64,
     calls: i64,
-    /// Number of runs that share the same API calls, including this one; `pages` and `calls` count the shared calls. 0 before the start.
+    /// Number of runs that share the same API calls, including this one; `pages` and `calls` count
+    /// the shared calls. 0 before the start.
     shared_by: i64,
-    /// Records from LiveChat or LiveLeader: read = kept (saved) + duplicates + left_out (excluded) + rejected.
+    /// Records from LiveChat or LiveLeader: read = kept (saved) + duplicates + left_out (excluded)
+    /// + rejected.
     read: i64,
     kept: i64,
     duplicates: i64,
@@ -60,34 +64,40 @@ pub struct RunBody {
     rejected: i64,
     /// Values that do not match the type of their column; they are saved in `_misfit`.
     misfits: i64,
-    /// For a LiveLeader export: bare ampersands, HTML entities and wrong character references, which are not XML and were corrected.
+    /// For a LiveLeader export: bare ampersands, HTML entities and wrong character references,
+    /// which are not XML and were corrected.
     repaired: i64,
     /// Rows saved by this run.
     rows: i64,
     /// Number of records that LiveChat or LiveLeader reported.
     vendor_total: Option<i64>,
-    /// True when `completeness` is verified or reread, null when it is complete or null, false otherwise.
+    /// True when `completeness` is verified or reread, null when it is complete or null, false
+    /// otherwise.
     verified: Option<bool>,
-    /// verified (settled days, the reported total matches), reread (two consecutive reads agree), counted (the total matches, but the
-    /// newest days were read only once), corrected (pages changed while they were read; the total matches now), complete (read to the end,
-    /// no total is reported) or short (fewer records than reported; only in a failed run). The weakest value of its date ranges; null
-    /// before the first one is done.
+    /// verified (settled days, the reported total matches), reread (two consecutive reads agree),
+    /// counted (the total matches, but the newest days were read only once), corrected (pages
+    /// changed while they were read; the total matches now), complete (read to the end, no total is
+    /// reported) or short (fewer records than reported; only in a failed run). The weakest value of
+    /// its date ranges; null before the first one is done.
     completeness: Option<&'static str>,
     version: Option<String>,
-    /// Null, or: kept (no rows were returned; the existing rows stay), unchanged (same rows as the current version, which stays), held (too
-    /// few rows; the version is waiting for approval, and the run counts as failed), accepted (published), discarded, or superseded
-    /// (another version replaced the one that was waiting).
+    /// Null, or: kept (no rows were returned; the existing rows stay), unchanged (same rows as the
+    /// current version, which stays), held (too few rows; the version is waiting for approval, and
+    /// the run counts as failed), accepted (published), discarded, or superseded (another version
+    /// replaced the one that was waiting).
     outcome: Option<&'static str>,
     accepted_by: Option<String>,
     accepted_at: Option<String>,
     discarded_by: Option<String>,
     discarded_at: Option<String>,
-    /// Rows of the previous version and of the version of this run; null if the run created no version.
+    /// Rows of the previous version and of the version of this run; null if the run created no
+    /// version.
     rows_before: Option<i64>,
     rows_after: Option<i64>,
     /// Existing rows that this run replaced.
     rows_dropped: i64,
-    /// Changes of the columns: added, removed, retyped (name, from, to), and the verdict: accept, warn or stop.
+    /// Changes of the columns: added, removed, retyped (name, from, to), and the verdict: accept,
+    /// warn or stop.
     #[schema(value_type = Option<Object>)]
     schema_change: Option<SchemaChange>,
     error: Option<RunError>,
@@ -203,7 +213,8 @@ pub struct Nothing {}
 
 /// Run now
 ///
-/// Returns the run. If a run of the DataSet is already queued, running or waiting, returns that run.
+/// Returns the run. If a run of the DataSet is already queued, running or waiting, returns that
+/// run.
 #[utoipa::path(post, operation_id = "start_run", path = "/datasets/{id}/runs", params(("id" = String, Path)), responses((status = 202, body = RunBody), (status = 404), (status = 409)))]
 pub async fn start(
     State(api): State<Api>,

@@ -1,6 +1,7 @@
-//! Aggregates audit entries about attempts of people who are not signed in. Such attempts can be arbitrarily frequent, so they are counted,
-//! and at most one entry per second and address is written, with the number of attempts. Attempts from very many addresses at once share
-//! entries without an address.
+//! Aggregates audit entries about attempts of people who are not signed in. Such attempts can be
+//! arbitrarily frequent, so they are counted, and at most one entry per second and address is
+//! written, with the number of attempts. Attempts from very many addresses at once share entries
+//! without an address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,9 +16,11 @@ use crate::error::Result;
 
 /// An address gets at most one entry of a kind in this period.
 const PERIOD: Duration = Duration::from_secs(1);
-/// The number of first attempts that are written at once within `PERIOD`; further ones are written at its end.
+/// The number of first attempts that are written at once within `PERIOD`; further ones are written
+/// at its end.
 const MAX_AT_ONCE: u32 = 20;
-/// The maximum number of entries written at the end of `PERIOD`; further attempts share one entry per kind.
+/// The maximum number of entries written at the end of `PERIOD`; further attempts share one entry
+/// per kind.
 const MAX_ENTRIES: usize = 100;
 /// The maximum number of addresses that are counted separately.
 const MAX_ADDRESSES: usize = 10_000;

@@ -1,5 +1,6 @@
-//! Who did what to what, and how it ended. Never a secret, and never text that a stranger typed: a password typed into the wrong
-//! field would end here. Attempts of people who are not signed in are counted before they are written, see `attempt_log.rs`.
+//! Who did what to what, and how it ended. Never a secret, and never text that a stranger typed: a
+//! password typed into the wrong field would end here. Attempts of people who are not signed in are
+//! counted before they are written, see `attempt_log.rs`.
 
 mod attempt_log;
 
@@ -78,12 +79,13 @@ pub struct AuditEntry {
 #[derive(Clone, Copy, Debug)]
 pub struct AuditRetention {
     pub days: u32,
-    /// The maximum number of entries. Beyond it, the oldest entries about rejected attempts of people who are not signed in are deleted
-    /// early.
+    /// The maximum number of entries. Beyond it, the oldest entries about rejected attempts of
+    /// people who are not signed in are deleted early.
     pub max_rows: u32,
 }
 
-/// The number of entries that are deleted in one transaction, so that other writers can proceed in between.
+/// The number of entries that are deleted in one transaction, so that other writers can proceed in
+/// between.
 const DELETE_BATCH: i64 = 500;
 
 /// Records an event in the transaction of the change that it describes.
@@ -101,17 +103,20 @@ async fn insert(
     event: AuditEvent<'_>,
     attempts: i64,
 ) -> Result<()> {
-    sqlx::query("INSERT INTO audit (id, at, actor, address, action, object, result, attempts) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
-        .bind(AuditId::new())
-        .bind(at)
-        .bind(event.actor)
-        .bind(event.address.map(|address| address.to_string()))
-        .bind(event.action)
-        .bind(event.object)
-        .bind(event.result)
-        .bind(attempts)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "INSERT INTO audit (id, at, actor, address, action, object, result, attempts)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(AuditId::new())
+    .bind(at)
+    .bind(event.actor)
+    .bind(event.address.map(|address| address.to_string()))
+    .bind(event.action)
+    .bind(event.object)
+    .bind(event.result)
+    .bind(attempts)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
@@ -122,20 +127,23 @@ pub async fn record_alone(db: &Db, clock: &Clock, event: AuditEvent<'_>) -> Resu
     Ok(tx.commit().await?)
 }
 
-/// Deletes entries older than the retention period. If there are still too many, deletes the oldest ones about rejected attempts of people
-/// who are not signed in; entries of signed-in people and of the command line stay for the whole period. Returns the number of deleted
-/// entries.
+/// Deletes entries older than the retention period. If there are still too many, deletes the oldest
+/// ones about rejected attempts of people who are not signed in; entries of signed-in people and of
+/// the command line stay for the whole period. Returns the number of deleted entries.
 pub async fn sweep(db: &Db, clock: &Clock, keep: AuditRetention) -> Result<u64> {
     let before = clock.conservative_now() - i64::from(keep.days) * DAY;
     let mut deleted = 0;
     loop {
         let mut tx = db.write().await?;
-        let rows_deleted = sqlx::query("DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)")
-            .bind(before)
-            .bind(DELETE_BATCH)
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
+        let rows_deleted = sqlx::query(
+            "DELETE FROM audit
+             WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)",
+        )
+        .bind(before)
+        .bind(DELETE_BATCH)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
         tx.commit().await?;
         deleted += rows_deleted;
         if rows_deleted == 0 {
@@ -149,8 +157,14 @@ pub async fn sweep(db: &Db, clock: &Clock, keep: AuditRetention) -> Result<u64> 
     while over > 0 {
         let mut tx = db.write().await?;
         let rows_deleted = sqlx::query(
-            "DELETE FROM audit WHERE id IN
-                (SELECT id FROM audit WHERE actor IS NULL AND result <> 'done' ORDER BY at LIMIT $1)",
+            "DELETE FROM audit
+             WHERE id IN (
+                 SELECT id
+                 FROM audit
+                 WHERE actor IS NULL AND result <> 'done'
+                 ORDER BY at
+                 LIMIT $1
+             )",
         )
         .bind(over.min(DELETE_BATCH))
         .execute(&mut *tx)
@@ -169,8 +183,11 @@ pub async fn sweep(db: &Db, clock: &Clock, keep: AuditRetention) -> Result<u64> 
 /// The newest `limit` entries, newest first; with `before`, those older than that entry.
 pub async fn list(db: &Db, before: Option<&AuditId>, limit: u32) -> Result<Vec<AuditEntry>> {
     let rows = sqlx::query(
-        "SELECT id, at, actor, address, action, object, result, attempts FROM audit
-         WHERE $1 IS NULL OR id < $1 ORDER BY id DESC LIMIT $2",
+        "SELECT id, at, actor, address, action, object, result, attempts
+         FROM audit
+         WHERE $1 IS NULL OR id < $1
+         ORDER BY id DESC
+         LIMIT $2",
     )
     .bind(before)
     .bind(i64::from(limit))

@@ -1,5 +1,6 @@
-//! Passwords for the LiveLeader export API at `/a/Srv`: `clx_`, 256 random bits and a checksum. The text is shown once and only its hash is
-//! stored. An export password cannot be used to sign in, reads only published DataSets, and expires.
+//! Passwords for the LiveLeader export API at `/a/Srv`: `clx_`, 256 random bits and a checksum. The
+//! text is shown once and only its hash is stored. An export password cannot be used to sign in,
+//! reads only published DataSets, and expires.
 
 use std::net::IpAddr;
 
@@ -35,7 +36,8 @@ pub struct ExportPassword {
     pub expires_at: Millis,
     pub revoked_at: Option<Millis>,
     pub last_used_at: Option<Millis>,
-    /// When the password was first received over plain http from another machine. It may have been read in transit and should be replaced.
+    /// When the password was first received over plain http from another machine. It may have been
+    /// read in transit and should be replaced.
     pub exposed_at: Option<Millis>,
 }
 
@@ -66,7 +68,8 @@ pub struct AdmittedClient {
     pub password: ExportPasswordId,
 }
 
-/// Throttles password guessing with the limits of the sign-in page but separate counters, so that neither blocks the other. Cheap to clone.
+/// Throttles password guessing with the limits of the sign-in page but separate counters, so that
+/// neither blocks the other. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ExportThrottle {
     throttle: Throttle,
@@ -80,7 +83,8 @@ impl ExportThrottle {
     }
 }
 
-/// Creates an export password and returns its text, which is not available later. `by` must be a person, not a program.
+/// Creates an export password and returns its text, which is not available later. `by` must be a
+/// person, not a program.
 pub async fn create(
     db: &Db,
     clock: &Clock,
@@ -115,15 +119,19 @@ pub async fn create(
     let text = new_token_text(PREFIX);
     let now = clock.now();
     let mut tx = db.write().await?;
-    let row = sqlx::query("INSERT INTO export_passwords (id, user_id, name, hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6) RETURNING *")
-        .bind(ExportPasswordId::new())
-        .bind(&by.actor.user)
-        .bind(name)
-        .bind(hash(text.reveal()))
-        .bind(now)
-        .bind(now + i64::from(new.days) * DAY)
-        .fetch_one(&mut *tx)
-        .await?;
+    let row = sqlx::query(
+        "INSERT INTO export_passwords (id, user_id, name, hash, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         RETURNING *",
+    )
+    .bind(ExportPasswordId::new())
+    .bind(&by.actor.user)
+    .bind(name)
+    .bind(hash(text.reveal()))
+    .bind(now)
+    .bind(now + i64::from(new.days) * DAY)
+    .fetch_one(&mut *tx)
+    .await?;
     let made = export_password(&row)?;
     audit::record(
         &mut tx,
@@ -140,9 +148,10 @@ pub fn well_formed(text: &str) -> bool {
     has_token_format(PREFIX, text)
 }
 
-/// Authenticates a request. Errors: `wrong_credentials` (Unauthenticated) for a wrong email or password, `too_many_attempts` (TooMany), and
-/// for an insecure transport always `plain_http` (Forbidden). A valid password is never throttled because of other people's failures: it
-/// cannot be guessed, and looking it up costs one hash.
+/// Authenticates a request. Errors: `wrong_credentials` (Unauthenticated) for a wrong email or
+/// password, `too_many_attempts` (TooMany), and for an insecure transport always `plain_http`
+/// (Forbidden). A valid password is never throttled because of other people's failures: it cannot
+/// be guessed, and looking it up costs one hash.
 pub async fn admit(
     db: &Db,
     clock: &Clock,
@@ -216,7 +225,8 @@ fn wrong_credentials() -> Error {
     )
 }
 
-/// Normalizes an email. An unencoded `+` in a query string arrives as a space, and no email address contains one.
+/// Normalizes an email. An unencoded `+` in a query string arrives as a space, and no email address
+/// contains one.
 fn normalize_email(email: &str) -> String {
     email.trim().to_lowercase().replace(' ', "+")
 }
@@ -253,7 +263,8 @@ async fn find(
     }))
 }
 
-/// Records the use, at most once a minute. Errors are ignored, so that the request is served even if the catalogue is locked.
+/// Records the use, at most once a minute. Errors are ignored, so that the request is served even
+/// if the catalogue is locked.
 async fn record_use(
     db: &Db,
     clock: &Clock,
@@ -261,11 +272,15 @@ async fn record_use(
     address: IpAddr,
 ) -> Result<()> {
     let now = clock.now();
-    let is_due: Option<i64> = sqlx::query_scalar("SELECT 1 FROM export_passwords WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $2)")
-        .bind(&admitted.password)
-        .bind(now - LAST_USED_EVERY)
-        .fetch_optional(db.read())
-        .await?;
+    let is_due: Option<i64> = sqlx::query_scalar(
+        "SELECT 1
+         FROM export_passwords
+         WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $2)",
+    )
+    .bind(&admitted.password)
+    .bind(now - LAST_USED_EVERY)
+    .fetch_optional(db.read())
+    .await?;
     if is_due.is_none() {
         return Ok(());
     }
@@ -335,19 +350,31 @@ async fn mark_exposed(
 
 /// Whether the password is still valid. Exports in progress call this periodically.
 pub async fn is_still_valid(db: &Db, clock: &Clock, id: &ExportPasswordId, role: Role) -> bool {
-    let owner = sqlx::query_scalar("SELECT user_id FROM export_passwords WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2")
-        .bind(id)
-        .bind(clock.now())
-        .fetch_optional(db.read())
-        .await;
+    let owner = sqlx::query_scalar(
+        "SELECT user_id
+         FROM export_passwords
+         WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2",
+    )
+    .bind(id)
+    .bind(clock.now())
+    .fetch_optional(db.read())
+    .await;
     let Ok(Some(owner)) = owner else { return false };
     matches!(users::actor(db, &owner).await, Ok(Some(now)) if now.role >= role)
 }
 
-/// The export passwords of one person, or of everyone with `None`, newest first, including revoked and expired ones.
+/// The export passwords of one person, or of everyone with `None`, newest first, including revoked
+/// and expired ones.
 pub async fn list(db: &Db, of: Option<&UserId>) -> Result<Vec<ExportPassword>> {
-    let rows =
-        sqlx::query("SELECT * FROM export_passwords WHERE $1 IS NULL OR user_id = $1 ORDER BY created_at DESC, id DESC").bind(of).fetch_all(db.read()).await?;
+    let rows = sqlx::query(
+        "SELECT *
+         FROM export_passwords
+         WHERE $1 IS NULL OR user_id = $1
+         ORDER BY created_at DESC, id DESC",
+    )
+    .bind(of)
+    .fetch_all(db.read())
+    .await?;
     Ok(decode_each(&rows, export_password).0)
 }
 

@@ -1,7 +1,8 @@
-//! Browser sessions. The cookie holds 256 random bits; only their hash is stored and used to find the row. A session ends 60 minutes after
-//! its last use, 12 hours after sign-in, at sign-out, or when its person is deactivated or gets another password or role, whichever comes
-//! first. Downloads and streams of the session end with it. All of this is decided on the server by its clock, never by the cookie.
-//! `session_layer.rs` reads and sets the cookie.
+//! Browser sessions. The cookie holds 256 random bits; only their hash is stored and used to find
+//! the row. A session ends 60 minutes after its last use, 12 hours after sign-in, at sign-out, or
+//! when its person is deactivated or gets another password or role, whichever comes first.
+//! Downloads and streams of the session end with it. All of this is decided on the server by its
+//! clock, never by the cookie. `session_layer.rs` reads and sets the cookie.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -52,7 +53,8 @@ impl Sessions {
         Self { db, clock }
     }
 
-    /// Creates a session of this person and returns the cookie value. `replaces`: the cookie value of an earlier session, which ends.
+    /// Creates a session of this person and returns the cookie value. `replaces`: the cookie value
+    /// of an earlier session, which ends.
     pub async fn create(&self, user: &UserId, replaces: Option<&Secret>) -> Result<Secret> {
         let (value, now) = (random_text(), self.clock.now());
         let mut tx = self.db.write().await?;
@@ -62,25 +64,33 @@ impl Sessions {
                 .execute(&mut *tx)
                 .await?;
         }
-        sqlx::query("INSERT INTO sessions (id_hash, user_id, data, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)")
-            .bind(hash(value.reveal()))
-            .bind(user)
-            .bind(text(&Data::default())?)
-            .bind(now)
-            .bind(now + IDLE_TIMEOUT)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO sessions (id_hash, user_id, data, created_at, expires_at)
+             VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(hash(value.reveal()))
+        .bind(user)
+        .bind(text(&Data::default())?)
+        .bind(now)
+        .bind(now + IDLE_TIMEOUT)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         Ok(value)
     }
 
     /// The active sessions of a person, newest first.
     pub async fn list_for(&self, user: &UserId) -> Result<Vec<SessionInfo>> {
-        let rows = sqlx::query("SELECT id_hash, created_at, expires_at FROM sessions WHERE user_id = $1 AND expires_at > $2 ORDER BY created_at DESC")
-            .bind(user)
-            .bind(self.clock.now())
-            .fetch_all(self.db.read())
-            .await?;
+        let rows = sqlx::query(
+            "SELECT id_hash, created_at, expires_at
+             FROM sessions
+             WHERE user_id = $1 AND expires_at > $2
+             ORDER BY created_at DESC",
+        )
+        .bind(user)
+        .bind(self.clock.now())
+        .fetch_all(self.db.read())
+        .await?;
         rows.iter()
             .map(|row| {
                 Ok(SessionInfo {
@@ -92,11 +102,20 @@ impl Sessions {
             .collect()
     }
 
-    /// When each person was last active, to the minute, from their sessions and remembered browsers.
+    /// When each person was last active, to the minute, from their sessions and remembered
+    /// browsers.
     pub async fn last_seen(&self) -> Result<HashMap<UserId, Millis>> {
         let rows: Vec<(UserId, Millis)> = sqlx::query_as(
-            "SELECT user_id, MAX(at) FROM (SELECT user_id, expires_at - $1 AS at FROM sessions WHERE user_id IS NOT NULL \
-             UNION ALL SELECT user_id, last_used_at AS at FROM devices) AS seen GROUP BY user_id",
+            "SELECT user_id, MAX(at)
+             FROM (
+                 SELECT user_id, expires_at - $1 AS at
+                 FROM sessions
+                 WHERE user_id IS NOT NULL
+                 UNION ALL
+                 SELECT user_id, last_used_at AS at
+                 FROM devices
+             ) AS seen
+             GROUP BY user_id",
         )
         .bind(IDLE_TIMEOUT)
         .fetch_all(self.db.read())
@@ -154,7 +173,8 @@ impl Sessions {
         Ok(tx.commit().await?)
     }
 
-    /// Updates a row, but never inserts one: a request in progress must not restore a session that was ended meanwhile.
+    /// Updates a row, but never inserts one: a request in progress must not restore a session that
+    /// was ended meanwhile.
     async fn write(&self, value: &Secret, data: &Data) -> Result<()> {
         let mut tx = self.db.write().await?;
         sqlx::query("UPDATE sessions SET data = $2 WHERE id_hash = $1")
@@ -165,7 +185,8 @@ impl Sessions {
         Ok(tx.commit().await?)
     }
 
-    /// Gives a row a new cookie value and returns it. `None` if the session has ended meanwhile. The expiry is unchanged.
+    /// Gives a row a new cookie value and returns it. `None` if the session has ended meanwhile.
+    /// The expiry is unchanged.
     async fn rename(&self, old: &Secret, data: &Data) -> Result<Option<Secret>> {
         let value = random_text();
         let mut tx = self.db.write().await?;
@@ -197,11 +218,15 @@ impl Sessions {
 /// Reads the row of an active session and extends its expiry. `None` if the session has ended.
 async fn touch(db: &Db, clock: &Clock, hash: &str) -> Result<Option<SqliteRow>> {
     let now = clock.now();
-    let row = sqlx::query("SELECT user_id, data, created_at, expires_at FROM sessions WHERE id_hash = $1 AND expires_at > $2")
-        .bind(hash)
-        .bind(now)
-        .fetch_optional(db.read())
-        .await?;
+    let row = sqlx::query(
+        "SELECT user_id, data, created_at, expires_at
+         FROM sessions
+         WHERE id_hash = $1 AND expires_at > $2",
+    )
+    .bind(hash)
+    .bind(now)
+    .fetch_optional(db.read())
+    .await?;
     let Some(row) = row else { return Ok(None) };
     let (created_at, expires_at): (Millis, Millis) =
         (row.try_get("created_at")?, row.try_get("expires_at")?);
@@ -227,8 +252,8 @@ async fn extend(db: Db, hash: String, ends: Millis) -> Result<()> {
     Ok(tx.commit().await?)
 }
 
-/// Whether this session of this person, named by `SessionInfo::handle`, is active. Calls by downloads and streams count as use and
-/// extend the session.
+/// Whether this session of this person, named by `SessionInfo::handle`, is active. Calls by
+/// downloads and streams count as use and extend the session.
 pub(super) async fn is_alive(db: &Db, clock: &Clock, user: &UserId, handle: &str) -> Result<bool> {
     let row = touch(db, clock, handle).await?;
     let owner: Option<UserId> = row.map(|row| row.try_get("user_id")).transpose()?.flatten();
@@ -245,8 +270,9 @@ fn text(data: &Data) -> Result<String> {
     serde_json::to_string(data).map_err(Error::internal)
 }
 
-/// The session of a request. Its row is read on first access and written once, when the response is ready. Clones share one session.
-/// A session without a row has no person, and its values last only for the request.
+/// The session of a request. Its row is read on first access and written once, when the response is
+/// ready. Clones share one session. A session without a row has no person, and its values last only
+/// for the request.
 #[derive(Clone)]
 pub struct Session(Arc<Inner>);
 
@@ -369,7 +395,8 @@ pub async fn begin(session: &Session, user: &User) -> Result<()> {
     Ok(())
 }
 
-/// Replaces the cookie value after a change of permissions, so that a copy of the old cookie is no longer valid.
+/// Replaces the cookie value after a change of permissions, so that a copy of the old cookie is no
+/// longer valid.
 pub async fn renew(session: &Session) -> Result<()> {
     let mut state = session.load().await?;
     let Some(old) = &state.value else {

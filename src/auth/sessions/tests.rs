@@ -1,4 +1,5 @@
-//! Tests of the session life cycle: sign-in, inactivity and sign-out, and attackers who copy or plant a cookie.
+//! Tests of the session life cycle: sign-in, inactivity and sign-out, and attackers who copy or
+//! plant a cookie.
 
 use super::*;
 use crate::auth::Role;

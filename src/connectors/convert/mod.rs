@@ -1,5 +1,6 @@
-//! Converts a vendor's value into a cell. A value fits when the column's type can represent it without loss. Otherwise the cell holds the
-//! nearest value of that type, or null, and the caller stores the original value as a misfit.
+//! Converts a vendor's value into a cell. A value fits when the column's type can represent it
+//! without loss. Otherwise the cell holds the nearest value of that type, or null, and the caller
+//! stores the original value as a misfit.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,18 +13,21 @@ use serde::de::{self, Deserializer, Visitor};
 use super::report::ColumnKind;
 use super::table::Cell;
 
-/// A decimal with at most this many significant digits fits a 64-bit float: 17 digits distinguish all floats.
+/// A decimal with at most this many significant digits fits a 64-bit float: 17 digits distinguish
+/// all floats.
 const MAX_FLOAT_DIGITS: usize = 17;
 /// No 64-bit float has more significant digits than this.
 const MAX_EXACT_DIGITS: usize = 767;
-/// A whole number in a key is written out up to this many digits. A longer one, such as `1e999`, keeps its original text.
+/// A whole number in a key is written out up to this many digits. A longer one, such as `1e999`,
+/// keeps its original text.
 const MAX_KEY_DIGITS: usize = 40;
 
 /// The result of converting one value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Converted<'a> {
     pub cell: Cell<'a>,
-    /// The cell represents the value exactly. If false, the caller must store the value as a misfit.
+    /// The cell represents the value exactly. If false, the caller must store the value as a
+    /// misfit.
     pub fits: bool,
 }
 
@@ -56,7 +60,8 @@ pub(super) struct Decimal<'t> {
     digits: String,
     /// The exponent (base 10) of the last digit.
     power: i64,
-    /// The text follows JSON's number format: no leading plus or zero, and digits on both sides of the point.
+    /// The text follows JSON's number format: no leading plus or zero, and digits on both sides of
+    /// the point.
     plain: bool,
 }
 
@@ -147,7 +152,8 @@ impl<'t> Decimal<'t> {
         Converted::of(nearest.map(Cell::Integer), exact && self.plain)
     }
 
-    /// Multiplies this number by a power of ten and rounds it to a whole number. Returns the result and whether it is exact.
+    /// Multiplies this number by a power of ten and rounds it to a whole number. Returns the result
+    /// and whether it is exact.
     fn rounded(&self, shift: i64) -> (Option<i64>, bool) {
         let power = self.power.saturating_add(shift);
         let (kept_digits, up) = match usize::try_from(power.unsigned_abs()) {
@@ -210,7 +216,8 @@ impl<'t> Decimal<'t> {
         }
     }
 
-    /// The digits of a whole number, so that all spellings of one number give one text; any other number keeps its original text.
+    /// The digits of a whole number, so that all spellings of one number give one text; any other
+    /// number keeps its original text.
     pub fn key(&self) -> Cow<'t, str> {
         if self.digits.is_empty() {
             return Cow::Borrowed("0");
@@ -324,14 +331,16 @@ fn day(text: &str) -> Converted<'static> {
     }
 }
 
-/// Decodes a JSON string. The flag is false if a lone surrogate was replaced by U+FFFD. Returns `None` if the JSON is no string.
+/// Decodes a JSON string. The flag is false if a lone surrogate was replaced by U+FFFD. Returns
+/// `None` if the JSON is no string.
 pub(super) fn decoded(json: &str) -> Option<(Cow<'_, str>, bool)> {
     serde_json::Deserializer::from_str(json)
         .deserialize_bytes(LossyJsonText)
         .ok()
 }
 
-/// Deserializes a JSON string as bytes, in which a lone surrogate becomes three bytes that are not valid UTF-8.
+/// Deserializes a JSON string as bytes, in which a lone surrogate becomes three bytes that are not
+/// valid UTF-8.
 pub(super) struct LossyJsonText;
 
 impl<'de> Visitor<'de> for LossyJsonText {
@@ -369,7 +378,8 @@ fn replace_surrogate_halves(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
-        // from_utf8 reports an error for each of the three bytes of a lone surrogate; the first byte identifies it.
+        // from_utf8 reports an error for each of the three bytes of a lone surrogate; the first
+        // byte identifies it.
         match chunk.invalid() {
             [] => {}
             [0x80..=0xbf, ..] => {}

@@ -38,7 +38,8 @@ impl Random {
     }
 }
 
-/// A random decimal: sign, digits (neither the first nor the last is zero) and the exponent of the last digit.
+/// A random decimal: sign, digits (neither the first nor the last is zero) and the exponent of the
+/// last digit.
 fn random_decimal(random: &mut Random) -> (bool, String, i64) {
     let count = 1 + random.below(17) as usize;
     let digits: String = (0..count)

@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use super::client::{as_text, not_json};
 use crate::connectors::upstream::ReadError;
 
-/// The vendor's limit: only this number of the newest records of a query can be read, on this number of pages.
+/// The vendor's limit: only this number of the newest records of a query can be read, on this
+/// number of pages.
 const MAX_RECORDS: u64 = 25_000;
 const MAX_PAGES: u64 = 1_000;
 
@@ -25,9 +26,9 @@ pub(super) struct ArchivePage {
 }
 
 impl ArchivePage {
-    /// Scans `{"<list>": [...], "total": n, "pages": n}` once, without parsing the records. The total may be a text, `pages` may be
-    /// missing, and null or `{}` count as an empty list. A page without a total is an error; if it is empty as well, the error is
-    /// `ReadError::Empty`.
+    /// Scans `{"<list>": [...], "total": n, "pages": n}` once, without parsing the records. The
+    /// total may be a text, `pages` may be missing, and null or `{}` count as an empty list. A page
+    /// without a total is an error; if it is empty as well, the error is `ReadError::Empty`.
     pub fn read(body: &Bytes, list: &'static str) -> Result<Self, ReadError> {
         let text = as_text(body);
         let mut from = serde_json::Deserializer::from_slice(&text);
@@ -83,12 +84,14 @@ impl ArchivePage {
             .map(|at| std::str::from_utf8(&self.text[at.clone()]).unwrap_or_default())
     }
 
-    /// Whether the query has more records than the vendor's limit, so that the older ones cannot be read.
+    /// Whether the query has more records than the vendor's limit, so that the older ones cannot be
+    /// read.
     pub fn is_over_limit(&self) -> bool {
         self.total > MAX_RECORDS || self.pages >= MAX_PAGES
     }
 
-    /// The number of pages: as the vendor says, or computed from its total and the size of a full first page.
+    /// The number of pages: as the vendor says, or computed from its total and the size of a full
+    /// first page.
     pub fn page_count(&self, per_page: u64) -> u64 {
         self.pages
             .max(if per_page == 0 {
@@ -280,7 +283,8 @@ mod tests {
             (r#"{"chats":[],"total":null,"pages":1}"#, Err("nothing")),
             (r#"{"chats":null}"#, Err("nothing")),
             ("{}", Err("nothing")),
-            // The total says that there are records but the page has none, or the page has records but no total.
+            // The total says that there are records but the page has none, or the page has records
+            // but no total.
             (r#"{"chats":null,"total":3}"#, Err("again")),
             (r#"{"chats":[{}],"total":null,"pages":1}"#, Err("again")),
             (r#"{"chats":[],"pages":3}"#, Err("again")),

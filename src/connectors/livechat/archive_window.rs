@@ -1,5 +1,5 @@
-//! Reads one window of an archive completely or fails. A window above the vendor's limit is split: first into halves of days, then a single
-//! day into groups, and a large group into agents.
+//! Reads one window of an archive completely or fails. A window above the vendor's limit is split:
+//! first into halves of days, then a single day into groups, and a large group into agents.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,8 @@ use super::paging::{
 use super::{group_ids, logins};
 use crate::connectors::{Completeness, PullError, Window, WindowCounts};
 
-/// Reads all records of the window into `sink`. `started` is its query with the first page. `query` builds the query of a window.
+/// Reads all records of the window into `sink`. `started` is its query with the first page. `query`
+/// builds the query of a window.
 pub(super) async fn read(
     archive: &Archive,
     window: Window,
@@ -24,7 +25,8 @@ pub(super) async fn read(
     if !archive.overlapping || !started.first.is_over_limit() {
         return read_parts(archive, window, started, &query, sink).await;
     }
-    // Days of this archive share records, so the counts of the parts can exceed the total; the total may also grow meanwhile.
+    // Days of this archive share records, so the counts of the parts can exceed the total; the
+    // total may also grow meanwhile.
     let mut deduplicated = DeduplicatingSink {
         sink,
         seen_ids: HashSet::new(),
@@ -140,8 +142,9 @@ async fn read_parts(
     Ok(counts)
 }
 
-/// Reads a single day above the limit, with `total` records: each group alone (0 included), and a group that is as large as the day or
-/// above the limit by agent. All parts together must have the day's total; if records were added meanwhile, they are read again.
+/// Reads a single day above the limit, with `total` records: each group alone (0 included), and a
+/// group that is as large as the day or above the limit by agent. All parts together must have the
+/// day's total; if records were added meanwhile, they are read again.
 async fn read_day(
     archive: &Archive,
     day: Window,
@@ -210,7 +213,8 @@ async fn read_day_pieces(
             continue;
         }
         if has(archive.agent) {
-            // This part cannot be split further. Other groups may contain all its records, so `read_day` compares with the day's total.
+            // This part cannot be split further. Other groups may contain all its records, so
+            // `read_day` compares with the day's total.
             continue;
         }
         for login in logins(&archive.client).await? {
@@ -251,7 +255,8 @@ fn add_counts(counts: &mut WindowCounts, part: &QueryCounts) {
     counts.total = Some(counts.total.unwrap_or(0) + part.total);
 }
 
-/// The completeness of parts that were read in several rounds, because together they did not have the total.
+/// The completeness of parts that were read in several rounds, because together they did not have
+/// the total.
 fn weakened(parts: Option<Completeness>, round: u32) -> Completeness {
     let weakest = if round > 0 {
         Completeness::Corrected

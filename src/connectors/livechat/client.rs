@@ -49,7 +49,8 @@ impl LiveChatClient {
         }))
     }
 
-    /// Requests `path`; `read` parses the body. `page` is only used in error messages: 0 for a request without pages.
+    /// Requests `path`; `read` parses the body. `page` is only used in error messages: 0 for a
+    /// request without pages.
     pub async fn get<T: Send, E: Into<ReadError>>(
         &self,
         path: &str,
@@ -60,7 +61,8 @@ impl LiveChatClient {
         self.get_or_empty(path, page, query, read, |_| None).await
     }
 
-    /// Like `get`. `on_empty` returns the value for an answer with this status that says twice that there is no data.
+    /// Like `get`. `on_empty` returns the value for an answer with this status that says twice that
+    /// there is no data.
     pub async fn get_or_empty<T: Send, E: Into<ReadError>>(
         &self,
         path: &str,
@@ -145,7 +147,8 @@ impl LiveChatClient {
     }
 }
 
-/// The body as UTF-8. Removes a byte order mark and replaces invalid bytes by U+FFFD, so that one bad byte does not lose the page.
+/// The body as UTF-8. Removes a byte order mark and replaces invalid bytes by U+FFFD, so that one
+/// bad byte does not lose the page.
 pub(super) fn as_text(body: &Bytes) -> Bytes {
     let body = body
         .strip_prefix(b"\xef\xbb\xbf")

@@ -1,4 +1,5 @@
-//! Finds the probable mistake in credentials that LiveChat rejected, by their form. The hint contains no part of a secret.
+//! Finds the probable mistake in credentials that LiveChat rejected, by their form. The hint
+//! contains no part of a secret.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +17,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, 
 const FORGIVING: GeneralPurposeConfig =
     NO_PAD.with_decode_padding_mode(DecodePaddingMode::Indifferent);
 
-/// The most likely mistake in these credentials. Based on LiveChat's documentation of personal access tokens:
-/// https://platform.text.com/docs/authorization/personal-access-tokens
+/// The most likely mistake in these credentials. Based on LiveChat's documentation of personal
+/// access tokens: https://platform.text.com/docs/authorization/personal-access-tokens
 pub(super) fn hint(fields: &BTreeMap<String, String>, secrets: &BTreeMap<String, Secret>) -> Hint {
     let username = fields.get("username").map_or("", |text| text.trim());
     let secret = secrets

@@ -10,8 +10,8 @@ use super::values::{Cell, period_start};
 use crate::connectors::Window;
 use crate::connectors::report::{Column, ColumnKind};
 
-/// Replaces objects in undeclared fields by their fields, at any depth. Empty objects stay as they are, and so do objects that are keyed by
-/// day or hour, because each key would become a column.
+/// Replaces objects in undeclared fields by their fields, at any depth. Empty objects stay as they
+/// are, and so do objects that are keyed by day or hour, because each key would become a column.
 pub(super) fn flatten(row: &mut RowBuffer<'_>) {
     let mut flat = Vec::new();
     let mut left: Vec<(Cow<'_, str>, &str)> =
@@ -44,7 +44,8 @@ fn is_period(name: &str) -> bool {
     .is_some()
 }
 
-/// Converts the choice for which the call was made into a cell of this kind; null if it does not fit.
+/// Converts the choice for which the call was made into a cell of this kind; null if it does not
+/// fit.
 pub(super) fn choice<'a>(choice: &str, kind: ColumnKind) -> Cell<'a> {
     match kind {
         ColumnKind::Integer => choice.parse().map_or(Cell::Null, Cell::Integer),

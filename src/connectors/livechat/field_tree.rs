@@ -1,6 +1,7 @@
-//! Extracts one JSON record into one row in a single pass. A `FieldTree` maps each field name to its columns, and a serde seed follows the
-//! tree (`StreamingPass`). If this pass fails, the record is read again field by field from its raw text (`extract_tolerant`), so that one
-//! malformed value costs only its cell.
+//! Extracts one JSON record into one row in a single pass. A `FieldTree` maps each field name to
+//! its columns, and a serde seed follows the tree (`StreamingPass`). If this pass fails, the record
+//! is read again field by field from its raw text (`extract_tolerant`), so that one malformed value
+//! costs only its cell.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -75,8 +76,9 @@ enum Extract {
 }
 
 impl FieldTree {
-    /// Builds the tree that fills these columns. A column `visitor_name` is filled from `visitor_name` and from `name` in `visitor`: the
-    /// path joined by `_` is the column's name. `key`: the key columns of the report.
+    /// Builds the tree that fills these columns. A column `visitor_name` is filled from
+    /// `visitor_name` and from `name` in `visitor`: the path joined by `_` is the column's name.
+    /// `key`: the key columns of the report.
     pub fn new(columns: &'static [Column], key: &[&str]) -> Self {
         let mut tree = FieldTree::default();
         for (at, column) in columns.iter().enumerate() {
@@ -144,7 +146,8 @@ impl FieldTree {
         &mut self.children[at]
     }
 
-    /// The index of the child with this name. Fields mostly have the same order in each record, so the search starts after the last match.
+    /// The index of the child with this name. Fields mostly have the same order in each record, so
+    /// the search starts after the last match.
     fn find(&self, name: &str, guess: usize) -> Option<usize> {
         let (before, after) = self.children.split_at(guess.min(self.children.len()));
         let found = after
@@ -189,7 +192,8 @@ impl FieldTree {
         }
     }
 
-    /// The second pass: reads each value separately, so that one malformed value does not affect the others.
+    /// The second pass: reads each value separately, so that one malformed value does not affect
+    /// the others.
     fn extract_tolerant<'a>(&self, prefix: &str, json: &'a str, row: &mut RowBuffer<'a>) {
         let Ok(RawFields(fields)) = serde_json::from_str(json) else {
             row.misfits.push((
@@ -217,7 +221,8 @@ impl FieldTree {
             ));
         }
         let mut guess = 0;
-        // A field with exactly the column's name takes precedence over a nested one: see `FieldNode::extract_tolerant`.
+        // A field with exactly the column's name takes precedence over a nested one: see
+        // `FieldNode::extract_tolerant`.
         let (above, below): (Vec<_>, Vec<_>) = fields
             .into_iter()
             .partition(|(_, value)| !value.starts_with('{'));
@@ -276,7 +281,8 @@ impl FieldNode {
         }
     }
 
-    /// Writes a value of any type to its columns. Never fails: a value that does not fit becomes a misfit.
+    /// Writes a value of any type to its columns. Never fails: a value that does not fit becomes a
+    /// misfit.
     fn extract_tolerant<'a>(&self, prefix: &str, json: &'a str, row: &mut RowBuffer<'a>) {
         let object = json.starts_with('{');
         let takes_json = self.targets.iter().any(|target| {
@@ -316,7 +322,8 @@ impl FieldNode {
                 *current = cell;
             }
             if differs && !prefix.is_empty() {
-                // `chat_start_time` and `start_time` in `chat` have different values: the second one gets its own column.
+                // `chat_start_time` and `start_time` in `chat` have different values: the second
+                // one gets its own column.
                 row.extras
                     .push((Cow::Owned(format!("{}_2", target.name)), json));
             } else if differs || (!fits && !has_own_column) {
@@ -528,8 +535,8 @@ impl<'a> RecordHead<'a> {
     }
 }
 
-/// Reads only the id of a record, as text: the content of a string or the digits of a number. `None` if the field is missing, blank or of
-/// another type.
+/// Reads only the id of a record, as text: the content of a string or the digits of a number.
+/// `None` if the field is missing, blank or of another type.
 pub(super) fn id_of<'a>(json: &'a str, name: &str) -> Option<Cow<'a, str>> {
     id_text(field_of(json, name)?)
 }
@@ -543,7 +550,8 @@ pub(super) fn id_text(json: &str) -> Option<Cow<'_, str>> {
     (!text.trim().is_empty()).then_some(text)
 }
 
-/// Reads only one field of a record, unchanged. `None` if the record is no object or has no such field.
+/// Reads only one field of a record, unchanged. `None` if the record is no object or has no such
+/// field.
 pub(super) fn field_of<'a>(json: &'a str, name: &str) -> Option<&'a str> {
     struct Read<'w, 'a>(&'w str, &'w mut Option<&'a str>);
     impl<'de> Visitor<'de> for Read<'_, 'de> {
@@ -558,7 +566,8 @@ pub(super) fn field_of<'a>(json: &'a str, name: &str) -> Option<&'a str> {
                 if key == self.0 {
                     let raw: &'de RawValue = map.next_value()?;
                     *self.1 = Some(raw.get());
-                    // The rest of the record is not needed; this returns early, and the resulting error is ignored.
+                    // The rest of the record is not needed; this returns early, and the resulting
+                    // error is ignored.
                     return Ok(());
                 }
                 map.next_value::<IgnoredAny>()?;

@@ -1,4 +1,5 @@
-//! Reads reports without pages: lists and single objects, with one call or one call for each choice of a menu.
+//! Reads reports without pages: lists and single objects, with one call or one call for each choice
+//! of a menu.
 
 use std::collections::HashSet;
 
@@ -134,7 +135,8 @@ impl ListReader<'_> {
                 _ => Ok(Some(text.clone())),
             }
         };
-        // Status 404 does not prove that the list is empty; an empty list that is returned twice does.
+        // Status 404 does not prove that the list is empty; an empty list that is returned twice
+        // does.
         let on_empty: fn(u16) -> Option<Option<Bytes>> = match self.report.shape {
             Shape::List { .. } => |status| (status != 404).then_some(None),
             _ => |_| None,
@@ -152,7 +154,8 @@ impl ListReader<'_> {
         Ok((choice, text))
     }
 
-    /// Whether an object belongs to the report: it is no error and has at least one of the report's fields.
+    /// Whether an object belongs to the report: it is no error and has at least one of the report's
+    /// fields.
     fn is_report_object(&self, object: &str) -> bool {
         let Ok(RawFields(fields)) = serde_json::from_str(object) else {
             return false;
@@ -169,7 +172,8 @@ impl ListReader<'_> {
             && (known.peek().is_none() || known.any(|column| has(column.name)))
     }
 
-    /// Adds the fields that only the call for a single agent returns. An agent that was deleted meanwhile keeps the fields of the list.
+    /// Adds the fields that only the call for a single agent returns. An agent that was deleted
+    /// meanwhile keeps the fields of the list.
     async fn details(&self, agents: &[&str]) -> Result<Vec<String>, PullError> {
         let requests: Vec<_> = agents.iter().map(|agent| self.detail(agent)).collect();
         let all: Vec<Result<String, PullError>> = stream::iter(requests)

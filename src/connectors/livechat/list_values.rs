@@ -33,7 +33,8 @@ impl<'de> Deserialize<'de> for ListLength {
     }
 }
 
-/// Reads one text field of each item of a list, joined by ", ", and whether every text is complete. Items without the field are skipped.
+/// Reads one text field of each item of a list, joined by ", ", and whether every text is complete.
+/// Items without the field are skipped.
 pub(super) struct JoinedField(pub &'static str);
 
 impl<'de> DeserializeSeed<'de> for JoinedField {

@@ -1,7 +1,8 @@
-//! The connector for LiveChat's REST API, version 2. `reports` declares the reports. `pull` reads archives with `archive_window` and
-//! `paging` and all other reports with `list_reader` and `period_reader`. Each record goes to one row builder (`rows`) per report
-//! (`output`), which fills the row with `field_tree`, `values` and `derived`. `client` sends the requests, `zones` has other names of time
-//! zones.
+//! The connector for LiveChat's REST API, version 2. `reports` declares the reports. `pull` reads
+//! archives with `archive_window` and `paging` and all other reports with `list_reader` and
+//! `period_reader`. Each record goes to one row builder (`rows`) per report (`output`), which fills
+//! the row with `field_tree`, `values` and `derived`. `client` sends the requests, `zones` has
+//! other names of time zones.
 
 mod archive_page;
 mod archive_window;
@@ -107,7 +108,8 @@ pub(super) async fn choices(source: &Source, menu: Menu) -> Result<Vec<Choice>, 
         .collect())
 }
 
-/// The ids of all groups. Always contains 0, even if the vendor does not list it, because a chat can be in group 0 alone.
+/// The ids of all groups. Always contains 0, even if the vendor does not list it, because a chat
+/// can be in group 0 alone.
 async fn group_ids(client: &LiveChatClient) -> Result<Vec<String>, PullError> {
     let mut ids: Vec<String> = named(client, "/groups", "id")
         .await?
@@ -151,7 +153,8 @@ async fn named(
     client.get(path, 0, &Query::new(), read).await
 }
 
-/// The number of windows whose first pages are requested ahead, so that the latencies of short windows do not add up.
+/// The number of windows whose first pages are requested ahead, so that the latencies of short
+/// windows do not add up.
 const AHEAD: usize = 8;
 
 /// Pulls the reports, which share path, shape and menus. Each page is read once.
@@ -232,7 +235,8 @@ async fn archive(
             break;
         };
         let started = handle.await.map_err(paging::join_error)??;
-        // A long window keeps the vendor busy with its own pages, so only one window is requested ahead.
+        // A long window keeps the vendor busy with its own pages, so only one window is requested
+        // ahead.
         send(
             &mut pending,
             if started.first.pages < AHEAD as u64 {
@@ -247,8 +251,8 @@ async fn archive(
     Ok(())
 }
 
-/// Whether a record can belong to several days. A record with a day column belongs to one day; another one, such as a ticket, to each day
-/// with an event.
+/// Whether a record can belong to several days. A record with a day column belongs to one day;
+/// another one, such as a ticket, to each day with an event.
 fn overlapping(report: &Report) -> bool {
     matches!(report.shape, Shape::Archive { .. }) && report.day.is_none()
 }
@@ -326,8 +330,8 @@ pub(super) async fn sample(
             let counts = list.read(range, limit, &mut output).await?;
             let all = output.batch()?;
             let batch = all.slice(0, all.num_rows().min(limit));
-            // With one call for each choice, the read stops after enough rows; agent details are limited as well. So the sample may not be
-            // complete.
+            // With one call for each choice, the read stops after enough rows; agent details are
+            // limited as well. So the sample may not be complete.
             let has_all_choices = report.request.calls == Calls::One || counts.kept < limit as u64;
             let detailed = menus.agent_details != Some(true) || counts.kept <= limit as u64;
             let is_complete = has_all_choices && detailed && batch.num_rows() == all.num_rows();
@@ -346,10 +350,12 @@ pub(super) async fn sample(
     Ok(sample)
 }
 
-/// The maximum number of archive pages for a sample: the second one is read if the first has too few rows.
+/// The maximum number of archive pages for a sample: the second one is read if the first has too
+/// few rows.
 const SAMPLED: u64 = 2;
 
-/// The rows of the newest records of an archive. The vendor lists them newest first, so they are on the first pages of the whole range.
+/// The rows of the newest records of an archive. The vendor lists them newest first, so they are on
+/// the first pages of the whole range.
 async fn sample_archive(
     archive: &Archive,
     base_query: &Query,
@@ -366,7 +372,8 @@ async fn sample_archive(
             if rows >= limit {
                 break;
             }
-            // A record that was added meanwhile pushes another one to the next page, where it appears again.
+            // A record that was added meanwhile pushes another one to the next page, where it
+            // appears again.
             if field_tree::id_of(record, "id").is_some_and(|id| !seen.insert(id.into_owned())) {
                 continue;
             }

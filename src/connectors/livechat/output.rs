@@ -1,4 +1,5 @@
-//! The output of a pull: passes records to one row builder per report and sends the batches of each window to the puller.
+//! The output of a pull: passes records to one row builder per report and sends the batches of each
+//! window to the puller.
 
 use arrow::array::RecordBatch;
 use tokio::sync::mpsc;
@@ -123,7 +124,8 @@ impl<'a> RecordOutput<'a> {
         self.rejected
     }
 
-    /// Fails if too many of the records so far were rejected. If the data is incomplete (a sample), fails only if all were rejected.
+    /// Fails if too many of the records so far were rejected. If the data is incomplete (a sample),
+    /// fails only if all were rejected.
     pub fn check_rejected(&self, is_complete: bool) -> Result<(), PullError> {
         let fails = if is_complete {
             too_many_rejected(self.rejected, self.read)
@@ -140,7 +142,8 @@ impl<'a> RecordOutput<'a> {
         }
     }
 
-    /// Writes periods: name, start, value. A period without a name, or with a value of another shape, is rejected.
+    /// Writes periods: name, start, value. A period without a name, or with a value of another
+    /// shape, is rejected.
     pub async fn periods(
         &mut self,
         periods: &[(std::borrow::Cow<'_, str>, &str)],
@@ -200,7 +203,8 @@ impl<'a> RecordOutput<'a> {
         counts.duplicates = counts.read - counts.kept - counts.rejected;
         // Only archives have a total and set their completeness themselves.
         counts.completeness.get_or_insert(Completeness::Complete);
-        // Costs since the end of the previous window, because pages of this window may have been read early.
+        // Costs since the end of the previous window, because pages of this window may have been
+        // read early.
         let call_stats = self.client.call_stats();
         let before = std::mem::replace(&mut self.call_stats, call_stats);
         (counts.calls, counts.waited_ms) = (

@@ -1,9 +1,11 @@
-//! Reads the pages of an archive: several at a time, in order, without duplicates, and compares the count with the vendor's total.
+//! Reads the pages of an archive: several at a time, in order, without duplicates, and compares the
+//! count with the vendor's total.
 //!
-//! What two reads of a query prove: the first answer of the later read reports a total of T records; it is requested after the earlier read
-//! ended. A record that is in both reads existed at that moment, because a deleted record does not come back. So if T records are in both
-//! reads, they are all records of that moment, and no record that still exists is missing. Records that are added later may be missing, as
-//! in any read.
+//! What two reads of a query prove: the first answer of the later read reports a total of T
+//! records; it is requested after the earlier read ended. A record that is in both reads existed at
+//! that moment, because a deleted record does not come back. So if T records are in both reads,
+//! they are all records of that moment, and no record that still exists is missing. Records that
+//! are added later may be missing, as in any read.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
@@ -31,13 +33,15 @@ const MAX_READS: u32 = 6;
 pub(super) enum Proof {
     /// The vendor's total, because no more records are added.
     Total,
-    /// The vendor's total alone, without a second read, although a deletion and an addition could cancel out.
+    /// The vendor's total alone, without a second read, although a deletion and an addition could
+    /// cancel out.
     TotalOnly,
     /// Two consecutive reads that agree.
     SecondRead,
 }
 
-/// The records of a window and the last round in which each was read. A record is stored once, however often it is read.
+/// The records of a window and the last round in which each was read. A record is stored once,
+/// however often it is read.
 #[derive(Default)]
 pub(super) struct SeenRecords {
     last: HashMap<Box<str>, u32>,
@@ -179,7 +183,8 @@ impl Archive {
             if everything.len() < query.len() && self.is_served(everything).await? {
                 return Ok(ArchivePage::empty());
             }
-            // It is not proven that there are no records, so this is an error. The request is sent again to get LiveChat's error message.
+            // It is not proven that there are no records, so this is an error. The request is sent
+            // again to get LiveChat's error message.
         }
         self.client
             .get(self.path, page, &page_query, |body| {
@@ -188,7 +193,8 @@ impl Archive {
             .await
     }
 
-    /// The first page; `None` if LiveChat says twice, with 204, 404 or an empty answer, that there is none.
+    /// The first page; `None` if LiveChat says twice, with 204, 404 or an empty answer, that there
+    /// is none.
     async fn first(&self, page_query: &Query) -> Result<Option<ArchivePage>, PullError> {
         let list = self.list;
         self.client
@@ -202,8 +208,8 @@ impl Archive {
             .await
     }
 
-    /// Whether LiveChat answers this query without days. Then it serves this archive and knows the group, login and tag, so a day without
-    /// an answer is a day without records.
+    /// Whether LiveChat answers this query without days. Then it serves this archive and knows the
+    /// group, login and tag, so a day without an answer is a day without records.
     async fn is_served(&self, everything: Query) -> Result<bool, PullError> {
         let served = || self.served.lock().unwrap_or_else(PoisonError::into_inner);
         if served().contains(&everything) {
@@ -239,7 +245,8 @@ impl Archive {
         })
     }
 
-    /// Reads a query that is below the vendor's limit, until the read is proven complete or the maximum number of reads is reached.
+    /// Reads a query that is below the vendor's limit, until the read is proven complete or the
+    /// maximum number of reads is reached.
     pub async fn read(
         &self,
         query: &Query,
@@ -281,7 +288,8 @@ impl Archive {
             have += round.in_part;
             if proof == Proof::SecondRead {
                 if number > 0 && round.confirmed == round.first_total {
-                    // A record that was read before and is not in this read was deleted by the vendor meanwhile.
+                    // A record that was read before and is not in this read was deleted by the
+                    // vendor meanwhile.
                     let is_exact = have == round.in_round;
                     end.completeness = if is_exact {
                         Completeness::Reread
@@ -292,7 +300,8 @@ impl Archive {
                 }
                 continue;
             }
-            // If the total did not change, one read must have that many records; if it only grew, all reads together must.
+            // If the total did not change, one read must have that many records; if it only grew,
+            // all reads together must.
             let is_stable = round.first_total == round.last_total && round.grew_only;
             if (is_stable && round.in_round == round.last_total)
                 || (grew_only && have == round.last_total)
@@ -349,12 +358,14 @@ impl Archive {
             for record in page.records() {
                 let status = match id_of(record, "id") {
                     Some(id) => seen.record(&id, part),
-                    // A record without id is identified by its text. Two equal ones in a round are two records.
+                    // A record without id is identified by its text. Two equal ones in a round are
+                    // two records.
                     None => record_without_id(seen, record, part),
                 };
                 round.in_round += u64::from(status.in_round);
                 round.in_part += u64::from(status.in_part);
-                // The first page is in the same answer as the total, so its records existed at that moment.
+                // The first page is in the same answer as the total, so its records existed at that
+                // moment.
                 round.confirmed += u64::from(status.in_round && (!status.in_part || at == 1));
                 if status.new {
                     new.push(record);
@@ -370,7 +381,8 @@ impl Archive {
             };
             page = handle.await.map_err(join_error)??;
             at += 1;
-            // The vendor's list grows at its start during the read: records that move off the last page are on a new page.
+            // The vendor's list grows at its start during the read: records that move off the last
+            // page are on a new page.
             pages = pages.max(page.page_count(per_page));
         }
     }
@@ -382,8 +394,8 @@ struct Round {
     /// The total never decreased from page to page.
     grew_only: bool,
     pages: u64,
-    /// Distinct records of this round. `in_part`: those not read in an earlier round of the part; `confirmed`: those also read in an
-    /// earlier one.
+    /// Distinct records of this round. `in_part`: those not read in an earlier round of the part;
+    /// `confirmed`: those also read in an earlier one.
     in_round: u64,
     in_part: u64,
     confirmed: u64,

@@ -13,7 +13,8 @@ use super::{field_tree, values};
 use crate::connectors::report::GroupBy;
 use crate::connectors::{Menus, PullError, Window, WindowCounts};
 
-/// Reads the periods of a range. Hourly periods are requested day by day: for several days the vendor adds up the same hour of all days.
+/// Reads the periods of a range. Hourly periods are requested day by day: for several days the
+/// vendor adds up the same hour of all days.
 pub(super) async fn read(
     list: &ListReader<'_>,
     window: Window,
@@ -74,7 +75,8 @@ async fn request_part(
         let text = as_text(body);
         let field_tree::RawFields(fields) =
             serde_json::from_slice(&text).map_err(|error| not_json(&text, &error))?;
-        // Status 200 may contain something else, such as an error, whose field names are no periods.
+        // Status 200 may contain something else, such as an error, whose field names are no
+        // periods.
         if !fields.is_empty()
             && !fields
                 .iter()
@@ -84,7 +86,8 @@ async fn request_part(
         }
         Ok(text)
     };
-    // Some JSON writers encode an empty object as `[]`. Status 404 is different: the report does not exist.
+    // Some JSON writers encode an empty object as `[]`. Status 404 is different: the report does
+    // not exist.
     let on_empty = |status| (status != 404).then(|| bytes::Bytes::from_static(b"{}"));
     Ok((
         part,

@@ -1,5 +1,6 @@
-//! Decides which records a report accepts. A record without a value in the report's key cannot be identified, so each merge would add it
-//! again. Such a record, and one that is no object, is rejected and counted.
+//! Decides which records a report accepts. A record without a value in the report's key cannot be
+//! identified, so each merge would add it again. Such a record, and one that is no object, is
+//! rejected and counted.
 
 use super::field_tree::field_of;
 use super::values::{Cell, Converter};
@@ -9,7 +10,8 @@ use crate::connectors::report::{Column, ColumnSource, RecordRows, Report, Shape}
 pub(super) struct RecordKey(Vec<(&'static str, Converter)>);
 
 impl RecordKey {
-    /// Returns an empty key for a report whose key is not in the record: a dashboard or a period report.
+    /// Returns an empty key for a report whose key is not in the record: a dashboard or a period
+    /// report.
     pub fn of(report: &'static Report) -> Self {
         let converter = |column: &Column| Converter::of(column, report.key);
         let fields = match report.shape {
@@ -38,7 +40,8 @@ impl RecordKey {
         Self(fields)
     }
 
-    /// Whether a record has a value in the first field of the key. Other fields may be empty, such as the group of a tag.
+    /// Whether a record has a value in the first field of the key. Other fields may be empty, such
+    /// as the group of a tag.
     pub fn accepts(&self, record: &str) -> bool {
         record.starts_with('{')
             && self

@@ -1,4 +1,5 @@
-//! Converts one JSON value into one cell. A value that fits is deserialized directly; any other value is converted from its text.
+//! Converts one JSON value into one cell. A value that fits is deserialized directly; any other
+//! value is converted from its text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -164,7 +165,8 @@ fn epoch<'a>(seconds: i64) -> Option<Cell<'a>> {
     ))
 }
 
-/// The start of a period: `2013-01-29`, `14:00` (of the window's only day), `2013-01` or `2013-01-29 14:00`, in the DataSet's time zone.
+/// The start of a period: `2013-01-29`, `14:00` (of the window's only day), `2013-01` or
+/// `2013-01-29 14:00`, in the DataSet's time zone.
 pub(super) fn period_start(period: &str, window: Window, zone: &TimeZone) -> Option<Millis> {
     let midnight = |day: Date| day.to_datetime(Time::midnight());
     let at: DateTime = match period.len() {
@@ -190,7 +192,8 @@ mod tests {
             .ok()
     }
 
-    /// Tests every kind of column with every kind of value. A cell is written as its value; `!` marks a misfit.
+    /// Tests every kind of column with every kind of value. A cell is written as its value; `!`
+    /// marks a misfit.
     #[test]
     fn each_kind_of_column_converts_each_kind_of_value_as_in_the_table() {
         use ColumnKind::{Boolean, Date, Integer, Json, Number, Text, Timestamp};
@@ -206,7 +209,7 @@ mod tests {
             Converter::Key,
         ];
         let table: &[(&str, [&str; 9])] = &[
-            // value                text          integer  number   boolean  date    timestamp   json          epoch        key
+            // value text integer number boolean date timestamp json epoch key
             ("null", ["-", "-", "-", "-", "-", "-", "-", "-", "-"]),
             (
                 "true",

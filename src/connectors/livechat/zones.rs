@@ -2,7 +2,8 @@
 
 use super::client::Query;
 
-/// Newer and older name of each renamed zone that is in use today, from the file `backward` of the IANA time zone database.
+/// Newer and older name of each renamed zone that is in use today, from the file `backward` of the
+/// IANA time zone database.
 const RENAMED: [(&str, &str); 51] = [
     ("Africa/Asmara", "Africa/Asmera"),
     ("America/Adak", "America/Atka"),

@@ -1,4 +1,5 @@
-//! Requests to LiveLeader: credentials, period, and the classification of answers that are no document.
+//! Requests to LiveLeader: credentials, period, and the classification of answers that are no
+//! document.
 
 use std::sync::Arc;
 
@@ -51,8 +52,8 @@ impl ExportPeriod {
         }
     }
 
-    /// Whether a chat that started then belongs to a later period. For a time without an offset only the exact end is certain, because the
-    /// account's time zone may be set wrong.
+    /// Whether a chat that started then belongs to a later period. For a time without an offset
+    /// only the exact end is certain, because the account's time zone may be set wrong.
     pub fn ends_before(&self, start: Moment) -> bool {
         let stop = self.stop.timestamp();
         if start.has_offset {
@@ -80,7 +81,8 @@ impl ExportPeriod {
     }
 }
 
-/// Formats a time like the sample in the vendor's documentation: three decimals of a second and a numeric offset.
+/// Formats a time like the sample in the vendor's documentation: three decimals of a second and a
+/// numeric offset.
 fn format_time(at: &Zoned) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
 }
@@ -154,8 +156,8 @@ impl LiveLeaderClient {
     }
 }
 
-/// Classifies an answer without a document that is no web page. The vendor documents none of this, so the status decides, and the body if
-/// the status is ambiguous.
+/// Classifies an answer without a document that is no web page. The vendor documents none of this,
+/// so the status decides, and the body if the status is ambiguous.
 fn classify_error(status: u16, text: &[u8]) -> Option<PullError> {
     match (status, missing_access_in(text)) {
         (401, _) => Some(PullError::Unauthorized),
@@ -170,8 +172,8 @@ fn classify_error(status: u16, text: &[u8]) -> Option<PullError> {
     }
 }
 
-/// The missing access that the plain text of an answer names. Text about credentials proves nothing, because firewalls and web pages
-/// contain it as well.
+/// The missing access that the plain text of an answer names. Text about credentials proves
+/// nothing, because firewalls and web pages contain it as well.
 pub(super) fn missing_access_in(text: &[u8]) -> Option<MissingAccess> {
     let text = String::from_utf8_lossy(&text[..text.len().min(2_048)]).to_lowercase();
     if sniff::looks_like_web_page(text.as_bytes()) {

@@ -1,4 +1,5 @@
-//! Parses an export document while it is received: the network sends chunks to a blocking thread that reads the chats.
+//! Parses an export document while it is received: the network sends chunks to a blocking thread
+//! that reads the chats.
 
 use std::io::{self, Read};
 use std::sync::{Arc, Weak};
@@ -19,11 +20,12 @@ const QUEUED_CHUNKS: usize = 4;
 /// The first bytes are stored to classify an answer that is no document.
 const HEAD: usize = 2_048;
 
-/// The thread starts after this number of bytes, or at the end, so that a host that sends almost nothing uses no thread.
+/// The thread starts after this number of bytes, or at the end, so that a host that sends almost
+/// nothing uses no thread.
 const MIN_BYTES_TO_START: usize = 64 << 10;
 
-/// Limits how many pulls parse at the same time: while at least one document of this pull is parsed, the pull holds one permit of the
-/// semaphore that all pulls share.
+/// Limits how many pulls parse at the same time: while at least one document of this pull is
+/// parsed, the pull holds one permit of the semaphore that all pulls share.
 pub(super) struct ParserSlots {
     all: Arc<Semaphore>,
     place: Mutex<Weak<OwnedSemaphorePermit>>,
@@ -188,7 +190,8 @@ impl<T: Send + 'static> BodyReader for DocumentReader<T> {
         })
     }
 
-    /// An answer without content means that the period has no chats. Status 404 means that the export does not exist.
+    /// An answer without content means that the period has no chats. Status 404 means that the
+    /// export does not exist.
     async fn on_empty(mut self, status: u16) -> Option<T> {
         let is_taken = status == 204 && self.piece(Bytes::from_static(b"<chats/>")).await;
         if is_taken {

@@ -1,5 +1,6 @@
-//! Pulls an export window by window. Small windows are requested several at a time, large ones one by one. A few requests are in flight at
-//! once; their answers are emitted in order, each after its document is known to be complete.
+//! Pulls an export window by window. Small windows are requested several at a time, large ones one
+//! by one. A few requests are in flight at once; their answers are emitted in order, each after its
+//! document is known to be complete.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -124,7 +125,8 @@ pub(super) async fn pull(
         call_stats: pull_state.client.call_stats(),
     };
     if let Some(previous) = request.previous_window {
-        // The rows of the previous window are already stored: only its ids are needed, to drop chats that are in both windows.
+        // The rows of the previous window are already stored: only its ids are needed, to drop
+        // chats that are in both windows.
         output.previous_ids = pull_state
             .fetch(&[previous], DiskTurn::granted())
             .await
@@ -339,7 +341,8 @@ impl ExportPull {
         let at = self.window_of(chat, windows);
         let count = &mut answer.counts[at];
         count.read += 1;
-        // The vendor may include the end of a period. Such a chat is also in the next period, where it must not count as a duplicate.
+        // The vendor may include the end of a period. Such a chat is also in the next period, where
+        // it must not count as a duplicate.
         if start(chat, self.client.zone()).is_some_and(|start| period.ends_before(start)) {
             count.left_out += 1;
             return Ok(());
@@ -384,7 +387,8 @@ impl ExportPull {
         Ok(())
     }
 
-    /// The window in which the chat started; the first or last one if it started before or after all of them.
+    /// The window in which the chat started; the first or last one if it started before or after
+    /// all of them.
     fn window_of(&self, chat: &ExportedChat, windows: &[Window]) -> usize {
         if windows.len() < 2 {
             return 0;
@@ -468,7 +472,8 @@ impl ExportOutput<'_> {
                 .await?;
         }
         self.previous_ids = std::mem::take(&mut answer.ids);
-        // Chats that were also in the previous answer are stored there; chats that a menu excludes are excluded in both.
+        // Chats that were also in the previous answer are stored there; chats that a menu excludes
+        // are excluded in both.
         let mut twice = removed_ids.len() as u64;
         for count in &mut answer.counts {
             let of_this = twice.min(count.kept);
@@ -488,7 +493,8 @@ impl ExportOutput<'_> {
                 left_out,
                 rejected,
             } = *count;
-            // One document contains the whole period and its end is marked, so nothing can shift as between pages.
+            // One document contains the whole period and its end is marked, so nothing can shift as
+            // between pages.
             let completeness = Some(Completeness::Complete);
             let mut counts = WindowCounts {
                 read,

@@ -1,4 +1,5 @@
-//! The set of chat ids of one answer, as hashes. It has several parts, so that growing moves only one part at a time.
+//! The set of chat ids of one answer, as hashes. It has several parts, so that growing moves only
+//! one part at a time.
 
 use std::collections::HashSet;
 

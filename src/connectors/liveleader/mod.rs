@@ -1,6 +1,7 @@
-//! The connector for LiveLeader's data export: one XML document of any size for each period. `reports` declares the reports.
-//! `export_windows` pulls them: each answer is a streamed `document`, which `xml` and `times` parse and `rows` converts. The rows wait in a
-//! `spool` until the document is known to be complete. `client` sends the requests.
+//! The connector for LiveLeader's data export: one XML document of any size for each period.
+//! `reports` declares the reports. `export_windows` pulls them: each answer is a streamed
+//! `document`, which `xml` and `times` parse and `rows` converts. The rows wait in a `spool` until
+//! the document is known to be complete. `client` sends the requests.
 
 mod client;
 mod document;
@@ -44,7 +45,8 @@ pub const PASSWORD_IN_ADDRESS: &str = "LiveLeader requires the password in the U
     follows no redirects, and keeps the URL out of logs, errors and pages. A proxy that decrypts https can read it. \
     Use a password that the operator uses nowhere else.";
 
-/// Tests the credentials by requesting the last minute: all valid credentials have access to it, and the answer is small.
+/// Tests the credentials by requesting the last minute: all valid credentials have access to it,
+/// and the answer is small.
 pub(super) async fn check(source: &Source) -> Result<String, PullError> {
     let client = LiveLeaderClient::new(source, CancellationToken::new());
     let parser_slots = client.parser_slots();

@@ -1,4 +1,5 @@
-//! The reports of LiveLeader: declarations only. Elements and their descriptions are from the vendor's page "Exporting data".
+//! The reports of LiveLeader: declarations only. Elements and their descriptions are from the
+//! vendor's page "Exporting data".
 
 use crate::connectors::report::ColumnKind::{Integer, Json, Text, Timestamp};
 use crate::connectors::report::{

@@ -242,7 +242,8 @@ fn grouped<'a>(more: impl Iterator<Item = (&'a str, &'a str)>) -> Named<'a> {
         .collect()
 }
 
-/// `[{"from":"visitor","time":"2026-11-20T08:15:30.25Z","text":"Hello"}]`; a time in an unknown format stays unchanged.
+/// `[{"from":"visitor","time":"2026-11-20T08:15:30.25Z","text":"Hello"}]`; a time in an unknown
+/// format stays unchanged.
 fn transcript(chat: &ExportedChat, zone: &TimeZone) -> String {
     let mut all = String::from("[");
     for (at, message) in chat.messages().enumerate() {

@@ -33,7 +33,8 @@ struct NewestChats {
     is_complete: bool,
 }
 
-/// Reads the newest day of the range, and then growing numbers of days before it until there are rows.
+/// Reads the newest day of the range, and then growing numbers of days before it until there are
+/// rows.
 pub(super) async fn newest(
     client: &LiveLeaderClient,
     report: &'static Report,
@@ -83,7 +84,8 @@ pub(super) async fn newest(
             return Err(PullError::UnexpectedRecords { rejected, of });
         }
         if found.matching > 0 || first_day {
-            // Days that were requested before had no rows, so the sample is complete if it starts with the first day.
+            // Days that were requested before had no rows, so the sample is complete if it starts
+            // with the first day.
             return sample(found, first_day, limit, client.call_stats().calls - before);
         }
         to = from.yesterday().unwrap_or(range.from);

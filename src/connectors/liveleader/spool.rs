@@ -1,5 +1,5 @@
-//! Stores the rows of a window until its document is known to be complete: a few in memory, the rest in an unlinked file that disappears
-//! with the process.
+//! Stores the rows of a window until its document is known to be complete: a few in memory, the
+//! rest in an unlinked file that disappears with the process.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -17,8 +17,8 @@ use crate::connectors::PullError;
 /// The number of bytes of rows that stay in memory.
 const MAX_MEMORY_BYTES: usize = 4 << 20;
 
-/// Decides which window may use the disk: several windows are read at once, but only the first of them may write, so that space for one
-/// window is enough.
+/// Decides which window may use the disk: several windows are read at once, but only the first of
+/// them may write, so that space for one window is enough.
 pub(super) struct DiskTurn(Mutex<TurnState>, Condvar);
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! Parses times of LiveLeader: the usual spellings of ISO 8601, and the format in the vendor's documentation, `23-10-2008T12:49:1231`.
+//! Parses times of LiveLeader: the usual spellings of ISO 8601, and the format in the vendor's
+//! documentation, `23-10-2008T12:49:1231`.
 
 use jiff::Timestamp;
 use jiff::civil::{DateTime, Time};
@@ -22,8 +23,9 @@ pub fn moment(text: &str, zone: &TimeZone) -> Option<Millis> {
     read(text, zone).map(|moment| moment.at.as_millisecond())
 }
 
-/// Parses a time; `None` if it has another format. A time without offset is read in `zone`: of an hour that occurs twice the first one is
-/// used, and a skipped time is moved by the length of the gap.
+/// Parses a time; `None` if it has another format. A time without offset is read in `zone`: of an
+/// hour that occurs twice the first one is used, and a skipped time is moved by the length of the
+/// gap.
 pub(super) fn read(text: &str, zone: &TimeZone) -> Option<Moment> {
     let text = text.trim();
     if text.len() > 64 {
@@ -35,8 +37,9 @@ pub(super) fn read(text: &str, zone: &TimeZone) -> Option<Moment> {
     parse_sample(text).map_or_else(|| parse_iso(text, zone), |at| local(at, zone))
 }
 
-/// A fast path for the most common spelling, `2008-08-18T19:24:18.884+02:00` or with a `Z`: each message has one, and the general parser
-/// takes several times as long. Returns `None` for all other spellings.
+/// A fast path for the most common spelling, `2008-08-18T19:24:18.884+02:00` or with a `Z`: each
+/// message has one, and the general parser takes several times as long. Returns `None` for all
+/// other spellings.
 fn parse_common(text: &[u8]) -> Option<(DateTime, Offset)> {
     let (body, offset) = match text {
         [body @ .., b'Z'] => (body, Offset::UTC),
@@ -217,7 +220,8 @@ mod tests {
             ("23-10-2008T12:49:1200", "2008-10-23T10:49:12Z"),
             ("01-02-2008T00:00:0099", "2008-01-31T23:00:00.99Z"),
             ("23-10-2008 12:49:12", "2008-10-23T10:49:12Z"),
-            // Of an hour that occurs twice the first one is used; a skipped time is moved by the length of the gap.
+            // Of an hour that occurs twice the first one is used; a skipped time is moved by the
+            // length of the gap.
             ("26-10-2008T02:30:0000", "2008-10-26T00:30:00Z"),
             ("30-03-2008T02:30:0000", "2008-03-30T01:30:00Z"),
         ] {

@@ -1,5 +1,5 @@
-//! The state of one account at its vendor, shared by all its requests: the rate limit, whether the credentials are valid, the account's
-//! region, and the day on which the vendor ends the API.
+//! The state of one account at its vendor, shared by all its requests: the rate limit, whether the
+//! credentials are valid, the account's region, and the day on which the vendor ends the API.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,8 @@ pub const MAX_AUTH_FAILURES: u32 = 3;
 pub(super) struct AccountState {
     pub pace: Arc<Pace>,
     vendor_state: Mutex<VendorState>,
-    /// Held by a request while the credentials are not known to be valid, so that such requests are sent one at a time.
+    /// Held by a request while the credentials are not known to be valid, so that such requests are
+    /// sent one at a time.
     auth_probe: tokio::sync::Mutex<()>,
     /// The result of the last auth check call; locked while one is in flight.
     pub verdict: tokio::sync::Mutex<Option<Verdict>>,
@@ -36,7 +37,8 @@ struct VendorState {
     saved_at: Option<Instant>,
     /// Rejections in a row.
     auth_failures: u32,
-    /// The region of the account, known after the vendor reported that a request went to the wrong region.
+    /// The region of the account, known after the vendor reported that a request went to the wrong
+    /// region.
     region: Option<HeaderValue>,
     api_ends_on: Option<Date>,
 }
@@ -47,8 +49,8 @@ pub struct VendorHints {
     /// No request may be sent before this time.
     pub paused_until: Option<Millis>,
     pub region: Option<String>,
-    /// The day on which the vendor ends this API, from its `Legacy` or `Deprecation` header; `None` if no header was received since the
-    /// start.
+    /// The day on which the vendor ends this API, from its `Legacy` or `Deprecation` header; `None`
+    /// if no header was received since the start.
     pub api_ends_on: Option<Date>,
     /// Requests of the last minute, by the start of each second.
     pub recent_requests: Vec<(Millis, u32)>,
@@ -82,8 +84,9 @@ impl AccountState {
         }
     }
 
-    /// Waits until a request may use the credentials: at once while they are known to be valid, one at a time while they are not. Fails
-    /// with `CredentialsStopped` after too many rejections; no request is sent then.
+    /// Waits until a request may use the credentials: at once while they are known to be valid, one
+    /// at a time while they are not. Fails with `CredentialsStopped` after too many rejections; no
+    /// request is sent then.
     pub async fn acquire_auth_probe(
         &self,
     ) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, PullError> {
@@ -113,8 +116,8 @@ impl AccountState {
             .is_some_and(|at| at >= moment)
     }
 
-    /// Records a rejection. `is_probe`: the request was the only one in flight. Of several rejected requests that were in flight while the
-    /// credentials were valid, only the first one counts.
+    /// Records a rejection. `is_probe`: the request was the only one in flight. Of several rejected
+    /// requests that were in flight while the credentials were valid, only the first one counts.
     pub fn record_rejection(&self, is_probe: bool) {
         let mut vendor_state = self.vendor_state();
         if vendor_state.accepted || is_probe {
@@ -176,7 +179,8 @@ impl AccountState {
         }
     }
 
-    /// Whether the recent requests should be saved: there are some, and the last save is at least `every` ago.
+    /// Whether the recent requests should be saved: there are some, and the last save is at least
+    /// `every` ago.
     pub fn is_save_due(&self, every: Duration) -> bool {
         let has_requests = self.pace.gauge().last_minute > 0;
         let mut vendor_state = self.vendor_state();

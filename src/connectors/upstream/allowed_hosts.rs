@@ -1,5 +1,5 @@
-//! Decides which mail servers may be connected to. Their connection is not HTTP, so the HTTP client's guard does not apply. Connections use
-//! the same addresses that were checked.
+//! Decides which mail servers may be connected to. Their connection is not HTTP, so the HTTP
+//! client's guard does not apply. Connections use the same addresses that were checked.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -28,7 +28,8 @@ pub enum NoAddress {
 }
 
 impl AllowedHosts {
-    /// `allow`: the private hosts that are allowed; `setting`: the flag that sets them, for error messages.
+    /// `allow`: the private hosts that are allowed; `setting`: the flag that sets them, for error
+    /// messages.
     pub fn new(allow: &[AllowUpstream], setting: &'static str) -> Self {
         Self::with(allow, setting, Arc::new(SystemResolver))
     }
@@ -46,8 +47,8 @@ impl AllowedHosts {
         }
     }
 
-    /// Normalizes a host without network access: a name in lower case or an address in its usual form. `Err` is a sentence for the person
-    /// who typed it.
+    /// Normalizes a host without network access: a name in lower case or an address in its usual
+    /// form. `Err` is a sentence for the person who typed it.
     pub fn check(&self, typed: &str) -> Result<String, String> {
         let typed = typed.trim().to_ascii_lowercase();
         let host = match parse(&typed) {
@@ -123,7 +124,8 @@ impl std::fmt::Debug for AllowedHosts {
     }
 }
 
-/// Parses a host like a browser: `2130706433` and `0x7f.1` are addresses. An IPv6 address may have no brackets.
+/// Parses a host like a browser: `2130706433` and `0x7f.1` are addresses. An IPv6 address may have
+/// no brackets.
 fn parse(host: &str) -> Option<Host> {
     if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse() {
         return Some(Host::Ipv6(ip));

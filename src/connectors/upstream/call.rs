@@ -1,4 +1,5 @@
-//! Sends one request and reads its answer, with timeouts, size limits and decompression. Its errors contain no address and no secret.
+//! Sends one request and reads its answer, with timeouts, size limits and decompression. Its errors
+//! contain no address and no secret.
 
 use std::error::Error as _;
 use std::io::Write;
@@ -46,7 +47,8 @@ impl From<Cause> for CallError {
     }
 }
 
-/// Sends the request and reads the answer to its end. `received` counts the bytes of the body before decompression.
+/// Sends the request and reads the answer to its end. `received` counts the bytes of the body
+/// before decompression.
 pub(super) async fn call<R: BodyReader>(
     client: &reqwest::Client,
     request: Request,
@@ -141,7 +143,8 @@ async fn read<R: BodyReader>(
         );
         match piece {
             Some(piece) if gzip => {
-                // Decompresses in small slices, so that the output of one slice is small before it is counted.
+                // Decompresses in small slices, so that the output of one slice is small before it
+                // is counted.
                 for at in (0..piece.len()).step_by(SLICE) {
                     let plain = body.unpack(&piece[at..piece.len().min(at + SLICE)])?;
                     if !plain.is_empty() && !reader.piece(plain).await {
@@ -166,8 +169,8 @@ async fn read<R: BodyReader>(
     }
 }
 
-/// The next compressed piece of the body; `None` at its end. Only the time in this function counts for the transfer rate, because the time
-/// that the reader needs for a piece is not the vendor's.
+/// The next compressed piece of the body; `None` at its end. Only the time in this function counts
+/// for the transfer rate, because the time that the reader needs for a piece is not the vendor's.
 async fn next_piece(
     response: &mut Response,
     arrival: &mut Arrival,
@@ -200,7 +203,8 @@ struct Decoder {
     max_bytes: usize,
 }
 
-/// A body that grows by more than this factor is rejected as a decompression bomb, unless it is small.
+/// A body that grows by more than this factor is rejected as a decompression bomb, unless it is
+/// small.
 const MAX_RATIO: usize = 100;
 const RATIO_EXEMPT_BYTES: usize = 1 << 20;
 
@@ -281,7 +285,8 @@ impl BodyReader for BufferedBody {
     const STREAMED: bool = false;
 
     fn on_head(&mut self, _: &HeaderMap, length: Option<u64>) {
-        // Reserves memory for the promised length, but only up to a limit, because the length may be wrong.
+        // Reserves memory for the promised length, but only up to a limit, because the length may
+        // be wrong.
         let expected = length
             .and_then(|length| usize::try_from(length).ok())
             .unwrap_or(0);
@@ -318,7 +323,8 @@ fn classify_error(error: &reqwest::Error) -> CallError {
         at = match inner.downcast_ref::<std::io::Error>() {
             Some(io) => {
                 refused |= io.kind() == std::io::ErrorKind::ConnectionRefused;
-                // `source` of an io error skips the error that it wraps, so that error is inspected first.
+                // `source` of an io error skips the error that it wraps, so that error is inspected
+                // first.
                 io.get_ref()
                     .map(|wrapped| wrapped as &(dyn std::error::Error + 'static))
                     .or_else(|| inner.source())

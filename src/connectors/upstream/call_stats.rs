@@ -1,5 +1,5 @@
-//! The costs of a pull: API calls, bytes and waiting time. Waiting time counts once however many requests wait, and not while a request is
-//! in flight, so it never exceeds the elapsed time.
+//! The costs of a pull: API calls, bytes and waiting time. Waiting time counts once however many
+//! requests wait, and not while a request is in flight, so it never exceeds the elapsed time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,8 @@ pub(super) struct CallCounters {
 pub struct CallStats {
     /// Requests that were sent, including repeated attempts.
     pub calls: u64,
-    /// Time in which requests waited for the rate limit or because the vendor asked for it, and no request was in flight, in milliseconds.
+    /// Time in which requests waited for the rate limit or because the vendor asked for it, and no
+    /// request was in flight, in milliseconds.
     pub waited_ms: u64,
 }
 
@@ -35,7 +36,8 @@ impl CallCounters {
     }
 }
 
-/// The waiting state of the requests of one `Upstream` and its clones, and the total waiting time so far.
+/// The waiting state of the requests of one `Upstream` and its clones, and the total waiting time
+/// so far.
 #[derive(Default)]
 pub(super) struct WaitClock(Mutex<WaitState>);
 

@@ -22,8 +22,8 @@ pub(super) enum ResponseAction<T> {
     OtherRegion(HeaderValue, PullError),
     /// The credentials were rejected with this status; `confirm` checks whether they are wrong.
     Rejected(u16),
-    /// The answer has no data, with this status and this body. If the vendor says so twice, it may be accepted; else the request is
-    /// retried.
+    /// The answer has no data, with this status and this body. If the vendor says so twice, it may
+    /// be accepted; else the request is retried.
     Empty {
         status: u16,
         body: Bytes,

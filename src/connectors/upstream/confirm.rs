@@ -1,6 +1,6 @@
-//! Checks whether rejected credentials are really wrong. Firewalls and overloaded servers send rejections too, so one rejection proves
-//! little: the connector's auth check call is sent a moment later and must be rejected as well. Meanwhile, all other rejected requests wait
-//! for its result.
+//! Checks whether rejected credentials are really wrong. Firewalls and overloaded servers send
+//! rejections too, so one rejection proves little: the connector's auth check call is sent a moment
+//! later and must be rejected as well. Meanwhile, all other rejected requests wait for its result.
 
 use tokio::time::Instant;
 
@@ -19,7 +19,8 @@ pub(super) struct Verdict {
     is_rejected: bool,
 }
 
-/// Sends the auth check call, or uses the result of one that was sent after this rejection. Returns whether the credentials are rejected.
+/// Sends the auth check call, or uses the result of one that was sent after this rejection. Returns
+/// whether the credentials are rejected.
 pub(super) async fn is_rejected(upstream: &Upstream, api_request: &ApiRequest<'_>) -> bool {
     let account_state = &upstream.account_state;
     let rejected_at = Instant::now();

@@ -1,6 +1,7 @@
-//! The guard against server-side request forgery: decides which addresses may be connected to. An account's address is checked when it is
-//! saved and at each use. The addresses of a host name are checked inside the HTTP client's own resolver, so the address that was checked
-//! is the address that is used.
+//! The guard against server-side request forgery: decides which addresses may be connected to. An
+//! account's address is checked when it is saved and at each use. The addresses of a host name are
+//! checked inside the HTTP client's own resolver, so the address that was checked is the address
+//! that is used.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
@@ -14,8 +15,8 @@ use url::{Host, Url};
 use crate::config::AllowUpstream;
 use crate::connectors::Connector;
 
-/// Builds every HTTP client of Chatlake. It connects only to allowed addresses, follows no redirect, uses no proxy from the environment and
-/// sends no Referer header.
+/// Builds every HTTP client of Chatlake. It connects only to allowed addresses, follows no
+/// redirect, uses no proxy from the environment and sends no Referer header.
 pub fn client(
     resolver: Arc<dyn DnsResolver>,
     allow: &Arc<[AllowUpstream]>,
@@ -41,8 +42,9 @@ pub fn client(
         .user_agent(concat!("Chatlake/", env!("CARGO_PKG_VERSION")))
 }
 
-/// Validates an account's API URL: https on port 443 of a public host, unless `allow` contains the host. The vendor's own address is always
-/// allowed. `Err` is a sentence for the person who typed it.
+/// Validates an account's API URL: https on port 443 of a public host, unless `allow` contains the
+/// host. The vendor's own address is always allowed. `Err` is a sentence for the person who typed
+/// it.
 pub fn check_address(
     connector: Connector,
     api_url: &str,
@@ -134,8 +136,8 @@ pub(super) fn allows_address(ip: IpAddr, allow: &[AllowUpstream]) -> bool {
         .any(|entry| matches!(entry, AllowUpstream::Net(net) if net.contains(&ip)))
 }
 
-/// Whether the address is on the public internet: not this machine, a private network, a reserved range, or an IPv6 range that maps to IPv4
-/// addresses and could reach any of these.
+/// Whether the address is on the public internet: not this machine, a private network, a reserved
+/// range, or an IPv6 range that maps to IPv4 addresses and could reach any of these.
 pub fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_public_v4(ip),
@@ -164,8 +166,8 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
 
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     let [a, b, ..] = ip.segments();
-    // Only 2000::/3 is assigned. Of it, 2001::/23 is for protocols (such as Teredo), 2002::/16 is 6to4, and 2001:db8::/32 and 3fff::/20 are
-    // for documentation.
+    // Only 2000::/3 is assigned. Of it, 2001::/23 is for protocols (such as Teredo), 2002::/16 is
+    // 6to4, and 2001:db8::/32 and 3fff::/20 are for documentation.
     let global = a & 0xe000 == 0x2000;
     let special =
         (a == 0x2001 && (b < 0x0200 || b == 0x0db8)) || a == 0x2002 || (a == 0x3fff && b < 0x1000);

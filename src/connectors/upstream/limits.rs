@@ -13,8 +13,8 @@ pub struct Limits {
     pub no_progress: Duration,
     /// One attempt, from sending to the last byte.
     pub attempt_timeout: Duration,
-    /// In each full window of this length at least `min_bytes` of the answer must be received. Time in which the answer is not read does
-    /// not count.
+    /// In each full window of this length at least `min_bytes` of the answer must be received. Time
+    /// in which the answer is not read does not count.
     pub rate_window: Duration,
     /// Before decompression; 0 for no minimum.
     pub min_bytes: u64,
@@ -30,11 +30,14 @@ pub struct Limits {
     pub first_delay: Duration,
     /// Attempts of a page that is complete but cannot be parsed.
     pub malformed_tries: u32,
-    /// The delay before a rejection of the credentials, or an answer without data, is checked by a second request.
+    /// The delay before a rejection of the credentials, or an answer without data, is checked by a
+    /// second request.
     pub confirm_after: Duration,
-    /// The minimum wait after a rate limit answer, whatever it says; it doubles with each such answer, up to five seconds.
+    /// The minimum wait after a rate limit answer, whatever it says; it doubles with each such
+    /// answer, up to five seconds.
     pub min_wait: Duration,
-    /// The longest wait within a request when the vendor asks for one. A longer wait ends the pull, and the run becomes `waiting`.
+    /// The longest wait within a request when the vendor asks for one. A longer wait ends the pull,
+    /// and the run becomes `waiting`.
     pub max_wait: Duration,
     /// The maximum sum of such waits of one request.
     pub max_total_wait: Duration,

@@ -1,5 +1,5 @@
-//! Makes messages of other machines safe to show: masks secrets in all their encodings, escapes control characters and cuts the text. Used
-//! for vendors and the mail server.
+//! Makes messages of other machines safe to show: masks secrets in all their encodings, escapes
+//! control characters and cuts the text. Used for vendors and the mail server.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -8,19 +8,21 @@ use super::Auth;
 
 /// The maximum length of a message that is shown.
 const MAX_SHOWN: usize = 200;
-/// The text around the mask would reveal a shorter secret, so a message with one is not shown at all.
+/// The text around the mask would reveal a shorter secret, so a message with one is not shown at
+/// all.
 const MIN_MASKABLE: usize = 8;
 /// Fewer characters of Base64 or hex occur in any text by chance.
 const MIN_ENCODED: usize = 4;
-/// A part of a secret is masked if it has at least this many characters and at least half of the secret.
+/// A part of a secret is masked if it has at least this many characters and at least half of the
+/// secret.
 const MIN_PART: usize = 8;
 /// The same for a part in Base64.
 const MIN_ENCODED_PART: usize = 11;
 /// The maximum number of bytes of a message that are inspected.
 const MAX_READ: usize = 4_096;
 
-/// Extracts the vendor's message from the body of an error, masked, escaped and at most 200 characters long. Empty if there is none or if
-/// the body is a web page.
+/// Extracts the vendor's message from the body of an error, masked, escaped and at most 200
+/// characters long. Empty if there is none or if the body is a web page.
 pub(super) fn vendor_message(body: &[u8], auth: &Auth<'_>) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim();
@@ -56,14 +58,16 @@ fn sentence(text: &str) -> Option<String> {
     None
 }
 
-/// Returns the message as one line of at most 200 characters with the secrets masked: as plain text, percent-encoded, escaped as in JSON or
-/// HTML, in Base64 at any alignment, and in hex. A long part of a secret is masked as well. `None` if the message contains a short secret,
-/// which a mask would not hide.
+/// Returns the message as one line of at most 200 characters with the secrets masked: as plain
+/// text, percent-encoded, escaped as in JSON or HTML, in Base64 at any alignment, and in hex. A
+/// long part of a secret is masked as well. `None` if the message contains a short secret, which a
+/// mask would not hide.
 pub fn sanitize(text: &str, secrets: &[&str]) -> Option<String> {
     sanitize_with_pairs(text, &[], secrets)
 }
 
-/// Like `sanitize`. `pairs` are texts that contain more than a secret, such as a user name with a password, so their parts are not masked.
+/// Like `sanitize`. `pairs` are texts that contain more than a secret, such as a user name with a
+/// password, so their parts are not masked.
 fn sanitize_with_pairs(text: &str, pairs: &[&str], secrets: &[&str]) -> Option<String> {
     let text = inspected_part(text);
     let mut found = Vec::new();
@@ -136,7 +140,8 @@ enum Unescaped {
     Char(char),
 }
 
-/// Decodes the escape at the start of a text. Returns its value and length, or `None` if there is no escape.
+/// Decodes the escape at the start of a text. Returns its value and length, or `None` if there is
+/// no escape.
 type Unescape = fn(&str) -> Option<(Unescaped, usize)>;
 
 /// Decodes all escapes of one kind in a text.
@@ -250,8 +255,8 @@ fn units_of(text: &str, fits: fn(u8) -> bool) -> Vec<Unit> {
         .collect()
 }
 
-/// Finds a secret inside Base64, whatever is encoded before and after it. The range covers the whole run of Base64 characters, because its
-/// ends contain bits of the secret.
+/// Finds a secret inside Base64, whatever is encoded before and after it. The range covers the
+/// whole run of Base64 characters, because its ends contain bits of the secret.
 fn find_base64(
     text: &str,
     secret: &str,
@@ -297,7 +302,8 @@ fn find_base64(
     }));
 }
 
-/// Finds a secret in hex, in either case and with separators, such as `66:72`, `\x66\x72` and `0x66 0x72`.
+/// Finds a secret in hex, in either case and with separators, such as `66:72`, `\x66\x72` and
+/// `0x66 0x72`.
 fn find_hex(
     text: &str,
     secret: &str,

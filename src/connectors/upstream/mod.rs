@@ -1,7 +1,9 @@
-//! The only HTTP client for vendors. All requests pass through here: the address guard (`guard`), the account's rate limit (`pace`),
-//! timeouts and size limits (`call`), the minimum transfer rate (`rate`), attempts (`retry`), the classification of answers (`classify`,
-//! `sniff`), the check of rejected credentials (`confirm`), and messages without addresses and secrets (`mask`). `allowed_hosts` applies
-//! the same address rules to the mail server, and `webhook_client` posts to webhooks.
+//! The only HTTP client for vendors. All requests pass through here: the address guard (`guard`),
+//! the account's rate limit (`pace`), timeouts and size limits (`call`), the minimum transfer rate
+//! (`rate`), attempts (`retry`), the classification of answers (`classify`, `sniff`), the check of
+//! rejected credentials (`confirm`), and messages without addresses and secrets (`mask`).
+//! `allowed_hosts` applies the same address rules to the mail server, and `webhook_client` posts to
+//! webhooks.
 
 mod account_state;
 pub mod allowed_hosts;
@@ -46,8 +48,8 @@ pub use guard::{DnsResolver, SystemResolver, check_address, is_public};
 pub use limits::Limits;
 pub use pace::MAX_PAUSE;
 
-/// The maximum number of pulls that parse streamed answers at the same time. Each uses a few threads, so slow hosts cannot use up all
-/// threads.
+/// The maximum number of pulls that parse streamed answers at the same time. Each uses a few
+/// threads, so slow hosts cannot use up all threads.
 const MAX_PARSING: usize = 32;
 
 /// The client for all vendors, with one rate limit per account. Cheap to clone.
@@ -87,7 +89,8 @@ pub struct UpstreamStats {
 }
 
 impl Upstreams {
-    /// `allow`: the private or plain-http hosts that accounts may use. Fails if the machine has no root certificates.
+    /// `allow`: the private or plain-http hosts that accounts may use. Fails if the machine has no
+    /// root certificates.
     pub fn new(allow: Vec<AllowUpstream>, clock: Clock) -> Result<Self> {
         Self::with(allow, clock, Limits::default(), Arc::new(SystemResolver))
     }
@@ -116,9 +119,10 @@ impl Upstreams {
         })))
     }
 
-    /// The client for one account. `key` is the account's id: all clients with the same key share one rate limit. With an empty key
-    /// (credentials that are not saved yet) the client has its own. `api_url` `None` is the vendor's own address. `requests_per_minute` 0
-    /// is no limit, which only measurements use; a changed number applies at once.
+    /// The client for one account. `key` is the account's id: all clients with the same key share
+    /// one rate limit. With an empty key (credentials that are not saved yet) the client has its
+    /// own. `api_url` `None` is the vendor's own address. `requests_per_minute` 0 is no limit,
+    /// which only measurements use; a changed number applies at once.
     pub fn for_account(
         &self,
         key: &str,
@@ -154,8 +158,8 @@ impl Upstreams {
         })
     }
 
-    /// Like `for_account`, for credentials that are only tested: requests use the account's rate limit, but the vendor's answers do not
-    /// change the state of the stored credentials.
+    /// Like `for_account`, for credentials that are only tested: requests use the account's rate
+    /// limit, but the vendor's answers do not change the state of the stored credentials.
     pub fn for_trial(
         &self,
         key: &str,
@@ -170,15 +174,16 @@ impl Upstreams {
         })
     }
 
-    /// The account has new credentials: it keeps its rate limit, and answers to requests with the old credentials no longer change its
-    /// state.
+    /// The account has new credentials: it keeps its rate limit, and answers to requests with the
+    /// old credentials no longer change its state.
     pub fn credentials_changed(&self, key: &str) {
         if let Some(account_state) = self.accounts().get_mut(key) {
             *account_state = Arc::new(AccountState::with_pace(account_state.pace.clone()));
         }
     }
 
-    /// Whether this client's answers still count for the account: it was not deleted and its address and credentials did not change.
+    /// Whether this client's answers still count for the account: it was not deleted and its
+    /// address and credentials did not change.
     pub fn is_current(&self, key: &str, upstream: &Upstream) -> bool {
         self.accounts()
             .get(key)
@@ -190,7 +195,8 @@ impl Upstreams {
         self.accounts().remove(key);
     }
 
-    /// The current load of each account, by key; accounts without a request since the start are missing.
+    /// The current load of each account, by key; accounts without a request since the start are
+    /// missing.
     pub fn gauges(&self) -> HashMap<String, Gauge> {
         self.accounts()
             .iter()
@@ -269,14 +275,15 @@ pub enum Auth<'a> {
     },
 }
 
-/// Classifies an answer with a status other than 200 by its first bytes, if the connector knows more than the status says. A `Refused`
-/// without a message gets the message of the answer.
+/// Classifies an answer with a status other than 200 by its first bytes, if the connector knows
+/// more than the status says. A `Refused` without a message gets the message of the answer.
 pub type ErrorClassifier = fn(u16, &[u8]) -> Option<PullError>;
 
 /// Consumes the body of a good answer piece by piece.
 pub trait BodyReader: Send {
     type Out: Send;
-    /// The body is streamed: it has no total time limit, and its maximum size is `Limits::max_streamed_bytes`.
+    /// The body is streamed: it has no total time limit, and its maximum size is
+    /// `Limits::max_streamed_bytes`.
     const STREAMED: bool;
 
     /// Called before the first piece, with the headers and the Content-Length.
@@ -288,8 +295,8 @@ pub trait BodyReader: Send {
     /// Called after the last piece.
     fn end(self) -> impl Future<Output = Result<Self::Out, ReadError>> + Send;
 
-    /// The vendor said twice, with the same status and body, that there is no data: 204, 404, or 200 with an empty answer. Returns the
-    /// value for that, or `None` if it is not acceptable.
+    /// The vendor said twice, with the same status and body, that there is no data: 204, 404, or
+    /// 200 with an empty answer. Returns the value for that, or `None` if it is not acceptable.
     fn on_empty(self, _status: u16) -> impl Future<Output = Option<Self::Out>> + Send
     where
         Self: Sized,
@@ -305,7 +312,8 @@ pub enum ReadError {
     Retry(String),
     /// The answer is a web page.
     WebPage,
-    /// The answer has no data: an empty body, or JSON that is null or empty. `why`: the error if that is not acceptable.
+    /// The answer has no data: an empty body, or JSON that is null or empty. `why`: the error if
+    /// that is not acceptable.
     Empty {
         body: Bytes,
         why: String,
@@ -368,7 +376,8 @@ pub struct ApiRequest<'a> {
     pub auth: Auth<'a>,
     pub headers: &'a [(&'static str, &'static str)],
     pub classify_error: ErrorClassifier,
-    /// Path and query of the connector's auth check call, which is sent with the same credentials and decides whether they are rejected.
+    /// Path and query of the connector's auth check call, which is sent with the same credentials
+    /// and decides whether they are rejected.
     pub auth_check: (&'a str, &'a [(&'a str, String)]),
 }
 
@@ -394,7 +403,8 @@ impl Upstream {
         self.account_state.vendor_hints(self.now())
     }
 
-    /// Whether `vendor_hints` should be saved now: requests were sent and the last save is at least `every` ago.
+    /// Whether `vendor_hints` should be saved now: requests were sent and the last save is at least
+    /// `every` ago.
     pub fn is_save_due(&self, every: Duration) -> bool {
         self.account_state.is_save_due(every)
     }
@@ -404,7 +414,8 @@ impl Upstream {
         self.account_state.restore(hints, self.now());
     }
 
-    /// Allows another request although the credentials were rejected: a person wants to test them again.
+    /// Allows another request although the credentials were rejected: a person wants to test them
+    /// again.
     pub fn reset_auth(&self) {
         self.account_state.reset_auth();
     }
@@ -418,7 +429,8 @@ impl Upstream {
         self.call_counters.snapshot()
     }
 
-    /// For interactive use: if the vendor asks for a longer pause than `max_wait`, the request fails at once.
+    /// For interactive use: if the vendor asks for a longer pause than `max_wait`, the request
+    /// fails at once.
     pub fn with_max_wait(mut self, max_wait: Duration) -> Self {
         self.max_wait = self.max_wait.min(max_wait);
         self
@@ -445,8 +457,8 @@ impl Upstream {
             .map(|(answer, ())| answer)
     }
 
-    /// Like `get`, and passes the body to `read`. If `read` returns `Err`, the request is repeated, up to three times in total; then the
-    /// error is `Malformed`.
+    /// Like `get`, and passes the body to `read`. If `read` returns `Err`, the request is repeated,
+    /// up to three times in total; then the error is `Malformed`.
     pub async fn get_checked<T: Send, E: Into<ReadError>>(
         &self,
         api_request: ApiRequest<'_>,
@@ -456,7 +468,8 @@ impl Upstream {
         self.get_or_empty(api_request, cancel, read, |_| None).await
     }
 
-    /// Like `get_checked`. `on_empty` returns the value for an answer that says twice that there is no data; see `BodyReader::on_empty`.
+    /// Like `get_checked`. `on_empty` returns the value for an answer that says twice that there is
+    /// no data; see `BodyReader::on_empty`.
     pub async fn get_or_empty<T: Send, E: Into<ReadError>>(
         &self,
         api_request: ApiRequest<'_>,

@@ -1,5 +1,5 @@
-//! The rate limit of an account, shared by all requests to it: a maximum number of requests in any 60 seconds, eight requests at a time,
-//! and one common pause when the vendor asks for one.
+//! The rate limit of an account, shared by all requests to it: a maximum number of requests in any
+//! 60 seconds, eight requests at a time, and one common pause when the vendor asks for one.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -20,7 +20,8 @@ const MAX_IN_FLIGHT: usize = 8;
 const BURST: u32 = 4;
 /// The first wait after a 429 without a time; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
-/// Requests before a restart are known by the second. They count for this long from the start of that second.
+/// Requests before a restart are known by the second. They count for this long from the start of
+/// that second.
 const REQUEST_COUNTS_FOR: Millis = 61_000;
 /// The maximum length of a pause, whatever the vendor asks for.
 pub const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
@@ -30,7 +31,8 @@ pub(super) struct Pace {
     /// `None`: no limit.
     bucket: Mutex<(u32, Option<Arc<DefaultDirectRateLimiter>>)>,
     permits: Arc<Semaphore>,
-    /// Held while waiting for the bucket, so that requests are served in order of arrival and no two wake for one token.
+    /// Held while waiting for the bucket, so that requests are served in order of arrival and no
+    /// two wake for one token.
     turn: tokio::sync::Mutex<()>,
     pause: Mutex<Pause>,
     request_log: Mutex<RequestLog>,
@@ -40,7 +42,8 @@ pub(super) struct Pace {
 struct RequestLog {
     began: Instant,
     seconds: VecDeque<(u64, u32)>,
-    /// Requests before a restart: until when they count, and their number. `None` until they are restored.
+    /// Requests before a restart: until when they count, and their number. `None` until they are
+    /// restored.
     before_restart: Option<Vec<(Instant, u32)>>,
 }
 
@@ -78,7 +81,8 @@ impl RequestLog {
             .sum()
     }
 
-    /// How long the next request must wait because of requests before the restart. Requests since then are limited by the bucket.
+    /// How long the next request must wait because of requests before the restart. Requests since
+    /// then are limited by the bucket.
     fn wait_for_earlier_requests(&mut self, per_minute: u32) -> Option<Duration> {
         let in_last_minute = self.in_last_minute();
         let next = self
@@ -161,8 +165,8 @@ impl Pace {
         lock(&self.request_log).snapshot(now)
     }
 
-    /// Restores the requests before a restart from a value of `recent_requests`. Only the first call has an effect, because later
-    /// requests are already counted.
+    /// Restores the requests before a restart from a value of `recent_requests`. Only the first
+    /// call has an effect, because later requests are already counted.
     pub fn restore(&self, recent: &[(Millis, u32)], now: Millis) {
         // If the clock was set back, the minute does not become longer.
         let counts = |began: Millis| {
@@ -199,8 +203,8 @@ impl Pace {
         }
     }
 
-    /// Waits until a request may be sent and returns a permit that must be held during the request. Fails if a pause is longer than
-    /// `max_wait`.
+    /// Waits until a request may be sent and returns a permit that must be held during the request.
+    /// Fails if a pause is longer than `max_wait`.
     pub async fn acquire_permit(
         &self,
         max_wait: Duration,
@@ -256,9 +260,11 @@ impl Pace {
         }
     }
 
-    /// The vendor asked for a pause: no request of this account is sent before it is over. `requested` is the vendor's time; without one,
-    /// the wait grows with each pause. Rate limit answers to requests that were already in flight when the first pause was requested count
-    /// as one pause. A running pause is never shortened. `min_wait` is the minimum, doubled each time. Returns the wait.
+    /// The vendor asked for a pause: no request of this account is sent before it is over.
+    /// `requested` is the vendor's time; without one, the wait grows with each pause. Rate limit
+    /// answers to requests that were already in flight when the first pause was requested count as
+    /// one pause. A running pause is never shortened. `min_wait` is the minimum, doubled each time.
+    /// Returns the wait.
     pub fn pause(&self, requested: Option<Duration>, min_wait: Duration) -> Duration {
         let mut pause = lock(&self.pause);
         let now = Instant::now();
@@ -286,7 +292,8 @@ impl Pace {
         wait
     }
 
-    /// A request that was sent at that moment succeeded: the next wait starts small again, unless a pause was requested since.
+    /// A request that was sent at that moment succeeded: the next wait starts small again, unless a
+    /// pause was requested since.
     pub fn record_success(&self, sent_at: Instant) {
         let mut pause = lock(&self.pause);
         if pause
@@ -302,8 +309,8 @@ fn bucket(n: u32) -> Option<Arc<DefaultDirectRateLimiter>> {
     Some(Arc::new(RateLimiter::direct(quota(n)?)))
 }
 
-/// At most n requests in any 60 seconds: a burst, and the other n - burst spread over the minute. If n is so small that a burst would be
-/// most of it, there is no burst.
+/// At most n requests in any 60 seconds: a burst, and the other n - burst spread over the minute.
+/// If n is so small that a burst would be most of it, there is no burst.
 fn quota(n: u32) -> Option<Quota> {
     let (burst, every) = match n {
         0 => return None,
@@ -317,7 +324,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Parses `Retry-After`: seconds, or an HTTP date. `None` for anything else, such as a negative number.
+/// Parses `Retry-After`: seconds, or an HTTP date. `None` for anything else, such as a negative
+/// number.
 pub(super) fn retry_after(text: &str, now: jiff::Timestamp) -> Option<Duration> {
     let text = text.trim();
     if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
@@ -497,7 +505,8 @@ mod tests {
             "the third request waits until the oldest requests no longer count"
         );
         assert_eq!(after.gauge().last_minute, 59);
-        // A minute later the requests are forgotten, and a clock that was set back does not extend the wait.
+        // A minute later the requests are forgotten, and a clock that was set back does not extend
+        // the wait.
         let old = Pace::new(60);
         old.restore(&[(NOW - REQUEST_COUNTS_FOR, 60), (NOW + 3_600_000, 2)], NOW);
         assert_eq!(old.gauge().last_minute, 2);

@@ -1,11 +1,13 @@
-//! Watches the transfer rate of an answer: fails when no data arrives for too long, or when a full minute has fewer bytes than the minimum.
+//! Watches the transfer rate of an answer: fails when no data arrives for too long, or when a full
+//! minute has fewer bytes than the minimum.
 
 use std::time::Duration;
 
 use super::Limits;
 use crate::connectors::pull_error::Cause;
 
-/// The received bytes and the waiting time of an answer. Only time in which Chatlake waited for the vendor counts.
+/// The received bytes and the waiting time of an answer. Only time in which Chatlake waited for the
+/// vendor counts.
 pub(super) struct Arrival {
     no_progress: Duration,
     window: Duration,

@@ -1,5 +1,6 @@
-//! The retry loop: which requests are repeated, how often and when. Waits that the vendor asks for are no attempts. `classify` decides what
-//! an answer means, `confirm` whether rejected credentials are wrong.
+//! The retry loop: which requests are repeated, how often and when. Waits that the vendor asks for
+//! are no attempts. `classify` decides what an answer means, `confirm` whether rejected credentials
+//! are wrong.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,7 +19,8 @@ use super::{ApiRequest, BodyReader, Upstream};
 use crate::connectors::PullError;
 use crate::connectors::pull_error::Cause;
 
-/// Sends the request until there is a result. `begin` creates the reader of a good answer for each attempt.
+/// Sends the request until there is a result. `begin` creates the reader of a good answer for each
+/// attempt.
 pub(super) async fn run<R: BodyReader>(
     upstream: &Upstream,
     api_request: ApiRequest<'_>,
@@ -36,7 +38,8 @@ pub(super) async fn run<R: BodyReader>(
     let (mut calls, mut tries, mut limited_tries) = (0_u64, 0_u32, 0_u32);
     // The last answer without data.
     let mut last_empty: Option<(u16, Bytes)> = None;
-    // `uncounted`: time that does not count against `try_within`. `vendor_wait`: the part of it that the vendor asked for.
+    // `uncounted`: time that does not count against `try_within`. `vendor_wait`: the part of it
+    // that the vendor asked for.
     let (mut uncounted, mut vendor_wait) = (Duration::ZERO, Duration::ZERO);
     let mut region_changed = false;
     loop {

@@ -1,4 +1,5 @@
-//! Detects answers that do not come from the vendor, such as web pages of firewalls, proxies and sign-in forms, and answers without data.
+//! Detects answers that do not come from the vendor, such as web pages of firewalls, proxies and
+//! sign-in forms, and answers without data.
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::Value;
@@ -72,7 +73,8 @@ pub(super) fn is_empty_list(body: &[u8]) -> bool {
             .all(|value| !(value.is_array() || value.is_object()) || is_empty(value))
 }
 
-/// The error type in the JSON of an answer, in lower case; empty if it has none. `None` if the answer is no JSON object.
+/// The error type in the JSON of an answer, in lower case; empty if it has none. `None` if the
+/// answer is no JSON object.
 pub(super) fn error_type(body: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(body).ok()?;
     let error = value

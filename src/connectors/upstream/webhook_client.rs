@@ -1,5 +1,6 @@
-//! The HTTP client for webhooks, behind the same address guard as the vendors' client. It posts once, follows no redirect, reads only the
-//! status of the answer, and its errors contain no address.
+//! The HTTP client for webhooks, behind the same address guard as the vendors' client. It posts
+//! once, follows no redirect, reads only the status of the answer, and its errors contain no
+//! address.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,8 @@ impl std::fmt::Debug for WebhookClient {
 }
 
 impl WebhookClient {
-    /// `allow`: the private or plain-http hosts that are allowed. Fails if the machine has no root certificates.
+    /// `allow`: the private or plain-http hosts that are allowed. Fails if the machine has no root
+    /// certificates.
     pub fn new(allow: &[AllowUpstream]) -> Result<Self> {
         Self::with(allow, TIMEOUT, Arc::new(SystemResolver))
     }
@@ -54,8 +56,9 @@ impl WebhookClient {
         })
     }
 
-    /// Validates a webhook address: https on port 443 of a public host, unless the server's settings allow the host. `Err` is a sentence
-    /// for the person who typed it; it does not repeat the address, which may be a secret.
+    /// Validates a webhook address: https on port 443 of a public host, unless the server's
+    /// settings allow the host. `Err` is a sentence for the person who typed it; it does not repeat
+    /// the address, which may be a secret.
     pub fn check(&self, address: &str) -> std::result::Result<Url, String> {
         let written = "Example: https://hooks.example.com/services/….";
         if address.chars().any(|c| c.is_control() || c.is_whitespace()) || address.len() > 2_000 {
@@ -96,8 +99,8 @@ impl WebhookClient {
         Ok(url)
     }
 
-    /// Posts JSON once. The address is checked again, because the allowed hosts may have changed. `Err` is the reason, without the address
-    /// and without text of the answer.
+    /// Posts JSON once. The address is checked again, because the allowed hosts may have changed.
+    /// `Err` is the reason, without the address and without text of the answer.
     pub async fn post(
         &self,
         address: &Secret,
@@ -115,7 +118,8 @@ impl WebhookClient {
                 .map_err(|_| "A request header could not be built.".to_owned())?;
             head.insert(HeaderName::from_static(name), value);
         }
-        // The client has the same timeout; this one also covers the time before the request is sent.
+        // The client has the same timeout; this one also covers the time before the request is
+        // sent.
         let sent = tokio::time::timeout(
             self.timeout,
             self.client.post(url).headers(head).body(body).send(),

@@ -1,6 +1,7 @@
-//! Formats values as text, the same way for downloads and for cells on a page. Dates and timestamps are formatted here because
-//! this is many times faster than Arrow's formatter, which formats the rest. A NUL becomes U+FFFD: PostgreSQL accepts no NUL in a
-//! text, and SQLite and browsers cut the text there. The stored row keeps it.
+//! Formats values as text, the same way for downloads and for cells on a page. Dates and timestamps
+//! are formatted here because this is many times faster than Arrow's formatter, which formats the
+//! rest. A NUL becomes U+FFFD: PostgreSQL accepts no NUL in a text, and SQLite and browsers cut the
+//! text there. The stored row keeps it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,8 +26,8 @@ pub(in crate::datasets) fn format_options() -> FormatOptions<'static> {
     FormatOptions::default().with_null("")
 }
 
-/// Converts dates to text such as `2026-11-20` and timestamps to text such as `2026-11-20T08:15:30Z`, with a fraction if there is
-/// one, and replaces NUL characters.
+/// Converts dates to text such as `2026-11-20` and timestamps to text such as
+/// `2026-11-20T08:15:30Z`, with a fraction if there is one, and replaces NUL characters.
 pub(in crate::datasets) fn printable(batch: &RecordBatch) -> Result<RecordBatch> {
     printable_of(batch, true)
 }
@@ -36,7 +37,8 @@ pub(super) fn printable_of(batch: &RecordBatch, may_have_nul: bool) -> Result<Re
     with_columns(batch, |array| match array.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => {
             let moments = array.as_primitive::<TimestampMicrosecondType>();
-            // Years beyond four digits need the general formatter, which knows offsets but no time zone names.
+            // Years beyond four digits need the general formatter, which knows offsets but no time
+            // zone names.
             Some(
                 texts(moments, |micros| micros.div_euclid(DAY), moment)
                     .unwrap_or_else(|| Arc::new(moments.clone().with_timezone("+00:00"))),
@@ -108,8 +110,8 @@ fn without_nul(texts: &StringArray) -> Option<ArrayRef> {
     Some(Arc::new(clean.finish()))
 }
 
-/// Formats each value with `write`, which gets the text of the value's day; `None` if a day is out of range. Consecutive values are
-/// often of the same day, so the last day's text is reused.
+/// Formats each value with `write`, which gets the text of the value's day; `None` if a day is out
+/// of range. Consecutive values are often of the same day, so the last day's text is reused.
 fn texts<T: ArrowPrimitiveType>(
     array: &PrimitiveArray<T>,
     day_of: impl Fn(T::Native) -> i64,
@@ -161,7 +163,8 @@ fn moment(micros: i64, day: &[u8; 10], text: &mut Vec<u8>) {
 
 /// Formats days since 1970-01-01 as `2026-11-20`. The year must have four digits.
 fn date(day: i64) -> [u8; 10] {
-    // Counts from 0000-03-01 in eras of 400 years, so that the leap day is the last day of its year.
+    // Counts from 0000-03-01 in eras of 400 years, so that the leap day is the last day of its
+    // year.
     let day = day + 719_468;
     let (era, of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
     let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;

@@ -1,5 +1,5 @@
-//! Encodes CSV for `pipe`: RFC 4180 with CRLF, UTF-8 and a header line. Null and empty text are both an empty field; a NUL becomes
-//! U+FFFD.
+//! Encodes CSV for `pipe`: RFC 4180 with CRLF, UTF-8 and a header line. Null and empty text are
+//! both an empty field; a NUL becomes U+FFFD.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ pub struct CsvOptions {
     pub guard: bool,
 }
 
-/// Creates an encoder of a version for `pipe`. Fails only for invalid `options`. The version stays pinned until the encoder is
-/// dropped.
+/// Creates an encoder of a version for `pipe`. Fails only for invalid `options`. The version stays
+/// pinned until the encoder is dropped.
 pub fn csv(segments: &Segments, version: Pin, options: CsvOptions) -> Result<Encoder> {
     let columns = select_columns(&version.columns, options.columns.as_deref())?;
     let schema = columns::to_schema(&columns);
@@ -50,8 +50,8 @@ pub fn csv(segments: &Segments, version: Pin, options: CsvOptions) -> Result<Enc
     })
 }
 
-/// Writes a version part by part. It remembers its position as a segment and row number, so that it can close its files and continue
-/// later.
+/// Writes a version part by part. It remembers its position as a segment and row number, so that it
+/// can close its files and continue later.
 pub struct Encoder {
     segments: Segments,
     version: Pin,
@@ -251,8 +251,8 @@ fn guard_batch(batch: &RecordBatch) -> Result<RecordBatch> {
     })
 }
 
-/// Puts a `'` before text that a spreadsheet could read as a formula, and before text that already begins with `'`, so that `unguard`
-/// can restore the original text. Plain numbers are unchanged.
+/// Puts a `'` before text that a spreadsheet could read as a formula, and before text that already
+/// begins with `'`, so that `unguard` can restore the original text. Plain numbers are unchanged.
 pub fn guard(text: &str) -> Cow<'_, str> {
     if needs_guard(text) {
         Cow::Owned(format!("'{text}"))
@@ -577,7 +577,8 @@ mod tests {
             .await;
         let mut stream = Box::pin(stream(&world, &version, CsvOptions::default()));
         assert!(stream.next().await.unwrap().is_ok());
-        // Reads nothing until the encoder has released the version: the rest of the stream must then be an error.
+        // Reads nothing until the encoder has released the version: the rest of the stream must
+        // then be an error.
         for n in 1..=4 {
             world.pull(&[mixed(0, n)]).await;
         }

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 /// Cells of larger versions are not counted, because counting reads all texts one more time.
 pub const MAX_ROWS: u64 = 200_000;
 
-/// Counts the cells, including column names, that `guard` marks in a version with these columns. `None` for a version of more than
-/// `MAX_ROWS` rows.
+/// Counts the cells, including column names, that `guard` marks in a version with these columns.
+/// `None` for a version of more than `MAX_ROWS` rows.
 pub async fn count(
     segments: &Segments,
     version: Pin,

@@ -1,4 +1,5 @@
-//! Exports a version as a file: one row source, and a writer for each format. Start reading at `csv`.
+//! Exports a version as a file: one row source, and a writer for each format. Start reading at
+//! `csv`.
 
 /// Reads the rows of several versions ordered by start.
 pub mod by_start;
@@ -27,8 +28,9 @@ pub struct FileName {
 /// The maximum length of a name without its extension, in bytes.
 const MAX_NAME_BYTES: usize = 150;
 
-/// Makes a file name of `name`: no control character, quote, slash or direction mark, no leading or trailing dot or space, no name
-/// that a system reserves, at most 150 bytes. `extension` is trusted, and has no dot.
+/// Makes a file name of `name`: no control character, quote, slash or direction mark, no leading or
+/// trailing dot or space, no name that a system reserves, at most 150 bytes. `extension` is
+/// trusted, and has no dot.
 pub fn file_name(name: &str, extension: &str) -> FileName {
     let utf8 = tidy(
         name.chars()
@@ -48,7 +50,8 @@ pub fn file_name(name: &str, extension: &str) -> FileName {
     }
 }
 
-/// Whether a character is a control character, or is invisible and changes the direction or look of text.
+/// Whether a character is a control character, or is invisible and changes the direction or look of
+/// text.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
@@ -71,7 +74,8 @@ fn tidy(chars: impl Iterator<Item = char>) -> String {
     if name.is_empty() || name.chars().all(|c| c == '_') {
         return "dataset".to_owned();
     }
-    // Windows reserves these names with any extension, and compares only the part before the first dot.
+    // Windows reserves these names with any extension, and compares only the part before the first
+    // dot.
     let stem = name
         .split('.')
         .next()
@@ -95,7 +99,8 @@ fn tidy(chars: impl Iterator<Item = char>) -> String {
 }
 
 impl FileName {
-    /// The value of a `Content-Disposition` header that saves the body under this name (RFC 6266). It is plain ASCII.
+    /// The value of a `Content-Disposition` header that saves the body under this name (RFC 6266).
+    /// It is plain ASCII.
     pub fn content_disposition(&self) -> String {
         let mut value = format!("attachment; filename=\"{}\"; filename*=UTF-8''", self.ascii);
         for byte in self.utf8.bytes() {

@@ -1,8 +1,9 @@
-//! Streams the output of an encoder to a slow client. One part of the file is encoded at a time on a blocking thread, which is
-//! released when enough parts wait for the client. Each download may have a few small waiting parts; large parts, which cost less
-//! time per byte, wait in memory that all downloads share. A waiting download keeps its files open for a while, unless another
-//! download needs its turn: then it closes them and reopens them later. Any failure ends the stream with an error, so that an
-//! incomplete file never looks complete.
+//! Streams the output of an encoder to a slow client. One part of the file is encoded at a time on
+//! a blocking thread, which is released when enough parts wait for the client. Each download may
+//! have a few small waiting parts; large parts, which cost less time per byte, wait in memory that
+//! all downloads share. A waiting download keeps its files open for a while, unless another
+//! download needs its turn: then it closes them and reopens them later. Any failure ends the stream
+//! with an error, so that an incomplete file never looks complete.
 
 use std::io;
 use std::sync::Arc;
@@ -25,20 +26,23 @@ pub const PART_BYTES: usize = 256 << 10;
 const MAX_WAITING_PARTS: usize = 4;
 /// The maximum number of large parts that wait for all clients together: 16 MiB.
 const MAX_WAITING_PARTS_TOTAL: usize = 64;
-/// The size and the number of small parts that each download may have waiting, even if no memory for large parts is free.
+/// The size and the number of small parts that each download may have waiting, even if no memory
+/// for large parts is free.
 const SMALL_PART_BYTES: usize = 64 << 10;
 const MAX_SMALL_PARTS: usize = 2;
-/// A client that reads nothing for this time is disconnected. The connection's own limit for slow clients applies first; this limit
-/// is for bodies that no connection reads.
+/// A client that reads nothing for this time is disconnected. The connection's own limit for slow
+/// clients applies first; this limit is for bodies that no connection reads.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(120);
-/// The maximum number of downloads that have open files and rows in memory at the same time. Each needs a few megabytes.
+/// The maximum number of downloads that have open files and rows in memory at the same time. Each
+/// needs a few megabytes.
 const MAX_READERS: usize = 12;
 /// A download whose client reads as fast as the server encodes yields its turn after this time.
 const MAX_TURN: Duration = Duration::from_millis(500);
 
 /// Encodes a file part by part.
 pub trait Encode: Send + 'static {
-    /// Appends at least `at_least` bytes to `part`, or the rest of the file. Returns true at the end of the file. Blocks.
+    /// Appends at least `at_least` bytes to `part`, or the rest of the file. Returns true at the
+    /// end of the file. Blocks.
     fn encode(&mut self, part: &mut Vec<u8>, at_least: usize) -> Result<bool>;
 
     /// Releases everything that can be read again. Called while the client reads nothing.
@@ -51,7 +55,8 @@ pub struct EncoderPool(Arc<Inner>);
 
 struct Inner {
     turns: Arc<Semaphore>,
-    /// The encoding threads: one per core. The allocator keeps memory for each thread that encodes, so no other threads are used.
+    /// The encoding threads: one per core. The allocator keeps memory for each thread that encodes,
+    /// so no other threads are used.
     threads: Option<Runtime>,
     /// Permits for large parts.
     large_parts: Arc<Semaphore>,
@@ -246,9 +251,10 @@ enum StreamItem {
 
 type PartSender = mpsc::Sender<io::Result<StreamItem>>;
 
-/// Streams the output of `encoder`. `on_error` is called if the encoder fails while the client still reads. The encoder, and with it
-/// the pinned version, is dropped at most `CLIENT_TIMEOUT` after the client took its last part. A part counts as waiting until its
-/// bytes are dropped. Must be called within a runtime.
+/// Streams the output of `encoder`. `on_error` is called if the encoder fails while the client
+/// still reads. The encoder, and with it the pinned version, is dropped at most `CLIENT_TIMEOUT`
+/// after the client took its last part. A part counts as waiting until its bytes are dropped. Must
+/// be called within a runtime.
 pub fn pipe<E, B>(
     clock: &Clock,
     pool: &EncoderPool,
@@ -337,7 +343,8 @@ async fn send_all(
         }
         encoder.release();
         drop(turn);
-        // Reopening files is more expensive than continuing, so the download waits until all its parts are sent.
+        // Reopening files is more expensive than continuing, so the download waits until all its
+        // parts are sent.
         waiting.for_room(clock, 0).await?;
     }
 }
@@ -483,7 +490,8 @@ mod tests {
         for stream in &mut waiting {
             assert!(stream.next().await.unwrap().is_ok());
         }
-        // Waits until at most one permit for a large part is free: that of a first part that its client has taken.
+        // Waits until at most one permit for a large part is free: that of a first part that its
+        // client has taken.
         while pool.0.large_parts.available_permits() > 1 {
             tokio::task::yield_now().await;
         }

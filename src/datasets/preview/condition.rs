@@ -23,8 +23,8 @@ use crate::error::{Error, Result};
 pub struct Filter {
     pub column: String,
     pub op: Op,
-    /// The value to compare with, in the format of the CSV. For a timestamp it may also be a day, which means midnight UTC. Ignored
-    /// by `IsNull` and `IsNotNull`.
+    /// The value to compare with, in the format of the CSV. For a timestamp it may also be a day,
+    /// which means midnight UTC. Ignored by `IsNull` and `IsNotNull`.
     pub value: String,
 }
 
@@ -291,7 +291,8 @@ fn texts(array: &ArrayRef) -> Result<StringArray, ArrowError> {
     Ok(texts.finish())
 }
 
-/// Converts texts to lower case. ASCII text, the common case, is converted in one pass over the whole buffer.
+/// Converts texts to lower case. ASCII text, the common case, is converted in one pass over the
+/// whole buffer.
 fn lowered(texts: &StringArray) -> Result<StringArray, ArrowError> {
     let (Some(first), Some(last)) = (texts.value_offsets().first(), texts.value_offsets().last())
     else {

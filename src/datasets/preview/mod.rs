@@ -1,5 +1,6 @@
-//! Reads pages of a version, sorted, filtered and searched directly in its segments. A page without conditions decodes only the file
-//! pages that contain its rows. Otherwise the needed columns are decoded first to find the rows, and then these rows are read.
+//! Reads pages of a version, sorted, filtered and searched directly in its segments. A page without
+//! conditions decodes only the file pages that contain its rows. Otherwise the needed columns are
+//! decoded first to find the rows, and then these rows are read.
 
 mod condition;
 mod order;
@@ -23,7 +24,8 @@ use order::SortOrder;
 
 /// The maximum number of rows in a page.
 pub const MAX_PAGE_ROWS: usize = 1_000;
-/// The maximum row number of a sorted page: all rows up to there are in memory while they are sorted.
+/// The maximum row number of a sorted page: all rows up to there are in memory while they are
+/// sorted.
 pub const MAX_SORTED_DEPTH: u64 = 100_000;
 /// The time limit for a page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,8 +36,8 @@ pub struct PreviewQuery {
     /// The number of matching rows to skip.
     pub offset: u64,
     pub limit: usize,
-    /// Columns, each with whether its order is descending. Rows with equal values keep their order; empty cells are always last.
-    /// Empty: the order in which rows were pulled.
+    /// Columns, each with whether its order is descending. Rows with equal values keep their order;
+    /// empty cells are always last. Empty: the order in which rows were pulled.
     pub sort: Vec<(String, bool)>,
     /// A row must match all filters.
     pub filters: Vec<Filter>,
@@ -64,7 +66,8 @@ pub struct RowPage {
 /// The place of a row: number of the segment, and of the row in it.
 type RowPlace = (usize, u64);
 
-/// Reads a page. Errors: `Unavailable` if it takes too long; otherwise the invalid field (`sort`, `filter`, `limit`, `offset`).
+/// Reads a page. Errors: `Unavailable` if it takes too long; otherwise the invalid field (`sort`,
+/// `filter`, `limit`, `offset`).
 pub async fn page(segments: &Segments, version: &Version, query: PreviewQuery) -> Result<RowPage> {
     page_within(segments, version, query, PAGE_TIMEOUT).await
 }
@@ -173,7 +176,8 @@ impl PageReader<'_> {
         places
     }
 
-    /// The places of a page of matching rows, in the order of the version, and the number of matching rows.
+    /// The places of a page of matching rows, in the order of the version, and the number of
+    /// matching rows.
     fn matching(
         &self,
         conditions: &Conditions,

@@ -1,5 +1,6 @@
-//! The integrity check in the background: each day it reads a share of the stored files and compares them with their checksums, so
-//! that damage is found while an intact version, or the vendor, still has the rows. It computes checksums for files that have none.
+//! The integrity check in the background: each day it reads a share of the stored files and
+//! compares them with their checksums, so that damage is found while an intact version, or the
+//! vendor, still has the rows. It computes checksums for files that have none.
 
 use std::time::Duration;
 
@@ -82,7 +83,8 @@ impl Scrub {
         }
     }
 
-    /// The number of bytes to check in this time; at least one, so that small installations are checked too.
+    /// The number of bytes to check in this time; at least one, so that small installations are
+    /// checked too.
     async fn byte_budget(&self, time: Duration) -> Result<i64> {
         let all: i64 =
             sqlx::query_scalar("SELECT COALESCE(SUM(bytes), 0) FROM segments WHERE state = 'kept'")
@@ -91,8 +93,9 @@ impl Scrub {
         Ok((all / 100 * i64::from(self.percent) / (DAY / millis(time))).max(1))
     }
 
-    /// Checks files while `allowance` is positive, starting with those that were not checked for the longest time. Before them, once
-    /// an hour, it checks files that are known to be damaged; these do not use the allowance, so that they cannot block the others.
+    /// Checks files while `allowance` is positive, starting with those that were not checked for
+    /// the longest time. Before them, once an hour, it checks files that are known to be damaged;
+    /// these do not use the allowance, so that they cannot block the others.
     pub async fn round(&self, allowance: &mut i64, stop: &CancellationToken) -> Result<Scrubbed> {
         let mut done = Scrubbed::default();
         let due_before =
@@ -155,20 +158,27 @@ impl Scrub {
             self.segments.forget_damage(id);
         }
         let mut tx = self.db.write().await?;
-        sqlx::query("UPDATE segments SET checked_at = $1, damage = $2, checksums = COALESCE(checksums, $3), digest = COALESCE(digest, $4) WHERE id = $5")
-            .bind(self.clock.now())
-            .bind(damage)
-            .bind(sums.as_ref().map(|(checksums, _)| checksums.to_text()))
-            .bind(sums.as_ref().map(|(_, digest)| digest.to_text()))
-            .bind(id)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "UPDATE segments
+             SET
+                 checked_at = $1, damage = $2, checksums = COALESCE(checksums, $3),
+                 digest = COALESCE(digest, $4)
+             WHERE id = $5",
+        )
+        .bind(self.clock.now())
+        .bind(damage)
+        .bind(sums.as_ref().map(|(checksums, _)| checksums.to_text()))
+        .bind(sums.as_ref().map(|(_, digest)| digest.to_text()))
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         Ok(damaged)
     }
 }
 
-/// Compares a file with its checksums. Without checksums, decodes the whole file and computes them. Blocks.
+/// Compares a file with its checksums. Without checksums, decodes the whole file and computes them.
+/// Blocks.
 fn check(segments: &Segments, meta: &SegmentMeta, columns: &[ColumnInfo]) -> CheckResult {
     if meta.checksums.is_some() {
         return segments.check_file(meta).map(|()| None);

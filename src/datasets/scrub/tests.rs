@@ -1,4 +1,5 @@
-//! The integrity check finds damage, clears the damage of restored files, and adds checksums to older files.
+//! The integrity check finds damage, clears the damage of restored files, and adds checksums to
+//! older files.
 
 use sqlx::Row;
 

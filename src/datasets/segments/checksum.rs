@@ -1,5 +1,5 @@
-//! Checksums of a segment: CRC-32C of each 256 KiB block and of the whole file. They are computed while the file is written,
-//! stored in the catalogue, and compared each time a block is read.
+//! Checksums of a segment: CRC-32C of each 256 KiB block and of the whole file. They are computed
+//! while the file is written, stored in the catalogue, and compared each time a block is read.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -20,7 +20,8 @@ pub struct Checksums {
 }
 
 impl Checksums {
-    /// The stored text: the scheme, the checksum of the file in hex, and those of the blocks, little-endian, in base64.
+    /// The stored text: the scheme, the checksum of the file in hex, and those of the blocks,
+    /// little-endian, in base64.
     pub fn to_text(&self) -> String {
         let bytes: Vec<u8> = self
             .blocks

@@ -1,5 +1,5 @@
-//! Damaged segments: one error code for all readers, one log line and one catalogue entry per segment, and the check of whole files
-//! before their rows are used.
+//! Damaged segments: one error code for all readers, one log line and one catalogue entry per
+//! segment, and the check of whole files before their rows are used.
 
 use std::fmt::Display;
 
@@ -8,13 +8,14 @@ use super::{Checksums, SegmentFile, SegmentMeta, Segments, lock};
 use crate::error::{Error, Result};
 use crate::ids::SegmentId;
 
-/// If files have at most this many bytes together, they are checked completely before their first row is used; otherwise each block
-/// is checked when it is read.
+/// If files have at most this many bytes together, they are checked completely before their first
+/// row is used; otherwise each block is checked when it is read.
 pub const MAX_CHECKED_BYTES: u64 = 256 << 20;
 
 impl Segments {
-    /// Compares the files of these segments with their checksums if they have at most `MAX_CHECKED_BYTES` together; otherwise checks
-    /// only that each file exists with its length and is not known to be damaged. Fails with `data_damaged`.
+    /// Compares the files of these segments with their checksums if they have at most
+    /// `MAX_CHECKED_BYTES` together; otherwise checks only that each file exists with its length
+    /// and is not known to be damaged. Fails with `data_damaged`.
     pub async fn check(&self, all: &[SegmentMeta]) -> Result<()> {
         let (segments, all) = (self.clone(), all.to_vec());
         let whole = all.iter().map(|meta| meta.bytes).sum::<u64>() <= MAX_CHECKED_BYTES;
@@ -32,7 +33,8 @@ impl Segments {
             .map_err(Error::from)?
     }
 
-    /// Compares the file of a segment with its checksums. Without checksums, checks that the footer can be read. Blocks.
+    /// Compares the file of a segment with its checksums. Without checksums, checks that the footer
+    /// can be read. Blocks.
     pub fn check_file(&self, meta: &SegmentMeta) -> Result<()> {
         let file = SegmentFile::open(&self.path(&meta.id), meta)
             .map_err(|failure| self.read_error(&meta.id, &failure))?;
@@ -140,7 +142,8 @@ impl Segments {
         }
     }
 
-    /// The error of a damaged segment. The first time, the damage is logged and saved in the catalogue.
+    /// The error of a damaged segment. The first time, the damage is logged and saved in the
+    /// catalogue.
     pub(super) fn damage_error(&self, id: &SegmentId, why: &str) -> Error {
         if lock(&self.0.damaged)
             .insert(id.clone(), why.to_owned())
@@ -161,7 +164,8 @@ impl Segments {
         runtime.spawn(async move {
             let noted = async {
                 let mut tx = db.write().await?;
-                sqlx::query("UPDATE segments SET damage = $1 WHERE id = $2").bind(why).bind(&id).execute(&mut *tx).await?;
+                sqlx::query(
+                    "UPDATE segments SET damage = $1 WHERE id = $2").bind(why).bind(&id).execute(&mut *tx).await?;
                 tx.commit().await.map_err(Error::from)
             };
             // A read-only command cannot save the damage; its user sees the error itself.

@@ -1,4 +1,5 @@
-//! A flipped bit on the disk is never served: every reader returns the written rows or the error `data_damaged`.
+//! A flipped bit on the disk is never served: every reader returns the written rows or the error
+//! `data_damaged`.
 
 use std::collections::BTreeSet;
 

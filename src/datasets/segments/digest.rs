@@ -1,6 +1,7 @@
-//! A digest of rows that depends only on their values, not on how they are spread over segments, on the Parquet encoding, on columns
-//! that are entirely null, or on the run that wrote them. It shows whether a run changed anything, and becomes the ETag of downloads.
-//! The hashes are fast and not cryptographic: they protect against chance, not against deliberate collisions.
+//! A digest of rows that depends only on their values, not on how they are spread over segments, on
+//! the Parquet encoding, on columns that are entirely null, or on the run that wrote them. It shows
+//! whether a run changed anything, and becomes the ETag of downloads. The hashes are fast and not
+//! cryptographic: they protect against chance, not against deliberate collisions.
 
 use std::ops::Add;
 
@@ -24,7 +25,8 @@ pub struct Digest {
     pub rows: u64,
     /// Depends on the order of the rows; includes the batch columns.
     pub ordered: u128,
-    /// Independent of the order; excludes the batch columns, which only record which run pulled a row.
+    /// Independent of the order; excludes the batch columns, which only record which run pulled a
+    /// row.
     pub unordered: u128,
 }
 

@@ -1,5 +1,6 @@
-//! Reads a segment's file for Parquet with random access, and compares each block with its checksum before its bytes are returned.
-//! The last blocks read stay in memory while the segment is open, so that neighbouring pages need only one read.
+//! Reads a segment's file for Parquet with random access, and compares each block with its checksum
+//! before its bytes are returned. The last blocks read stay in memory while the segment is open, so
+//! that neighbouring pages need only one read.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,7 +20,8 @@ use super::checksum::{BLOCK_BYTES, Checksums};
 
 /// The maximum number of blocks of an open segment in memory.
 const MAX_BLOCKS: usize = 6;
-/// The maximum when all rows are read: the blocks of a whole row group, whose columns are read in turn.
+/// The maximum when all rows are read: the blocks of a whole row group, whose columns are read in
+/// turn.
 const MAX_BLOCKS_OF_ALL_ROWS: usize = 24;
 
 /// An open file. Cheap to clone; clones share the blocks in memory.
@@ -200,7 +202,8 @@ impl SegmentFile {
     }
 }
 
-/// Classifies an I/O error: an error of the device means that the data is lost; other errors may be temporary.
+/// Classifies an I/O error: an error of the device means that the data is lost; other errors may be
+/// temporary.
 fn system_failure(why: &io::Error) -> ReadFailure {
     match why.kind() {
         io::ErrorKind::UnexpectedEof => {

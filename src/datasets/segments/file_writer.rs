@@ -1,4 +1,5 @@
-//! Writes the file of one segment: its Parquet properties, and the checksums and the digest, which are computed while writing.
+//! Writes the file of one segment: its Parquet properties, and the checksums and the digest, which
+//! are computed while writing.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -57,7 +58,8 @@ impl FileWriter {
             .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
             .set_data_page_row_count_limit(PAGE_ROWS)
             .set_data_page_size_limit(PAGE_BYTES)
-            // A reader of one page also decodes the dictionary, so the dictionary is as small as a page.
+            // A reader of one page also decodes the dictionary, so the dictionary is as small as a
+            // page.
             .set_dictionary_page_size_limit(PAGE_BYTES)
             .set_write_batch_size(256)
             .set_created_by(concat!("chatlake ", env!("CARGO_PKG_VERSION")).to_owned())

@@ -1,6 +1,7 @@
-//! Segments: immutable Parquet files of rows. No other module accesses these files. A segment is staged in the catalogue before its
-//! first byte is written, and is synced to the disk before a version uses it, so that a crash leaves only files that the sweep finds.
-//! `SegmentWriter` (`writer.rs`) writes segments, `OpenSegment` reads them; both work on the blocking pool.
+//! Segments: immutable Parquet files of rows. No other module accesses these files. A segment is
+//! staged in the catalogue before its first byte is written, and is synced to the disk before a
+//! version uses it, so that a crash leaves only files that the sweep finds. `SegmentWriter`
+//! (`writer.rs`) writes segments, `OpenSegment` reads them; both work on the blocking pool.
 
 mod checksum;
 mod damage;
@@ -116,7 +117,8 @@ impl SegmentMeta {
 }
 
 impl Segments {
-    /// Opens the directory of segments. Creates it if it does not exist, readable only by this user.
+    /// Opens the directory of segments. Creates it if it does not exist, readable only by this
+    /// user.
     pub fn new(dir: PathBuf, db: Db, clock: Clock) -> Result<Self> {
         if !dir.is_dir() {
             std::fs::DirBuilder::new()
@@ -159,7 +161,8 @@ impl Segments {
         SegmentWriter::new(self, dataset, run)
     }
 
-    /// A writer that continues after the segments of an interrupted attempt of the run. Fails if one of them is damaged.
+    /// A writer that continues after the segments of an interrupted attempt of the run. Fails if
+    /// one of them is damaged.
     pub async fn resume(&self, dataset: &DatasetId, run: &RunId) -> Result<SegmentWriter> {
         self.writer(dataset, run).resumed().await
     }
@@ -192,8 +195,8 @@ impl Segments {
         counted.await.map_err(Error::from)?
     }
 
-    /// Opens a segment to read. Each block is compared with its checksum when it is read. A missing or damaged file gives
-    /// `data_damaged`, here and while reading. Blocks.
+    /// Opens a segment to read. Each block is compared with its checksum when it is read. A missing
+    /// or damaged file gives `data_damaged`, here and while reading. Blocks.
     pub fn open(&self, meta: &SegmentMeta) -> Result<OpenSegment> {
         let file = SegmentFile::open(&self.path(&meta.id), meta)
             .map_err(|failure| self.read_error(&meta.id, &failure))?;
@@ -302,7 +305,8 @@ pub struct OpenSegment {
 #[derive(Clone, Debug)]
 pub(super) struct RowGroup {
     pub rows: Range<u64>,
-    /// The minimum and maximum of the column, for timestamps in milliseconds; `None` if the file does not contain them.
+    /// The minimum and maximum of the column, for timestamps in milliseconds; `None` if the file
+    /// does not contain them.
     pub bounds: Option<(i64, i64)>,
     pub has_nulls: bool,
 }
@@ -373,8 +377,9 @@ impl OpenSegment {
         groups.collect()
     }
 
-    /// Reads `ranges` of rows (ascending and disjoint; `None` for all rows) as batches of `schema`; columns are matched by name. Only
-    /// the pages that contain these rows of these columns are decoded.
+    /// Reads `ranges` of rows (ascending and disjoint; `None` for all rows) as batches of `schema`;
+    /// columns are matched by name. Only the pages that contain these rows of these columns are
+    /// decoded.
     pub fn read(&self, schema: &SchemaRef, ranges: Option<&[Range<u64>]>) -> Result<BatchReader> {
         self.read_in(schema, ranges, self.batch_rows(schema))
     }

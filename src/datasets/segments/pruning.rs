@@ -1,4 +1,5 @@
-//! Selects the rows of a segment to read by its footer: row groups, their sizes, and the statistics of a timestamp column.
+//! Selects the rows of a segment to read by its footer: row groups, their sizes, and the statistics
+//! of a timestamp column.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -57,8 +58,8 @@ impl OpenSegment {
         filled
     }
 
-    /// The row groups that may have rows within `period` (its end excluded), by the statistics of a timestamp column. A segment
-    /// without that column has only empty cells there.
+    /// The row groups that may have rows within `period` (its end excluded), by the statistics of a
+    /// timestamp column. A segment without that column has only empty cells there.
     pub fn groups_within(&self, column: &str, period: &Range<Millis>) -> PrunedGroups {
         let all = self.groups();
         let Ok(field) = self.schema().field_with_name(column) else {
@@ -125,7 +126,8 @@ impl OpenSegment {
         }
     }
 
-    /// Reads these rows (ascending) like `read`, in batches of bounded size even if a single row is large.
+    /// Reads these rows (ascending) like `read`, in batches of bounded size even if a single row is
+    /// large.
     pub fn read_rows(&self, schema: &SchemaRef, rows: &[u64]) -> Result<BatchReader> {
         let batch_rows = (BATCH_BYTES / self.row_bytes(schema))
             .clamp(1, BATCH_ROWS)
@@ -133,7 +135,8 @@ impl OpenSegment {
         self.read_in(schema, Some(&ranges(rows)), batch_rows)
     }
 
-    /// The approximate size of a row of these columns, in bytes, in the row group with the largest rows.
+    /// The approximate size of a row of these columns, in bytes, in the row group with the largest
+    /// rows.
     pub fn row_bytes(&self, schema: &SchemaRef) -> usize {
         let mut widest = 1_u64;
         for group in self.footer().row_groups() {

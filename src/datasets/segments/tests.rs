@@ -165,7 +165,8 @@ async fn a_segment_that_has_grown_is_followed_by_another() {
     let mut writer = world.segments.writer(&world.dataset, &run);
     writer.segment_bytes = 1;
     let mut all = 0;
-    // The size is read while the blocking side writes, so the number of segments is at least one more, but not exact.
+    // The size is read while the blocking side writes, so the number of segments is at least one
+    // more, but not exact.
     while all < 300 || writer.staged() < 3 {
         writer.write(&mixed(all, all + 100)).await.unwrap();
         all += 100;

@@ -1,5 +1,5 @@
-//! Writes the rows of one run into as many segments as they need. `SegmentWriter` is the async side; `write_all` encodes on the
-//! blocking pool, with one `FileWriter` per file.
+//! Writes the rows of one run into as many segments as they need. `SegmentWriter` is the async
+//! side; `write_all` encodes on the blocking pool, with one `FileWriter` per file.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -22,7 +22,8 @@ use crate::ids::{DatasetId, RunId, SegmentId};
 
 /// A segment larger than this is closed, and the next batch starts another one.
 const SEGMENT_BYTES: u64 = 128 << 20;
-/// If more than `MAX_SMALL_SEGMENTS` segments at the end are smaller than `SMALL_SEGMENT_BYTES`, they are merged into one.
+/// If more than `MAX_SMALL_SEGMENTS` segments at the end are smaller than `SMALL_SEGMENT_BYTES`,
+/// they are merged into one.
 pub(in crate::datasets) const MAX_SMALL_SEGMENTS: usize = 32;
 pub(super) const SMALL_SEGMENT_BYTES: u64 = 8 << 20;
 
@@ -51,27 +52,32 @@ impl WrittenSegment {
     }
 }
 
-/// Records complete segments, so that an interrupted run can continue after them. The next attempt ignores segments that are not
-/// recorded.
+/// Records complete segments, so that an interrupted run can continue after them. The next attempt
+/// ignores segments that are not recorded.
 pub async fn record(
     tx: &mut Transaction<'static, Sqlite>,
     written: &[WrittenSegment],
 ) -> Result<()> {
     for segment in written {
-        sqlx::query("UPDATE segments SET rows = $1, bytes = $2, columns = $3, checksums = $4, digest = $5 WHERE id = $6 AND state = 'staged'")
-            .bind(to_i64(segment.rows))
-            .bind(to_i64(segment.bytes))
-            .bind(serde_json::to_string(&segment.columns).map_err(Error::internal)?)
-            .bind(segment.checksums.as_ref().map(Checksums::to_text))
-            .bind(segment.digest.map(Digest::to_text))
-            .bind(&segment.id)
-            .execute(&mut **tx)
-            .await?;
+        sqlx::query(
+            "UPDATE segments
+             SET rows = $1, bytes = $2, columns = $3, checksums = $4, digest = $5
+             WHERE id = $6 AND state = 'staged'",
+        )
+        .bind(to_i64(segment.rows))
+        .bind(to_i64(segment.bytes))
+        .bind(serde_json::to_string(&segment.columns).map_err(Error::internal)?)
+        .bind(segment.checksums.as_ref().map(Checksums::to_text))
+        .bind(segment.digest.map(Digest::to_text))
+        .bind(&segment.id)
+        .execute(&mut **tx)
+        .await?;
     }
     Ok(())
 }
 
-/// Reverses `record` for a run: the next attempt ignores its segments, and they are deleted when the run ends.
+/// Reverses `record` for a run: the next attempt ignores its segments, and they are deleted when
+/// the run ends.
 pub async fn discard_recorded(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<()> {
     sqlx::query("UPDATE segments SET rows = 0 WHERE run_id = $1 AND state = 'staged'")
         .bind(run)
@@ -80,8 +86,8 @@ pub async fn discard_recorded(tx: &mut Transaction<'static, Sqlite>, run: &RunId
     Ok(())
 }
 
-/// Writes the rows of one run into as many segments as they need. Dropping the writer abandons the open segment: it stays staged
-/// until the run ends or the sweep deletes it.
+/// Writes the rows of one run into as many segments as they need. Dropping the writer abandons the
+/// open segment: it stays staged until the run ends or the sweep deletes it.
 pub struct SegmentWriter {
     segments: Segments,
     dataset: DatasetId,
@@ -114,7 +120,8 @@ enum WriterCommand {
     },
     /// Rows, with their digest if known.
     Write(RecordBatch, Option<Digest>),
-    /// Closes the last segment, syncs the directory, and returns the segments that were closed since the last `Close`.
+    /// Closes the last segment, syncs the directory, and returns the segments that were closed
+    /// since the last `Close`.
     Close(oneshot::Sender<Vec<WrittenSegment>>),
 }
 
@@ -134,8 +141,8 @@ impl SegmentWriter {
         }
     }
 
-    /// Continues after the recorded segments of an earlier attempt; their files must be undamaged. Other staged segments of that
-    /// attempt are ignored and deleted when the run ends.
+    /// Continues after the recorded segments of an earlier attempt; their files must be undamaged.
+    /// Other staged segments of that attempt are ignored and deleted when the run ends.
     pub(super) async fn resumed(mut self) -> Result<Self> {
         let db = &self.segments.0.db;
         let rows = sqlx::query(concat!(
@@ -219,8 +226,8 @@ impl SegmentWriter {
         &self.written
     }
 
-    /// Writes a batch. Waits if earlier batches are not written yet. A batch with a column that the open segment lacks starts a wider
-    /// segment. After an error, only `abandon` may be called.
+    /// Writes a batch. Waits if earlier batches are not written yet. A batch with a column that the
+    /// open segment lacks starts a wider segment. After an error, only `abandon` may be called.
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
@@ -235,7 +242,8 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Fails after an error, and after a call that was dropped before it completed: its rows may or may not have been written.
+    /// Fails after an error, and after a call that was dropped before it completed: its rows may or
+    /// may not have been written.
     fn check_not_failed(&mut self) -> Result<()> {
         if std::mem::replace(&mut self.failed, true) {
             Err(Error::internal("a segment was written to after an error"))
@@ -281,7 +289,8 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Closes the last segment and returns all segments. Many small segments at the end are first merged into one.
+    /// Closes the last segment and returns all segments. Many small segments at the end are first
+    /// merged into one.
     pub async fn finish(mut self) -> Result<Vec<WrittenSegment>> {
         self.close().await?;
         if let Some(begin) = small_tail(
@@ -299,7 +308,8 @@ impl SegmentWriter {
         Ok(self.written)
     }
 
-    /// Writes rows of other segments (these ranges; `None` for all rows) as complete, synced segments of this run.
+    /// Writes rows of other segments (these ranges; `None` for all rows) as complete, synced
+    /// segments of this run.
     pub(in crate::datasets) async fn copy(
         &mut self,
         parts: Vec<(SegmentMeta, Option<Vec<Range<u64>>>)>,
@@ -317,7 +327,8 @@ impl SegmentWriter {
                 open.expect_all_rows();
                 for batch in open.read(&schema, ranges.as_deref())? {
                     let batch = batch?;
-                    // Computed in this task, in parallel with the encoding, because encoding takes longer than reading.
+                    // Computed in this task, in parallel with the encoding, because encoding takes
+                    // longer than reading.
                     let digest = Digest::of(&batch)?;
                     // The receiver is gone when writing failed; its error is reported below.
                     if to.blocking_send((batch, digest)).is_err() {
@@ -339,7 +350,8 @@ impl SegmentWriter {
     /// Stops writing. Written segments stay staged.
     pub fn abandon(self) {}
 
-    /// Stops writing and closes the open file without waiting. Afterwards only `abandon` may be called.
+    /// Stops writing and closes the open file without waiting. Afterwards only `abandon` may be
+    /// called.
     pub fn halt(&mut self) {
         self.failed = true;
         self.task = None;
@@ -348,19 +360,23 @@ impl SegmentWriter {
     async fn begin(&mut self, columns: Vec<ColumnInfo>) -> Result<()> {
         let id = SegmentId::new();
         let mut tx = self.segments.0.db.write().await?;
-        sqlx::query("INSERT INTO segments (id, dataset_id, run_id, position, state, created_at) VALUES ($1, $2, $3, $4, 'staged', $5)")
-            .bind(&id)
-            .bind(&self.dataset)
-            .bind(&self.run)
-            .bind(self.next)
-            .bind(self.segments.0.clock.now())
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO segments (id, dataset_id, run_id, position, state, created_at)
+             VALUES ($1, $2, $3, $4, 'staged', $5)",
+        )
+        .bind(&id)
+        .bind(&self.dataset)
+        .bind(&self.run)
+        .bind(self.next)
+        .bind(self.segments.0.clock.now())
+        .execute(&mut *tx)
+        .await?;
         let field_ids = field_ids(&mut tx, &self.dataset, &columns).await?;
         tx.commit().await?;
         self.next += 1;
         if self.task.is_none() {
-            // Two batches may wait while one is encoded: enough to keep both sides busy with little memory.
+            // Two batches may wait while one is encoded: enough to keep both sides busy with little
+            // memory.
             let (to, from) = mpsc::channel(2);
             let segments = self.segments.clone();
             self.task = Some((
@@ -436,8 +452,8 @@ async fn field_ids(
     Ok(ids)
 }
 
-/// Returns the index at which the small segments at the end begin, if there are more than `max_small` of them. `bytes`: the sizes of
-/// all segments, in order.
+/// Returns the index at which the small segments at the end begin, if there are more than
+/// `max_small` of them. `bytes`: the sizes of all segments, in order.
 pub(in crate::datasets) fn small_tail(bytes: &[u64], max_small: usize) -> Option<usize> {
     let begin = bytes
         .iter()
@@ -451,8 +467,8 @@ pub(in crate::datasets) fn to_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The blocking side of a `SegmentWriter`: encodes commands until the channel closes. A file left open then has no footer, so no
-/// reader accepts it as a segment.
+/// The blocking side of a `SegmentWriter`: encodes commands until the channel closes. A file left
+/// open then has no footer, so no reader accepts it as a segment.
 fn write_all(segments: &Segments, mut from: mpsc::Receiver<WriterCommand>) -> Result<()> {
     let mut closed = Vec::new();
     let mut open: Option<FileWriter> = None;

@@ -17,7 +17,8 @@ use crate::db::failpoints::kill_point;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId};
 
-/// For at most this many new rows, a sample of the old rows is compared first, before all old rows are read.
+/// For at most this many new rows, a sample of the old rows is compared first, before all old rows
+/// are read.
 const MAX_COMPARED: u64 = 100_000;
 /// Old rows in the sample.
 const SAMPLE_ROWS: u64 = 64;
@@ -31,7 +32,8 @@ pub struct BuiltSegments {
     pub written: Vec<WrittenSegment>,
     /// The number of old rows that were dropped.
     pub dropped: u64,
-    /// Whether the new rows equal the rows that they replace. `order` is then that of the old version.
+    /// Whether the new rows equal the rows that they replace. `order` is then that of the old
+    /// version.
     pub unchanged: bool,
 }
 
@@ -48,8 +50,9 @@ pub async fn count_lost_rows(
     Ok(marks.iter().map(Marks::marked).sum())
 }
 
-/// Joins `new`, the segments of a run, with `old`, the segments of the previous version, which must not be deleted meanwhile.
-/// Rewritten rows are staged by the run. An interruption leaves only staged segments.
+/// Joins `new`, the segments of a run, with `old`, the segments of the previous version, which must
+/// not be deleted meanwhile. Rewritten rows are staged by the run. An interruption leaves only
+/// staged segments.
 pub async fn build(
     segments: &Segments,
     of: (&DatasetId, &RunId),
@@ -61,7 +64,8 @@ pub async fn build(
     build_with(segments, of, mode, old, new, drops, true).await
 }
 
-/// Like `build`. Without `compare`, new rows replace old ones even if they are equal, because the columns differ.
+/// Like `build`. Without `compare`, new rows replace old ones even if they are equal, because the
+/// columns differ.
 pub async fn build_with(
     segments: &Segments,
     (dataset, run): (&DatasetId, &RunId),
@@ -71,7 +75,8 @@ pub async fn build_with(
     drops: Drops,
     compare: bool,
 ) -> Result<BuiltSegments> {
-    // Rows are never added to a damaged version, because the damage would only be noticed when the old rows are read.
+    // Rows are never added to a damaged version, because the damage would only be noticed when the
+    // old rows are read.
     segments.check(old).await?;
     let metas: Vec<SegmentMeta> = new.iter().map(WrittenSegment::meta).collect();
     let marks = {
@@ -177,8 +182,8 @@ async fn replaces_the_same(
         .map_err(Error::from)?
 }
 
-/// Whether the first old rows to drop are among the new rows. A quick check, because reading all old rows is slow if they are
-/// scattered. Blocks.
+/// Whether the first old rows to drop are among the new rows. A quick check, because reading all
+/// old rows is slow if they are scattered. Blocks.
 fn sample_is_among(
     segments: &Segments,
     marked: &[(SegmentMeta, Marks)],

@@ -41,8 +41,8 @@ impl Hasher for IdentityHasher {
     }
 }
 
-/// Computes what identifies a row: the values of its key columns or, if one of them has no value, the values of other columns. A cell
-/// that is null, empty or blank has no value.
+/// Computes what identifies a row: the values of its key columns or, if one of them has no value,
+/// the values of other columns. A cell that is null, empty or blank has no value.
 pub struct Keys {
     key: KeyPart,
     /// Used for rows without a value in a key column. `None`: an empty cell then counts as a value.
@@ -88,8 +88,8 @@ impl KeyPart {
 }
 
 impl Keys {
-    /// Prepares for batches of this schema, which has the columns of `key` and of `fallback`; `fallback` is empty for the report's
-    /// own key.
+    /// Prepares for batches of this schema, which has the columns of `key` and of `fallback`;
+    /// `fallback` is empty for the report's own key.
     pub fn new(schema: &Schema, key: &[ColumnInfo], fallback: &[ColumnInfo]) -> Result<Self> {
         let fallback = if fallback.is_empty() {
             None

@@ -1,5 +1,6 @@
-//! Marks the old rows to drop: by their day for Partition, by their key for Merge. Row groups are skipped by the statistics of the
-//! day column; of the others, only the day or the key columns are read.
+//! Marks the old rows to drop: by their day for Partition, by their key for Merge. Row groups are
+//! skipped by the statistics of the day column; of the others, only the day or the key columns are
+//! read.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -33,7 +34,8 @@ pub enum Drops {
     /// Rows with the key of a new row, or of a record that was read and has no rows.
     Keys {
         columns: Vec<ColumnInfo>,
-        /// The columns that identify a row without a value in a key column; empty for the report's own key.
+        /// The columns that identify a row without a value in a key column; empty for the report's
+        /// own key.
         fallback: Vec<ColumnInfo>,
         /// The keys of records without rows: values of the first key column, as text.
         empty_parents: Vec<String>,
@@ -96,7 +98,8 @@ impl DayRanges {
         self.ranges.get(at).is_some_and(|range| range.start <= most)
     }
 
-    /// Converts a stored bound of the column to milliseconds: timestamps are unchanged, dates are days.
+    /// Converts a stored bound of the column to milliseconds: timestamps are unchanged, dates are
+    /// days.
     fn moment(&self, stored: i64) -> i64 {
         if self.column.kind == ColumnKind::Date {
             stored.saturating_mul(DAY)
@@ -105,7 +108,8 @@ impl DayRanges {
         }
     }
 
-    /// The rows of a segment that may have their day in these ranges. `or_none`: also rows without a day.
+    /// The rows of a segment that may have their day in these ranges. `or_none`: also rows without
+    /// a day.
     fn candidates(&self, segment: &OpenSegment, or_none: bool) -> Vec<Range<u64>> {
         let mut found: Vec<Range<u64>> = Vec::new();
         for group in segment.groups_of(&self.column.name) {
@@ -125,8 +129,9 @@ impl DayRanges {
         found
     }
 
-    /// Widens the ranges to one range that also contains all rows of these segments, and one day more at both ends, because the
-    /// vendor's days may be of another time zone. `None` if the statistics of a segment are missing.
+    /// Widens the ranges to one range that also contains all rows of these segments, and one day
+    /// more at both ends, because the vendor's days may be of another time zone. `None` if the
+    /// statistics of a segment are missing.
     pub fn around(mut self, segments: &[OpenSegment]) -> Option<Self> {
         let mut ends: Vec<i64> = self
             .ranges
@@ -230,8 +235,8 @@ fn mark_days(segment: &OpenSegment, days: &DayRanges, marks: &mut Marks) -> Resu
     )
 }
 
-/// New rows outside the requested days replace only old rows with the same key. There are few of them: chats over midnight, and rows
-/// without a day.
+/// New rows outside the requested days replace only old rows with the same key. There are few of
+/// them: chats over midnight, and rows without a day.
 fn mark_strays(
     segments: &Segments,
     old: &[SegmentMeta],
@@ -323,7 +328,8 @@ fn mark_keys(
     })
 }
 
-/// Reads these rows. `take` gets each batch, and a function from the position in the batch to the number of the row in the segment.
+/// Reads these rows. `take` gets each batch, and a function from the position in the batch to the
+/// number of the row in the segment.
 fn scan(
     segment: &OpenSegment,
     schema: &SchemaRef,
@@ -373,7 +379,8 @@ impl<'a> NewKeys<'a> {
     fn next_set(&mut self, keys: &Keys, schema: &SchemaRef, max_keys: usize) -> Result<KeySet> {
         let mut set = KeySet::default();
         while let Some(empty_parents) = self.empty_parents.take() {
-            // The number of these keys is bounded by the windows that were read, but they are also split into sets.
+            // The number of these keys is bounded by the windows that were read, but they are also
+            // split into sets.
             let (now, later) = (
                 empty_parents.len().min(max_keys),
                 empty_parents.len().saturating_sub(max_keys),

@@ -1,6 +1,7 @@
-//! The update modes as operations on lists of segments. Replace: only the new segments. Append: the old segments, then the new ones.
-//! Merge and Partition: like Append, without the old rows that the new ones replace; an old segment that loses no row is reused. The
-//! functions here are pure; `mark` finds the rows to drop, `build` writes new files.
+//! The update modes as operations on lists of segments. Replace: only the new segments. Append: the
+//! old segments, then the new ones. Merge and Partition: like Append, without the old rows that the
+//! new ones replace; an old segment that loses no row is reused. The functions here are pure;
+//! `mark` finds the rows to drop, `build` writes new files.
 
 mod build;
 mod keys;
@@ -92,7 +93,8 @@ pub enum VersionPiece<S> {
     New(S),
 }
 
-/// The pieces of the new version, in the order of their rows. `old`: the segments of the previous version, with the rows to drop.
+/// The pieces of the new version, in the order of their rows. `old`: the segments of the previous
+/// version, with the rows to drop.
 pub fn pieces<S: Clone>(mode: UpdateMode, old: &[(S, Marks)], new: &[S]) -> Vec<VersionPiece<S>> {
     let new = new.iter().cloned().map(VersionPiece::New);
     let old = old.iter().filter_map(|(segment, marks)| match mode {

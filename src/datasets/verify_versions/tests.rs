@@ -53,7 +53,9 @@ async fn what_is_broken_in_the_catalogue_is_found() {
             vec!["version_rows"],
         ),
         (
-            "UPDATE version_segments SET position = 7 WHERE version_id = (SELECT id FROM versions WHERE number = 1)",
+            "UPDATE version_segments
+             SET position = 7
+             WHERE version_id = (SELECT id FROM versions WHERE number = 1)",
             vec!["version_order"],
         ),
         (
@@ -65,7 +67,8 @@ async fn what_is_broken_in_the_catalogue_is_found() {
             vec!["segment_dataset"],
         ),
         (
-            "DELETE FROM version_segments WHERE version_id = (SELECT id FROM versions WHERE number = 1)",
+            "DELETE FROM version_segments
+             WHERE version_id = (SELECT id FROM versions WHERE number = 1)",
             vec!["version_rows", "segment_unnamed"],
         ),
         (

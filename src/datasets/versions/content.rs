@@ -1,5 +1,5 @@
-//! The content of a version, independent of its id: the digest of its rows, and the hash of rows and columns that becomes the ETag of
-//! downloads.
+//! The content of a version, independent of its id: the digest of its rows, and the hash of rows
+//! and columns that becomes the ETag of downloads.
 
 use sha2::{Digest as _, Sha256};
 
@@ -12,8 +12,8 @@ impl Version {
         digest::sum(self.segments.iter().map(|segment| segment.digest))
     }
 
-    /// Identifies the rows and columns in 32 hex digits: equal for versions with equal rows and columns. If the digest is unknown,
-    /// the result is unique to this version.
+    /// Identifies the rows and columns in 32 hex digits: equal for versions with equal rows and
+    /// columns. If the digest is unknown, the result is unique to this version.
     pub fn content(&self) -> String {
         let mut hash = Sha256::new();
         match self.digest() {

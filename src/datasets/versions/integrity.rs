@@ -52,10 +52,11 @@ impl Versions {
     /// The integrity of the versions of a DataSet, newest first.
     pub async fn integrity(&self, dataset: &DatasetId) -> Result<Vec<VersionIntegrity>> {
         let rows: Vec<(VersionId, i64, i64, i64, i64, i64)> = sqlx::query_as(
-            "SELECT v.id, v.number, COUNT(s.id),
-                    COALESCE(SUM(CASE WHEN s.damage IS NOT NULL THEN 1 ELSE 0 END), 0),
-                    COALESCE(SUM(CASE WHEN s.damage IS NOT NULL THEN s.rows ELSE 0 END), 0),
-                    COALESCE(SUM(CASE WHEN s.checksums IS NULL THEN 1 ELSE 0 END), 0)
+            "SELECT
+                 v.id, v.number, COUNT(s.id),
+                 COALESCE(SUM(CASE WHEN s.damage IS NOT NULL THEN 1 ELSE 0 END), 0),
+                 COALESCE(SUM(CASE WHEN s.damage IS NOT NULL THEN s.rows ELSE 0 END), 0),
+                 COALESCE(SUM(CASE WHEN s.checksums IS NULL THEN 1 ELSE 0 END), 0)
              FROM versions v
              LEFT JOIN version_segments x ON x.version_id = v.id
              LEFT JOIN segments s ON s.id = x.segment_id

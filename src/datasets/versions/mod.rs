@@ -1,5 +1,6 @@
-//! Versions: complete, immutable states of a DataSet, each an ordered list of segments. A reader pins the version that it reads.
-//! Retention drops old versions in the catalogue, and the sweep deletes their files a day later.
+//! Versions: complete, immutable states of a DataSet, each an ordered list of segments. A reader
+//! pins the version that it reads. Retention drops old versions in the catalogue, and the sweep
+//! deletes their files a day later.
 
 mod content;
 mod integrity;
@@ -30,8 +31,8 @@ pub use retention::{
 /// The error code for a version that retention dropped while it was read from the catalogue.
 const VERSION_GONE: &str = "version_gone";
 const DAY: Millis = 24 * 60 * 60 * 1_000;
-/// The maximum number of segments that are dropped or deleted in one transaction, so that it takes far less than a quarter of a
-/// second.
+/// The maximum number of segments that are dropped or deleted in one transaction, so that it takes
+/// far less than a quarter of a second.
 const MAX_SEGMENTS_PER_TX: i64 = 200;
 
 /// One complete state of a DataSet.
@@ -62,9 +63,11 @@ pub struct Commit<'a> {
     pub declared: &'a [ColumnInfo],
     /// The segments that the run wrote, in order.
     pub written: &'a [WrittenSegment],
-    /// All segments of the version in the order of their rows, if old segments are included; otherwise `written`.
+    /// All segments of the version in the order of their rows, if old segments are included;
+    /// otherwise `written`.
     pub order: Option<&'a [SegmentMeta]>,
-    /// The version on which the commit is based. If it is set and another version is current, the commit fails.
+    /// The version on which the commit is based. If it is set and another version is current, the
+    /// commit fails.
     pub base: Option<&'a VersionId>,
     pub provenance: Option<&'a Provenance>,
     /// Whether the version waits for approval; the current version then stays.
@@ -72,7 +75,8 @@ pub struct Commit<'a> {
 }
 
 impl<'a> Commit<'a> {
-    /// A commit that makes the segments of a run the current version, whichever version is current now.
+    /// A commit that makes the segments of a run the current version, whichever version is current
+    /// now.
     pub fn new(
         dataset: &'a DatasetId,
         run: &'a RunId,
@@ -119,7 +123,8 @@ pub struct Versions {
 
 #[derive(Default)]
 struct Pins {
-    /// The versions in use, each with its number of users. All users share one `Version`, because its list of segments can be large.
+    /// The versions in use, each with its number of users. All users share one `Version`, because
+    /// its list of segments can be large.
     versions: HashMap<VersionId, (usize, Arc<Version>)>,
     segments: HashMap<SegmentId, usize>,
 }
@@ -183,7 +188,13 @@ impl Versions {
 
     /// The current version; `None` before the first one.
     pub async fn current(&self, dataset: &DatasetId) -> Result<Option<Version>> {
-        let row = sqlx::query("SELECT v.* FROM datasets d JOIN versions v ON v.id = d.current_version WHERE d.id = $1").bind(dataset);
+        let row = sqlx::query(
+            "SELECT v.*
+             FROM datasets d
+             JOIN versions v ON v.id = d.current_version
+             WHERE d.id = $1",
+        )
+        .bind(dataset);
         match row.fetch_optional(self.db.read()).await? {
             Some(row) => Ok(Some(self.with_segments(version(&row)?).await?)),
             None => Ok(None),
@@ -235,7 +246,10 @@ impl Versions {
         let rows = sqlx::query(concat!(
             "SELECT ",
             segment_columns!(),
-            " FROM version_segments v JOIN segments s ON s.id = v.segment_id WHERE v.version_id = $1 ORDER BY v.position"
+            " FROM version_segments v
+             JOIN segments s ON s.id = v.segment_id
+             WHERE v.version_id = $1
+             ORDER BY v.position"
         ))
         .bind(&version.id)
         .fetch_all(self.db.read())
@@ -243,7 +257,8 @@ impl Versions {
         for row in rows {
             version.segments.push(SegmentMeta::read(&row)?);
         }
-        // The version is read in two statements: if retention dropped it between them, it has no segments.
+        // The version is read in two statements: if retention dropped it between them, it has no
+        // segments.
         if version
             .segments
             .iter()
@@ -282,8 +297,9 @@ impl Versions {
         }
     }
 
-    /// Makes the segments of a run the current version, inside the caller's transaction, which has checked the run's fence. Other
-    /// segments that the run staged in an earlier attempt are dropped.
+    /// Makes the segments of a run the current version, inside the caller's transaction, which has
+    /// checked the run's fence. Other segments that the run staged in an earlier attempt are
+    /// dropped.
     pub async fn commit(
         &self,
         tx: &mut Transaction<'static, Sqlite>,
@@ -293,12 +309,20 @@ impl Versions {
         commits::increment(tx).await?;
         segments::record(tx, commit.written).await?;
         let row = sqlx::query(
-            "SELECT d.next_version_number, v.columns, d.current_version FROM datasets d LEFT JOIN versions v ON v.id = d.current_version WHERE d.id = $1",
+            "SELECT d.next_version_number, v.columns, d.current_version
+             FROM datasets d
+             LEFT JOIN versions v ON v.id = d.current_version
+             WHERE d.id = $1",
         )
         .bind(commit.dataset)
         .fetch_optional(&mut **tx)
         .await?
-        .ok_or_else(|| Error::conflict("dataset_gone", "The DataSet was deleted during the run. The new rows were not saved."))?;
+        .ok_or_else(|| {
+            Error::conflict(
+                "dataset_gone",
+                "The DataSet was deleted during the run. The new rows were not saved.",
+            )
+        })?;
         let number: i64 = row.try_get(0)?;
         let before: Vec<ColumnInfo> = match row.try_get::<Option<String>, _>(1)? {
             Some(text) => serde_json::from_str(&text).map_err(Error::internal)?,
@@ -331,7 +355,10 @@ impl Versions {
             segments: list,
         };
         sqlx::query(
-            "INSERT INTO versions (id, dataset_id, run_id, number, rows, bytes, columns, created_at, provenance) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "INSERT INTO versions (
+                 id, dataset_id, run_id, number, rows, bytes, columns, created_at, provenance
+             )
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(&version.id)
         .bind(commit.dataset)
@@ -341,16 +368,26 @@ impl Versions {
         .bind(to_i64(version.bytes))
         .bind(serde_json::to_string(&version.columns).map_err(Error::internal)?)
         .bind(now)
-        .bind(commit.provenance.map(serde_json::to_string).transpose().map_err(Error::internal)?)
+        .bind(
+            commit
+                .provenance
+                .map(serde_json::to_string)
+                .transpose()
+                .map_err(Error::internal)?,
+        )
         .execute(&mut **tx)
         .await?;
         for segment in commit.written {
-            let kept = sqlx::query("UPDATE segments SET state = 'kept' WHERE id = $1 AND dataset_id = $2 AND run_id = $3 AND state = 'staged'")
-                .bind(&segment.id)
-                .bind(commit.dataset)
-                .bind(commit.run)
-                .execute(&mut **tx)
-                .await?;
+            let kept = sqlx::query(
+                "UPDATE segments
+                 SET state = 'kept'
+                 WHERE id = $1 AND dataset_id = $2 AND run_id = $3 AND state = 'staged'",
+            )
+            .bind(&segment.id)
+            .bind(commit.dataset)
+            .bind(commit.run)
+            .execute(&mut **tx)
+            .await?;
             if kept.rows_affected() != 1 {
                 return Err(Error::internal(format!(
                     "segment {} of {} is not staged any more",
@@ -359,21 +396,32 @@ impl Versions {
             }
         }
         for (position, segment) in (0_i64..).zip(&version.segments) {
-            sqlx::query("INSERT INTO version_segments (version_id, position, segment_id) VALUES ($1, $2, $3)")
-                .bind(&version.id)
-                .bind(position)
-                .bind(&segment.id)
-                .execute(&mut **tx)
-                .await?;
-        }
-        sqlx::query("UPDATE segments SET state = 'dropped', dropped_at = $1 WHERE run_id = $2 AND state = 'staged'")
-            .bind(now)
-            .bind(commit.run)
+            sqlx::query(
+                "INSERT INTO version_segments (version_id, position, segment_id)
+                 VALUES ($1, $2, $3)",
+            )
+            .bind(&version.id)
+            .bind(position)
+            .bind(&segment.id)
             .execute(&mut **tx)
             .await?;
+        }
         sqlx::query(
-            "UPDATE datasets SET current_version = CASE WHEN $4 = 1 THEN current_version ELSE $1 END,
-                                 pending_version = CASE WHEN $4 = 1 THEN $1 ELSE NULL END, next_version_number = $2 WHERE id = $3",
+            "UPDATE segments
+             SET state = 'dropped', dropped_at = $1
+             WHERE run_id = $2 AND state = 'staged'",
+        )
+        .bind(now)
+        .bind(commit.run)
+        .execute(&mut **tx)
+        .await?;
+        sqlx::query(
+            "UPDATE datasets
+             SET
+                 current_version = CASE WHEN $4 = 1 THEN current_version ELSE $1 END,
+                 pending_version = CASE WHEN $4 = 1 THEN $1 ELSE NULL END,
+                 next_version_number = $2
+             WHERE id = $3",
         )
         .bind(&version.id)
         .bind(number + 1)
@@ -384,17 +432,22 @@ impl Versions {
         Ok(version)
     }
 
-    /// The columns of the reused segments. They must belong to the version that the commit is based on.
+    /// The columns of the reused segments. They must belong to the version that the commit is based
+    /// on.
     async fn old_columns(
         &self,
         tx: &mut Transaction<'static, Sqlite>,
         commit: &Commit<'_>,
     ) -> Result<Vec<Vec<ColumnInfo>>> {
-        let rows =
-            sqlx::query("SELECT s.id, s.columns FROM version_segments v JOIN segments s ON s.id = v.segment_id WHERE v.version_id = $1 AND s.state = 'kept'")
-                .bind(commit.base)
-                .fetch_all(&mut **tx)
-                .await?;
+        let rows = sqlx::query(
+            "SELECT s.id, s.columns
+             FROM version_segments v
+             JOIN segments s ON s.id = v.segment_id
+             WHERE v.version_id = $1 AND s.state = 'kept'",
+        )
+        .bind(commit.base)
+        .fetch_all(&mut **tx)
+        .await?;
         let mut of: HashMap<SegmentId, String> = HashMap::new();
         for row in rows {
             of.insert(row.try_get(0)?, row.try_get(1)?);
@@ -420,9 +473,15 @@ impl Versions {
 
     async fn drop_version(&self, tx: &mut Transaction<'_, Sqlite>, id: &VersionId) -> Result<()> {
         sqlx::query(
-            "UPDATE segments SET state = 'dropped', dropped_at = $1 WHERE state = 'kept' \
-             AND id IN (SELECT segment_id FROM version_segments WHERE version_id = $2) \
-             AND NOT EXISTS (SELECT 1 FROM version_segments o WHERE o.segment_id = segments.id AND o.version_id <> $2)",
+            "UPDATE segments
+             SET state = 'dropped', dropped_at = $1
+             WHERE state = 'kept'
+                 AND id IN (SELECT segment_id FROM version_segments WHERE version_id = $2)
+                 AND NOT EXISTS (
+                     SELECT 1
+                     FROM version_segments o
+                     WHERE o.segment_id = segments.id AND o.version_id <> $2
+                 )",
         )
         .bind(self.clock.now())
         .bind(id)
@@ -451,11 +510,15 @@ impl Versions {
             .bind(dataset)
             .execute(&mut **tx)
             .await?;
-        sqlx::query("UPDATE segments SET state = 'dropped', dropped_at = $1 WHERE dataset_id = $2 AND state <> 'dropped'")
-            .bind(self.clock.now())
-            .bind(dataset)
-            .execute(&mut **tx)
-            .await?;
+        sqlx::query(
+            "UPDATE segments
+             SET state = 'dropped', dropped_at = $1
+             WHERE dataset_id = $2 AND state <> 'dropped'",
+        )
+        .bind(self.clock.now())
+        .bind(dataset)
+        .execute(&mut **tx)
+        .await?;
         commits::increment(tx).await
     }
 }

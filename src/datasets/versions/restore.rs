@@ -13,8 +13,9 @@ use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, VersionId};
 
 impl Versions {
-    /// Creates a new version with the segments and columns of an older one and makes it current, inside the caller's transaction.
-    /// `run` is the run that records the revert. Returns the older version and the new one.
+    /// Creates a new version with the segments and columns of an older one and makes it current,
+    /// inside the caller's transaction. `run` is the run that records the revert. Returns the older
+    /// version and the new one.
     pub async fn restore(
         &self,
         tx: &mut Transaction<'static, Sqlite>,
@@ -43,7 +44,10 @@ impl Versions {
         for row in sqlx::query(concat!(
             "SELECT ",
             segment_columns!(),
-            " FROM version_segments v JOIN segments s ON s.id = v.segment_id WHERE v.version_id = $1 ORDER BY v.position"
+            " FROM version_segments v
+             JOIN segments s ON s.id = v.segment_id
+             WHERE v.version_id = $1
+             ORDER BY v.position"
         ))
         .bind(&old.id)
         .fetch_all(&mut **tx)
@@ -59,8 +63,15 @@ impl Versions {
             ..old.clone()
         };
         sqlx::query(
-            "INSERT INTO versions (id, dataset_id, run_id, number, rows, bytes, columns, created_at, provenance, confirmed_at)
-             SELECT $1, dataset_id, $2, $3, rows, bytes, columns, $4, provenance, COALESCE(confirmed_at, created_at) FROM versions WHERE id = $5",
+            "INSERT INTO versions (
+                 id, dataset_id, run_id, number, rows, bytes, columns, created_at, provenance,
+                 confirmed_at
+             )
+             SELECT
+                 $1, dataset_id, $2, $3, rows, bytes, columns, $4, provenance,
+                 COALESCE(confirmed_at, created_at)
+             FROM versions
+             WHERE id = $5",
         )
         .bind(&new.id)
         .bind(run)
@@ -70,7 +81,10 @@ impl Versions {
         .execute(&mut **tx)
         .await?;
         sqlx::query(
-            "INSERT INTO version_segments (version_id, position, segment_id) SELECT $1, position, segment_id FROM version_segments WHERE version_id = $2",
+            "INSERT INTO version_segments (version_id, position, segment_id)
+             SELECT $1, position, segment_id
+             FROM version_segments
+             WHERE version_id = $2",
         )
         .bind(&new.id)
         .bind(&old.id)
@@ -106,8 +120,8 @@ impl Datasets {
         Ok((dataset, version.ok_or_else(|| Error::not_found("version"))?))
     }
 
-    /// Deletes a version that is not the current one. Readers in progress can finish: the files are deleted a day later at the
-    /// earliest, and never while they are read.
+    /// Deletes a version that is not the current one. Readers in progress can finish: the files are
+    /// deleted a day later at the earliest, and never while they are read.
     pub async fn delete_version(
         &self,
         by: AuditActor<'_>,
@@ -140,7 +154,11 @@ impl Datasets {
             .execute(&mut *tx)
             .await?;
         sqlx::query(
-            "UPDATE runs SET outcome = 'discarded', decided_by = $1, decided_at = $2, error_who = 'No action needed.', error_action = $3 WHERE version_id = $4 AND outcome = 'held'",
+            "UPDATE runs
+             SET
+                 outcome = 'discarded', decided_by = $1, decided_at = $2,
+                 error_who = 'No action needed.', error_action = $3
+             WHERE version_id = $4 AND outcome = 'held'",
         )
         .bind(&by.actor.user)
         .bind(self.clock.now())

@@ -67,7 +67,8 @@ impl RetentionOverride {
     }
 }
 
-/// The disk space of a DataSet's history, in bytes. A file that several versions share is counted once.
+/// The disk space of a DataSet's history, in bytes. A file that several versions share is counted
+/// once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
     /// What deleting this one version would free.
@@ -104,16 +105,34 @@ impl Versions {
 
     pub async fn sizes(&self, dataset: &DatasetId) -> Result<Sizes> {
         let rows: Vec<(VersionId, i64)> = sqlx::query_as(
-            "SELECT v.id, COALESCE((SELECT SUM(s.bytes) FROM version_segments x JOIN segments s ON s.id = x.segment_id WHERE x.version_id = v.id
-                AND NOT EXISTS (SELECT 1 FROM version_segments o WHERE o.segment_id = x.segment_id AND o.version_id <> v.id)), 0)
-             FROM versions v WHERE v.dataset_id = $1",
+            "SELECT
+                 v.id,
+                 COALESCE(
+                     (
+                         SELECT SUM(s.bytes)
+                         FROM version_segments x
+                         JOIN segments s ON s.id = x.segment_id
+                         WHERE x.version_id = v.id
+                             AND NOT EXISTS (
+                                 SELECT 1
+                                 FROM version_segments o
+                                 WHERE o.segment_id = x.segment_id AND o.version_id <> v.id
+                             )
+                     ),
+                     0
+                 )
+             FROM versions v
+             WHERE v.dataset_id = $1",
         )
         .bind(dataset)
         .fetch_all(self.db.read())
         .await?;
         let (kept, going): (i64, i64) = sqlx::query_as(
-            "SELECT COALESCE(SUM(CASE WHEN state = 'kept' THEN bytes ELSE 0 END), 0), COALESCE(SUM(CASE WHEN state = 'dropped' THEN bytes ELSE 0 END), 0)
-             FROM segments WHERE dataset_id = $1",
+            "SELECT
+                 COALESCE(SUM(CASE WHEN state = 'kept' THEN bytes ELSE 0 END), 0),
+                 COALESCE(SUM(CASE WHEN state = 'dropped' THEN bytes ELSE 0 END), 0)
+             FROM segments
+             WHERE dataset_id = $1",
         )
         .bind(dataset)
         .fetch_one(self.db.read())
@@ -129,18 +148,42 @@ impl Versions {
         })
     }
 
-    /// Drops versions beyond the retention: all but the newest ones, those that were replaced too long ago, and intermediate versions
-    /// of a backfill that has continued since. Never drops the current version, one that waits for approval, or a pinned one. Each
-    /// version is dropped in its own transaction. Returns the number of dropped versions.
+    /// Drops versions beyond the retention: all but the newest ones, those that were replaced too
+    /// long ago, and intermediate versions of a backfill that has continued since. Never drops the
+    /// current version, one that waits for approval, or a pinned one. Each version is dropped in
+    /// its own transaction. Returns the number of dropped versions.
     pub async fn apply_retention(&self, dataset: &DatasetId) -> Result<u64> {
         let retention = self.retention_override(dataset).await?.or(self.retention);
         let oldest = self.clock.conservative_now() - i64::from(retention.days) * DAY;
         let rows = sqlx::query(
-            "SELECT v.id, COALESCE((SELECT MIN(n.created_at) FROM versions n WHERE n.dataset_id = v.dataset_id AND n.number > v.number), v.created_at),
-                    CASE WHEN v.id IN (d.current_version, d.pending_version) THEN 1 ELSE 0 END AS current,
-                    CASE WHEN EXISTS (SELECT 1 FROM runs r JOIN runs n ON n.backfill_id = r.backfill_id AND n.builds_on = r.id JOIN versions w ON w.run_id = n.id
-                                      WHERE r.id = v.run_id AND w.dataset_id = v.dataset_id) THEN 1 ELSE 0 END AS stage
-             FROM versions v JOIN datasets d ON d.id = v.dataset_id WHERE v.dataset_id = $1 ORDER BY current DESC, v.number DESC",
+            "SELECT
+                 v.id,
+                 COALESCE(
+                     (
+                         SELECT MIN(n.created_at)
+                         FROM versions n
+                         WHERE n.dataset_id = v.dataset_id AND n.number > v.number
+                     ),
+                     v.created_at
+                 ),
+                 CASE
+                     WHEN v.id IN (d.current_version, d.pending_version) THEN 1
+                     ELSE 0
+                 END AS current,
+                 CASE
+                     WHEN EXISTS (
+                         SELECT 1
+                         FROM runs r
+                         JOIN runs n ON n.backfill_id = r.backfill_id AND n.builds_on = r.id
+                         JOIN versions w ON w.run_id = n.id
+                         WHERE r.id = v.run_id AND w.dataset_id = v.dataset_id
+                     ) THEN 1
+                     ELSE 0
+                 END AS stage
+             FROM versions v
+             JOIN datasets d ON d.id = v.dataset_id
+             WHERE v.dataset_id = $1
+             ORDER BY current DESC, v.number DESC",
         )
         .bind(dataset)
         .fetch_all(self.db.read())
@@ -180,7 +223,8 @@ impl Versions {
 }
 
 impl Datasets {
-    /// Sets the retention of a DataSet. Versions beyond it are dropped at once; their files are deleted a day later.
+    /// Sets the retention of a DataSet. Versions beyond it are dropped at once; their files are
+    /// deleted a day later.
     pub async fn set_retention(
         &self,
         actor: &crate::actor::Actor,
@@ -190,13 +234,17 @@ impl Datasets {
         self.get_to_change(actor, dataset).await?;
         let retention = retention.check()?;
         let mut tx = self.db.write().await?;
-        sqlx::query("UPDATE datasets SET retention_versions = $1, retention_days = $2, updated_at = $3 WHERE id = $4")
-            .bind(retention.versions.map(i64::from))
-            .bind(retention.days.map(i64::from))
-            .bind(self.clock.now())
-            .bind(dataset)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "UPDATE datasets
+             SET retention_versions = $1, retention_days = $2, updated_at = $3
+             WHERE id = $4",
+        )
+        .bind(retention.versions.map(i64::from))
+        .bind(retention.days.map(i64::from))
+        .bind(self.clock.now())
+        .bind(dataset)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         self.versions.apply_retention(dataset).await
     }

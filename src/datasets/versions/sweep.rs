@@ -1,6 +1,6 @@
-//! The sweep deletes segments that no version uses, first in the catalogue and then the files. Files of finished runs that were in no
-//! version are deleted at once; files of dropped versions a day later; files that the catalogue does not contain are moved to the
-//! trash (`trash.rs`).
+//! The sweep deletes segments that no version uses, first in the catalogue and then the files.
+//! Files of finished runs that were in no version are deleted at once; files of dropped versions a
+//! day later; files that the catalogue does not contain are moved to the trash (`trash.rs`).
 
 use super::{DAY, MAX_SEGMENTS_PER_TX, SweepReport, Versions, lock};
 use crate::db::failpoints::kill_point;
@@ -8,8 +8,9 @@ use crate::error::{Error, Result};
 use crate::ids::{RunId, SegmentId};
 
 impl Versions {
-    /// Drops and deletes staged segments of ended runs, deletes segments that were dropped a day ago or earlier, moves unknown files
-    /// to the trash, and deletes what has been in the trash for a day. The sweep can be interrupted at any point and repeated.
+    /// Drops and deletes staged segments of ended runs, deletes segments that were dropped a day
+    /// ago or earlier, moves unknown files to the trash, and deletes what has been in the trash for
+    /// a day. The sweep can be interrupted at any point and repeated.
     pub async fn sweep(&self) -> Result<SweepReport> {
         let emptied = self.tidy_trash().await?;
         let dropped = self.drop_abandoned().await?;
@@ -21,15 +22,26 @@ impl Versions {
         })
     }
 
-    /// Drops staged segments whose run has ended or was deleted. They were in no version, so no reader uses them and `dropped_at` is
-    /// set to a time long ago.
+    /// Drops staged segments whose run has ended or was deleted. They were in no version, so no
+    /// reader uses them and `dropped_at` is set to a time long ago.
     async fn drop_abandoned(&self) -> Result<u64> {
         let mut dropped = 0;
         loop {
             let mut tx = self.db.write().await?;
             let done = sqlx::query(
-                "UPDATE segments SET state = 'dropped', dropped_at = 0 WHERE id IN (SELECT s.id FROM segments s WHERE s.state = 'staged' \
-                 AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = s.run_id AND r.state IN ('queued', 'running', 'waiting')) LIMIT $1)",
+                "UPDATE segments
+                 SET state = 'dropped', dropped_at = 0
+                 WHERE id IN (
+                     SELECT s.id
+                     FROM segments s
+                     WHERE s.state = 'staged'
+                         AND NOT EXISTS (
+                             SELECT 1
+                             FROM runs r
+                             WHERE r.id = s.run_id AND r.state IN ('queued', 'running', 'waiting')
+                         )
+                     LIMIT $1
+                 )",
             )
             .bind(MAX_SEGMENTS_PER_TX)
             .execute(&mut *tx)
@@ -50,8 +62,18 @@ impl Versions {
         let mut deleted = 0;
         loop {
             let ids: Vec<SegmentId> = sqlx::query_scalar(
-                "SELECT id FROM segments WHERE state = 'dropped' AND dropped_at <= $1 AND id > $2 \
-                 AND NOT EXISTS (SELECT 1 FROM version_segments v WHERE v.segment_id = segments.id) ORDER BY id LIMIT $3",
+                "SELECT id
+                 FROM segments
+                 WHERE state = 'dropped'
+                     AND dropped_at <= $1
+                     AND id > $2
+                     AND NOT EXISTS (
+                         SELECT 1
+                         FROM version_segments v
+                         WHERE v.segment_id = segments.id
+                     )
+                 ORDER BY id
+                 LIMIT $3",
             )
             .bind(before)
             .bind(&after)
@@ -66,12 +88,21 @@ impl Versions {
         }
     }
 
-    /// Deletes the staged segments of an ended run without a version at once. Returns the number of files.
+    /// Deletes the staged segments of an ended run without a version at once. Returns the number of
+    /// files.
     pub async fn delete_staged(&self, run: &RunId) -> Result<u64> {
         let mut tx = self.db.write().await?;
         let ids: Vec<SegmentId> = sqlx::query_scalar(
-            "UPDATE segments SET state = 'dropped', dropped_at = 0 WHERE run_id = $1 AND state = 'staged' \
-             AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = $1 AND r.state IN ('queued', 'running', 'waiting')) RETURNING id",
+            "UPDATE segments
+             SET state = 'dropped', dropped_at = 0
+             WHERE run_id = $1
+                 AND state = 'staged'
+                 AND NOT EXISTS (
+                     SELECT 1
+                     FROM runs r
+                     WHERE r.id = $1 AND r.state IN ('queued', 'running', 'waiting')
+                 )
+             RETURNING id",
         )
         .bind(run)
         .fetch_all(&mut *tx)
@@ -80,8 +111,9 @@ impl Versions {
         self.delete(ids).await
     }
 
-    /// Deletes the unrecorded staged files of a run, without writing to the catalogue, to free space on a full disk. Only for a run
-    /// whose commit has not begun. The catalogue rows are deleted when the run ends.
+    /// Deletes the unrecorded staged files of a run, without writing to the catalogue, to free
+    /// space on a full disk. Only for a run whose commit has not begun. The catalogue rows are
+    /// deleted when the run ends.
     pub async fn delete_unrecorded(&self, run: &RunId) {
         let deleted = async {
             let ids: Vec<SegmentId> = sqlx::query_scalar(
@@ -103,7 +135,8 @@ impl Versions {
         }
     }
 
-    /// Deletes dropped segments, the files first. Segments in use stay. Returns the number of deleted segments.
+    /// Deletes dropped segments, the files first. Segments in use stay. Returns the number of
+    /// deleted segments.
     async fn delete(&self, ids: Vec<SegmentId>) -> Result<u64> {
         let deleted = self.delete_files(ids).await?;
         kill_point("sweep.file_gone");

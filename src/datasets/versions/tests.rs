@@ -440,12 +440,15 @@ async fn many_dropped_segments_are_swept_in_chunks() {
     let world = World::new().await;
     let mut tx = world.db.write().await.unwrap();
     for _ in 0..(2 * MAX_SEGMENTS_PER_TX + 1) {
-        sqlx::query("INSERT INTO segments (id, dataset_id, run_id, state, created_at) VALUES ($1, $2, 'run_gone', 'staged', 0)")
-            .bind(SegmentId::new())
-            .bind(&world.dataset)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
+        sqlx::query(
+            "INSERT INTO segments (id, dataset_id, run_id, state, created_at)
+             VALUES ($1, $2, 'run_gone', 'staged', 0)",
+        )
+        .bind(SegmentId::new())
+        .bind(&world.dataset)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
     }
     tx.commit().await.unwrap();
     assert_eq!(

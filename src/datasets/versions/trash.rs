@@ -1,5 +1,6 @@
-//! The trash: data files that the catalogue does not name are moved to `trash/` in the data directory and deleted 24 hours later.
-//! They may belong to a newer catalogue: when it is restored within 24 hours, its files are moved back.
+//! The trash: data files that the catalogue does not name are moved to `trash/` in the data
+//! directory and deleted 24 hours later. They may belong to a newer catalogue: when it is restored
+//! within 24 hours, its files are moved back.
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
@@ -14,8 +15,8 @@ use crate::ids::SegmentId;
 
 /// The name of the trash in the data directory.
 pub const DIR: &str = "trash";
-/// A process moves no files to the trash in its first hour, so that an administrator who started it with the wrong catalogue has time
-/// to notice.
+/// A process moves no files to the trash in its first hour, so that an administrator who started it
+/// with the wrong catalogue has time to notice.
 const MIN_PROCESS_AGE: Millis = 60 * 60 * 1_000;
 
 /// The number of segment files in a directory, which need not exist. Blocks.
@@ -77,8 +78,9 @@ impl Versions {
         self.segments.dir().with_file_name(DIR)
     }
 
-    /// Moves files to the trash that the catalogue does not contain and that are not in use. A catalogue row is created before its
-    /// file, so these files belong to no run of this catalogue. Returns their number.
+    /// Moves files to the trash that the catalogue does not contain and that are not in use. A
+    /// catalogue row is created before its file, so these files belong to no run of this catalogue.
+    /// Returns their number.
     pub(super) async fn trash_orphans(&self) -> Result<u64> {
         if self.clock.monotonic() - self.started_at < MIN_PROCESS_AGE {
             return Ok(0);
@@ -124,16 +126,16 @@ impl Versions {
         Ok(moved)
     }
 
-    /// Moves files back from the trash that the catalogue contains, and deletes files that have been in the trash for 24 hours.
-    /// Returns the number of deleted files.
+    /// Moves files back from the trash that the catalogue contains, and deletes files that have
+    /// been in the trash for 24 hours. Returns the number of deleted files.
     pub(super) async fn tidy_trash(&self) -> Result<u64> {
         let before = self.clock.conservative_now() - DAY;
         self.delete_from_trash(move |moved_at| moved_at <= before)
             .await
     }
 
-    /// Empties the trash because the disk is nearly full, except for files that the catalogue contains. Returns the number of deleted
-    /// files.
+    /// Empties the trash because the disk is nearly full, except for files that the catalogue
+    /// contains. Returns the number of deleted files.
     pub async fn empty_trash(&self) -> Result<u64> {
         let deleted = self.delete_from_trash(|_| true).await?;
         if deleted > 0 {

@@ -1,5 +1,5 @@
-//! Queues the chunks of a backfill one after the other, retries a chunk that fails, and counts it in the transaction of its
-//! commit.
+//! Queues the chunks of a backfill one after the other, retries a chunk that fails, and counts it
+//! in the transaction of its commit.
 
 use jiff::ToSpan;
 use jiff::civil::Date;
@@ -17,12 +17,18 @@ use crate::puller::on_run_end::{self, AlertSubject};
 use crate::puller::queue::Claimed;
 use crate::puller::run::Failure;
 
-/// Queues the next chunk of every running backfill whose previous chunk has ended. A backfill whose chunk failed is stopped with
-/// the reason. Called by the scheduler.
+/// Queues the next chunk of every running backfill whose previous chunk has ended. A backfill whose
+/// chunk failed is stopped with the reason. Called by the scheduler.
 pub(in crate::puller) async fn enqueue_chunks(puller: &Puller) -> Result<()> {
     let rows: Vec<BackfillRow> = sqlx::query_as(select_backfill!(
-        "WHERE b.state = 'running' AND COALESCE(b.retry_at, 0) <= $1
-            AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.backfill_id = b.id AND r.state IN ('queued', 'running', 'waiting')) ORDER BY b.created_at"
+        "WHERE b.state = 'running'
+             AND COALESCE(b.retry_at, 0) <= $1
+             AND NOT EXISTS (
+                 SELECT 1
+                 FROM runs r
+                 WHERE r.backfill_id = b.id AND r.state IN ('queued', 'running', 'waiting')
+             )
+         ORDER BY b.created_at"
     ))
     .bind(puller.clock.now())
     .fetch_all(puller.db.read())
@@ -72,11 +78,16 @@ pub(super) struct ChunkFailure {
     pub by_person: bool,
 }
 
-/// Returns why the newest chunk since the backfill began or was resumed did not succeed; `None` when it did, or there is none.
+/// Returns why the newest chunk since the backfill began or was resumed did not succeed; `None`
+/// when it did, or there is none.
 pub(super) async fn last_chunk_failure(db: &Db, id: &BackfillId) -> Result<Option<ChunkFailure>> {
     let newest: Option<(String, Option<String>)> = sqlx::query_as(
-        "SELECT r.state, r.error_message FROM runs r JOIN backfills b ON b.id = r.backfill_id WHERE b.id = $1 AND r.queued_at >= b.resumed_at
-         AND r.finished_at > b.resumed_at ORDER BY r.queued_at DESC, r.id DESC LIMIT 1",
+        "SELECT r.state, r.error_message
+         FROM runs r
+         JOIN backfills b ON b.id = r.backfill_id
+         WHERE b.id = $1 AND r.queued_at >= b.resumed_at AND r.finished_at > b.resumed_at
+         ORDER BY r.queued_at DESC, r.id DESC
+         LIMIT 1",
     )
     .bind(id)
     .fetch_optional(db.read())
@@ -95,7 +106,8 @@ pub(super) async fn last_chunk_failure(db: &Db, id: &BackfillId) -> Result<Optio
         }))
 }
 
-/// Schedules the retry of a failed chunk under the retry policy of its DataSet, in the transaction that ends the run.
+/// Schedules the retry of a failed chunk under the retry policy of its DataSet, in the transaction
+/// that ends the run.
 pub(in crate::puller) async fn chunk_failed(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
@@ -115,11 +127,15 @@ pub(in crate::puller) async fn chunk_failed(
     let Some(at) = on_run_end::retry_at(now, run, failure, dataset, retries) else {
         return Ok(());
     };
-    sqlx::query("UPDATE backfills SET retries = retries + 1, retry_at = $1 WHERE state = 'running' AND id = (SELECT backfill_id FROM runs WHERE id = $2)")
-        .bind(at)
-        .bind(&run.id)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "UPDATE backfills
+         SET retries = retries + 1, retry_at = $1
+         WHERE state = 'running' AND id = (SELECT backfill_id FROM runs WHERE id = $2)",
+    )
+    .bind(at)
+    .bind(&run.id)
+    .execute(&mut **tx)
+    .await?;
     on_run_end::record_retry(tx, run, failure, dataset, (at, retries + 1)).await?;
     Ok(())
 }
@@ -131,12 +147,16 @@ pub(super) async fn stop_backfill(
     now: Millis,
 ) -> Result<()> {
     let mut tx = db.write().await?;
-    let stopped = sqlx::query("UPDATE backfills SET state = 'stopped', stop_reason = $1, ended_at = $2, retry_at = NULL WHERE id = $3 AND state = 'running'")
-        .bind(&failure.why)
-        .bind(now)
-        .bind(&backfill.id)
-        .execute(&mut *tx)
-        .await?;
+    let stopped = sqlx::query(
+        "UPDATE backfills
+         SET state = 'stopped', stop_reason = $1, ended_at = $2, retry_at = NULL
+         WHERE id = $3 AND state = 'running'",
+    )
+    .bind(&failure.why)
+    .bind(now)
+    .bind(&backfill.id)
+    .execute(&mut *tx)
+    .await?;
     if stopped.rows_affected() > 0
         && !failure.by_person
         && let Some(dataset) = on_run_end::load_subject(&mut tx, &backfill.dataset_id).await?
@@ -172,10 +192,18 @@ pub(super) async fn enqueue_chunk(
     };
     let mut tx = db.write().await?;
     sqlx::query(
-        "INSERT INTO runs (id, dataset_id, trigger, started_by, state, source_key, queued_at, due_at, account_id, backfill_id, from_day, to_day)
-         SELECT $1, b.dataset_id, 'backfill', b.requested_by, 'queued', $2, $3, $3, d.account_id, b.id, $4, $5
-         FROM backfills b JOIN datasets d ON d.id = b.dataset_id WHERE b.id = $6 AND b.state = 'running'
-         ON CONFLICT (dataset_id) WHERE state IN ('queued', 'running', 'waiting') AND trigger = 'backfill' DO NOTHING",
+        "INSERT INTO runs (
+             id, dataset_id, trigger, started_by, state, source_key, queued_at, due_at,
+             account_id, backfill_id, from_day, to_day
+         )
+         SELECT
+             $1, b.dataset_id, 'backfill', b.requested_by, 'queued', $2, $3, $3, d.account_id,
+             b.id, $4, $5
+         FROM backfills b
+         JOIN datasets d ON d.id = b.dataset_id
+         WHERE b.id = $6 AND b.state = 'running'
+         ON CONFLICT (dataset_id)
+         WHERE state IN ('queued', 'running', 'waiting') AND trigger = 'backfill' DO NOTHING",
     )
     .bind(RunId::new())
     .bind(source_key)
@@ -194,17 +222,22 @@ pub(super) async fn enqueue_chunk(
     Ok(())
 }
 
-/// Records a chunk as done in the transaction of its commit: the remaining days end before its first day.
+/// Records a chunk as done in the transaction of its commit: the remaining days end before its
+/// first day.
 pub(in crate::puller) async fn chunk_committed(
     tx: &mut Transaction<'static, Sqlite>,
     run: &RunId,
     now: Millis,
 ) -> Result<()> {
-    let chunk: Option<(BackfillId, String, String)> =
-        sqlx::query_as("SELECT b.id, b.from_day, r.from_day FROM runs r JOIN backfills b ON b.id = r.backfill_id WHERE r.id = $1")
-            .bind(run)
-            .fetch_optional(&mut **tx)
-            .await?;
+    let chunk: Option<(BackfillId, String, String)> = sqlx::query_as(
+        "SELECT b.id, b.from_day, r.from_day
+         FROM runs r
+         JOIN backfills b ON b.id = r.backfill_id
+         WHERE r.id = $1",
+    )
+    .bind(run)
+    .fetch_optional(&mut **tx)
+    .await?;
     let Some((id, first, chunk_start)) = chunk else {
         return Ok(());
     };
@@ -216,7 +249,12 @@ pub(in crate::puller) async fn chunk_committed(
         .filter(|_| chunk_start > first)
         .map(|day| day.to_string());
     sqlx::query(
-        "UPDATE backfills SET remaining_to = $1, retries = 0, retry_at = NULL, state = CASE WHEN $1 IS NULL THEN 'finished' ELSE state END, ended_at = CASE WHEN $1 IS NULL THEN $2 ELSE ended_at END WHERE id = $3",
+        "UPDATE backfills
+         SET
+             remaining_to = $1, retries = 0, retry_at = NULL,
+             state = CASE WHEN $1 IS NULL THEN 'finished' ELSE state END,
+             ended_at = CASE WHEN $1 IS NULL THEN $2 ELSE ended_at END
+         WHERE id = $3",
     )
     .bind(left)
     .bind(now)

@@ -1,5 +1,6 @@
-//! Backfills pull past days in chunks, from the newest day to the oldest. Each chunk is a run with its own commit, so cancelling
-//! loses nothing that was saved. Scheduled and manual runs go first between two chunks. `backfills/chunks.rs` queues the chunks.
+//! Backfills pull past days in chunks, from the newest day to the oldest. Each chunk is a run with
+//! its own commit, so cancelling loses nothing that was saved. Scheduled and manual runs go first
+//! between two chunks. `backfills/chunks.rs` queues the chunks.
 
 use jiff::Span;
 use jiff::civil::Date;
@@ -39,7 +40,8 @@ pub const MAX_BACKFILL_DAYS: i64 = 3_660;
 pub const DEFAULT_CHUNK_DAYS: u32 = 7;
 
 /// The state of a backfill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
+#[sqlx(rename_all = "snake_case", type_name = "TEXT")]
 pub enum BackfillState {
     /// Chunks are queued one after the other.
     Running,
@@ -339,11 +341,15 @@ impl Puller {
         let dataset = self.datasets.get_to_run(actor, dataset).await?;
         get(&self.db, &dataset.id, id).await?;
         let mut tx = self.db.write().await?;
-        sqlx::query("UPDATE backfills SET state = 'cancelled', ended_at = $1 WHERE id = $2 AND state IN ('running', 'stopped')")
-            .bind(self.clock.now())
-            .bind(id)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "UPDATE backfills
+             SET state = 'cancelled', ended_at = $1
+             WHERE id = $2 AND state IN ('running', 'stopped')",
+        )
+        .bind(self.clock.now())
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         kill_point("backfill.cancelled");
         let backfill = get(&self.db, &dataset.id, id).await?;
@@ -376,11 +382,17 @@ impl Puller {
         }
         let mut tx = self.db.write().await?;
         require_none_running(&mut tx, &dataset.id, Some(id)).await?;
-        sqlx::query("UPDATE backfills SET state = 'running', stop_reason = NULL, ended_at = NULL, resumed_at = $1, retries = 0, retry_at = NULL WHERE id = $2 AND state IN ('stopped', 'cancelled')")
-            .bind(self.clock.now())
-            .bind(id)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "UPDATE backfills
+             SET
+                 state = 'running', stop_reason = NULL, ended_at = NULL, resumed_at = $1,
+                 retries = 0, retry_at = NULL
+             WHERE id = $2 AND state IN ('stopped', 'cancelled')",
+        )
+        .bind(self.clock.now())
+        .bind(id)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         kill_point("backfill.resumed");
         self.wake_scheduler.notify_one();
@@ -431,7 +443,10 @@ async fn insert_backfill(
     require_none_running(tx, dataset, None).await?;
     let id = BackfillId::new();
     sqlx::query(
-        "INSERT INTO backfills (id, dataset_id, from_day, to_day, chunk_days, remaining_to, state, requested_by, created_at, resumed_at)
+        "INSERT INTO backfills (
+             id, dataset_id, from_day, to_day, chunk_days, remaining_to, state, requested_by,
+             created_at, resumed_at
+         )
          VALUES ($1, $2, $3, $4, $5, $4, 'running', $6, $7, $7)",
     )
     .bind(&id)
@@ -446,25 +461,33 @@ async fn insert_backfill(
     Ok(id)
 }
 
-/// Stops the running backfill of a DataSet and cancels its chunk if that is queued or waiting, inside the caller's transaction. A
-/// person may resume it.
+/// Stops the running backfill of a DataSet and cancels its chunk if that is queued or waiting,
+/// inside the caller's transaction. A person may resume it.
 pub(super) async fn interrupt(
     tx: &mut Transaction<'static, Sqlite>,
     dataset: &DatasetId,
     why: &str,
     now: Millis,
 ) -> Result<()> {
-    sqlx::query("UPDATE backfills SET state = 'stopped', stop_reason = $1, ended_at = $2, retry_at = NULL WHERE dataset_id = $3 AND state = 'running'")
-        .bind(why)
-        .bind(now)
-        .bind(dataset)
-        .execute(&mut **tx)
-        .await?;
-    sqlx::query("UPDATE runs SET state = 'cancelled', finished_at = $1, cancel_requested = 1 WHERE dataset_id = $2 AND trigger = 'backfill' AND state IN ('queued', 'waiting')")
-        .bind(now)
-        .bind(dataset)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "UPDATE backfills
+         SET state = 'stopped', stop_reason = $1, ended_at = $2, retry_at = NULL
+         WHERE dataset_id = $3 AND state = 'running'",
+    )
+    .bind(why)
+    .bind(now)
+    .bind(dataset)
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(
+        "UPDATE runs
+         SET state = 'cancelled', finished_at = $1, cancel_requested = 1
+         WHERE dataset_id = $2 AND trigger = 'backfill' AND state IN ('queued', 'waiting')",
+    )
+    .bind(now)
+    .bind(dataset)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 

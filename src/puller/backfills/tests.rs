@@ -139,13 +139,17 @@ impl Bench {
     async fn end(&self, run: &Claimed, state: &str) {
         self.clock.advance(1_000);
         let mut tx = self.db.write().await.unwrap();
-        sqlx::query("UPDATE runs SET state = $1, finished_at = $2, error_message = 'It rained.' WHERE id = $3")
-            .bind(state)
-            .bind(self.clock.now())
-            .bind(&run.id)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
+        sqlx::query(
+            "UPDATE runs
+             SET state = $1, finished_at = $2, error_message = 'It rained.'
+             WHERE id = $3",
+        )
+        .bind(state)
+        .bind(self.clock.now())
+        .bind(&run.id)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
         if state == "succeeded" {
             chunk_committed(&mut tx, &run.id, self.clock.now())
                 .await

@@ -1,4 +1,5 @@
-//! Records which run a version builds on, and reverts to an older version with a run that records who did it.
+//! Records which run a version builds on, and reverts to an older version with a run that records
+//! who did it.
 
 use sqlx::{Sqlite, Transaction};
 
@@ -10,19 +11,29 @@ use crate::db::failpoints::kill_point;
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, VersionId};
 
-/// Records on a run the run that created `base`, because the new version also contains its rows. Called in the transaction of the commit.
+/// Records on a run the run that created `base`, because the new version also contains its rows.
+/// Called in the transaction of the commit.
 pub(super) async fn record_base_run(
     tx: &mut Transaction<'static, Sqlite>,
     run: &RunId,
     base: Option<&VersionId>,
 ) -> Result<()> {
-    sqlx::query("UPDATE runs SET builds_on = (SELECT v.run_id FROM versions v WHERE v.id = $1) WHERE id = $2").bind(base).bind(run).execute(&mut **tx).await?;
+    sqlx::query(
+        "UPDATE runs
+         SET builds_on = (SELECT v.run_id FROM versions v WHERE v.id = $1)
+         WHERE id = $2",
+    )
+    .bind(base)
+    .bind(run)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
 impl Puller {
-    /// Creates a new current version with the rows and columns of an older one, and records it as a run with the trigger `revert`. Fails
-    /// while a run of the DataSet is running, because that run would replace the rows when it ends.
+    /// Creates a new current version with the rows and columns of an older one, and records it as a
+    /// run with the trigger `revert`. Fails while a run of the DataSet is running, because that run
+    /// would replace the rows when it ends.
     pub async fn revert(
         &self,
         by: AuditActor<'_>,
@@ -45,7 +56,10 @@ impl Puller {
         queue::require_not_running(&mut tx, dataset).await?;
         let run = RunId::new();
         sqlx::query(
-            "INSERT INTO runs (id, dataset_id, trigger, started_by, state, source_key, queued_at, due_at, started_at, finished_at)
+            "INSERT INTO runs (
+                 id, dataset_id, trigger, started_by, state, source_key, queued_at, due_at,
+                 started_at, finished_at
+             )
              VALUES ($1, $2, 'revert', $3, 'succeeded', '', $4, $4, $4, $4)",
         )
         .bind(&run)
@@ -54,10 +68,15 @@ impl Puller {
         .bind(now)
         .execute(&mut *tx)
         .await?;
-        let before: Option<i64> = sqlx::query_scalar("SELECT v.rows FROM datasets d JOIN versions v ON v.id = d.current_version WHERE d.id = $1")
-            .bind(dataset)
-            .fetch_optional(&mut *tx)
-            .await?;
+        let before: Option<i64> = sqlx::query_scalar(
+            "SELECT v.rows
+             FROM datasets d
+             JOIN versions v ON v.id = d.current_version
+             WHERE d.id = $1",
+        )
+        .bind(dataset)
+        .fetch_optional(&mut *tx)
+        .await?;
         kill_point("revert.run_written");
         let (old, new) = self
             .datasets
@@ -73,16 +92,23 @@ impl Puller {
             now,
         )
         .await?;
-        // The restored version has the rows of the run that created it, so the revert builds on that run.
-        sqlx::query("UPDATE runs SET version_id = $1, reverted_to = $2, rows_after = $3, builds_on = $4, rows_before = $5 WHERE id = $6")
-            .bind(&new.id)
-            .bind(i64::try_from(old.number).unwrap_or(i64::MAX))
-            .bind(i64::try_from(new.rows).unwrap_or(i64::MAX))
-            .bind(&old.run)
-            .bind(before)
-            .bind(&run)
-            .execute(&mut *tx)
-            .await?;
+        // The restored version has the rows of the run that created it, so the revert builds on
+        // that run.
+        sqlx::query(
+            "UPDATE runs
+             SET
+                 version_id = $1, reverted_to = $2, rows_after = $3, builds_on = $4,
+                 rows_before = $5
+             WHERE id = $6",
+        )
+        .bind(&new.id)
+        .bind(i64::try_from(old.number).unwrap_or(i64::MAX))
+        .bind(i64::try_from(new.rows).unwrap_or(i64::MAX))
+        .bind(&old.run)
+        .bind(before)
+        .bind(&run)
+        .execute(&mut *tx)
+        .await?;
         audit::record(
             &mut tx,
             &self.clock,
@@ -101,8 +127,8 @@ impl Puller {
 }
 
 impl Puller {
-    /// Copies the settings of a DataSet that this person may see into one of theirs, if they may use its account: see
-    /// `Datasets::duplicate`.
+    /// Copies the settings of a DataSet that this person may see into one of theirs, if they may
+    /// use its account: see `Datasets::duplicate`.
     pub async fn duplicate(&self, actor: &Actor, dataset: &DatasetId) -> Result<DatasetId> {
         let original = self.datasets.get(actor, dataset).await?;
         if let Some(account) = original.account_id.as_ref().filter(|_| actor.may_edit())

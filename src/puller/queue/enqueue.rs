@@ -7,9 +7,10 @@ use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, UserId};
 use crate::puller::run::Trigger;
 
-/// Enqueues a run, inside the caller's transaction. A DataSet has at most one active run, besides a backfill chunk. If there is one, its id
-/// is returned instead; if a person starts a run while a scheduled one or a retry is queued, that run becomes the person's. `source_key`:
-/// runs with equal keys share one read. Error: `not_found` if the DataSet was deleted meanwhile.
+/// Enqueues a run, inside the caller's transaction. A DataSet has at most one active run, besides a
+/// backfill chunk. If there is one, its id is returned instead; if a person starts a run while a
+/// scheduled one or a retry is queued, that run becomes the person's. `source_key`: runs with equal
+/// keys share one read. Error: `not_found` if the DataSet was deleted meanwhile.
 pub async fn enqueue(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
@@ -23,7 +24,9 @@ pub async fn enqueue(
     }
     if matches!(trigger, Trigger::Manual | Trigger::First) {
         sqlx::query(
-            "UPDATE runs SET trigger = $1, started_by = $2, due_at = $3, retry_number = 0 WHERE dataset_id = $4 AND state = 'queued' AND trigger IN ('schedule', 'retry')",
+            "UPDATE runs
+             SET trigger = $1, started_by = $2, due_at = $3, retry_number = 0
+             WHERE dataset_id = $4 AND state = 'queued' AND trigger IN ('schedule', 'retry')",
         )
         .bind(trigger.word())
         .bind(started_by)
@@ -32,10 +35,16 @@ pub async fn enqueue(
         .execute(&mut **tx)
         .await?;
     }
-    let active = sqlx::query_scalar("SELECT id FROM runs WHERE dataset_id = $1 AND state IN ('queued', 'running', 'waiting') AND trigger <> 'backfill'")
-        .bind(dataset)
-        .fetch_optional(&mut **tx)
-        .await?;
+    let active = sqlx::query_scalar(
+        "SELECT id
+         FROM runs
+         WHERE dataset_id = $1
+             AND state IN ('queued', 'running', 'waiting')
+             AND trigger <> 'backfill'",
+    )
+    .bind(dataset)
+    .fetch_optional(&mut **tx)
+    .await?;
     active.ok_or_else(|| Error::not_found("DataSet"))
 }
 
@@ -49,9 +58,15 @@ async fn insert_run(
     started_by: Option<&UserId>,
 ) -> Result<Option<RunId>> {
     Ok(sqlx::query_scalar(
-        "INSERT INTO runs (id, dataset_id, trigger, started_by, state, source_key, queued_at, due_at, account_id)
-         SELECT $1, id, $3, $4, 'queued', $5, $6, $6, account_id FROM datasets WHERE id = $2
-         ON CONFLICT (dataset_id) WHERE state IN ('queued', 'running', 'waiting') AND trigger <> 'backfill' DO NOTHING RETURNING id",
+        "INSERT INTO runs (
+             id, dataset_id, trigger, started_by, state, source_key, queued_at, due_at, account_id
+         )
+         SELECT $1, id, $3, $4, 'queued', $5, $6, $6, account_id
+         FROM datasets
+         WHERE id = $2
+         ON CONFLICT (dataset_id)
+         WHERE state IN ('queued', 'running', 'waiting') AND trigger <> 'backfill' DO NOTHING
+         RETURNING id",
     )
     .bind(RunId::new())
     .bind(dataset)
@@ -63,8 +78,9 @@ async fn insert_run(
     .await?)
 }
 
-/// Enqueues a scheduled run that is due at `at` and also stands for `missed` earlier due times. If a run is already queued or waiting, it
-/// stands for these due times as well. Returns false if a run is running: it does not stand for them.
+/// Enqueues a scheduled run that is due at `at` and also stands for `missed` earlier due times. If
+/// a run is already queued or waiting, it stands for these due times as well. Returns false if a
+/// run is running: it does not stand for them.
 pub async fn enqueue_scheduled(
     tx: &mut Transaction<'static, Sqlite>,
     now: Millis,
@@ -85,10 +101,14 @@ pub async fn enqueue_scheduled(
         }
         return Ok(true);
     }
-    let waits = sqlx::query("UPDATE runs SET missed = missed + $1 WHERE dataset_id = $2 AND state IN ('queued', 'waiting') AND trigger <> 'backfill'")
-        .bind(missed + 1)
-        .bind(dataset)
-        .execute(&mut **tx)
-        .await?;
+    let waits = sqlx::query(
+        "UPDATE runs
+         SET missed = missed + $1
+         WHERE dataset_id = $2 AND state IN ('queued', 'waiting') AND trigger <> 'backfill'",
+    )
+    .bind(missed + 1)
+    .bind(dataset)
+    .execute(&mut **tx)
+    .await?;
     Ok(waits.rows_affected() > 0)
 }

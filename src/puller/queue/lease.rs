@@ -24,14 +24,18 @@ pub async fn extend_lease(
     progress: &str,
 ) -> Result<LeaseState> {
     let mut tx = db.write().await?;
-    let row: Option<(i64,)> =
-        sqlx::query_as("UPDATE runs SET lease_until = $1, progress = $2 WHERE id = $3 AND fence = $4 AND state = 'running' RETURNING cancel_requested")
-            .bind(clock.now() + millis(LEASE))
-            .bind(progress)
-            .bind(&run.id)
-            .bind(run.fence)
-            .fetch_optional(&mut *tx)
-            .await?;
+    let row: Option<(i64,)> = sqlx::query_as(
+        "UPDATE runs
+         SET lease_until = $1, progress = $2
+         WHERE id = $3 AND fence = $4 AND state = 'running'
+         RETURNING cancel_requested",
+    )
+    .bind(clock.now() + millis(LEASE))
+    .bind(progress)
+    .bind(&run.id)
+    .bind(run.fence)
+    .fetch_optional(&mut *tx)
+    .await?;
     tx.commit().await?;
     Ok(lease_state(row))
 }

@@ -1,4 +1,5 @@
-//! Ends a run that has read everything: with a current version, a pending one, or none; and accepts a pending version.
+//! Ends a run that has read everything: with a current version, a pending one, or none; and accepts
+//! a pending version.
 
 use super::lease::lease_state;
 use super::{Claimed, LeaseState, to_i64};
@@ -27,8 +28,8 @@ pub struct CommitStats<'a> {
     pub pending_approval: Option<&'a Failure>,
 }
 
-/// Commits a run: version, segments and the run's end in one transaction. Returns the version, or the lease state if the fence is stale or
-/// the run was cancelled.
+/// Commits a run: version, segments and the run's end in one transaction. Returns the version, or
+/// the lease state if the fence is stale or the run was cancelled.
 pub async fn commit(
     db: &Db,
     clock: &Clock,
@@ -39,7 +40,8 @@ pub async fn commit(
     commit_with(db, clock, versions, run, commit, &CommitStats::default()).await
 }
 
-/// Like `commit`, with the values for the run. A pending version leaves the current one unchanged and ends its run as failed.
+/// Like `commit`, with the values for the run. A pending version leaves the current one unchanged
+/// and ends its run as failed.
 pub async fn commit_with(
     db: &Db,
     clock: &Clock,
@@ -186,7 +188,14 @@ pub async fn record_unchanged(
     .execute(&mut *tx)
     .await?;
     // No reader ever used these files, so the sweep need not wait a day.
-    sqlx::query("UPDATE segments SET state = 'dropped', dropped_at = 0 WHERE run_id = $1 AND state = 'staged'").bind(&run.id).execute(&mut *tx).await?;
+    sqlx::query(
+        "UPDATE segments
+         SET state = 'dropped', dropped_at = 0
+         WHERE run_id = $1 AND state = 'staged'",
+    )
+    .bind(&run.id)
+    .execute(&mut *tx)
+    .await?;
     history::record_base_run(&mut tx, &run.id, Some(&version.id)).await?;
     mark_superseded(&mut tx, &run.dataset_id, Some(&run.id)).await?;
     sqlx::query(
@@ -211,11 +220,14 @@ async fn compare_with_ledger(
     run: &RunId,
     rows: u64,
 ) -> Result<()> {
-    let (counted, uncounted): (i64, i64) =
-        sqlx::query_as("SELECT COALESCE(SUM(rows), 0), COALESCE(SUM(CASE WHEN rows IS NULL THEN 1 ELSE 0 END), 0) FROM windows WHERE run_id = $1")
-            .bind(run)
-            .fetch_one(&mut **tx)
-            .await?;
+    let (counted, uncounted): (i64, i64) = sqlx::query_as(
+        "SELECT COALESCE(SUM(rows), 0), COALESCE(SUM(CASE WHEN rows IS NULL THEN 1 ELSE 0 END), 0)
+         FROM windows
+         WHERE run_id = $1",
+    )
+    .bind(run)
+    .fetch_one(&mut **tx)
+    .await?;
     if uncounted > 0 || counted == to_i64(rows) {
         Ok(())
     } else {
@@ -236,8 +248,8 @@ fn rows_missing(stored: u64, expected: impl std::fmt::Display) -> Error {
     ))
 }
 
-/// Ends a run without rows that leaves the existing rows: it succeeds and makes no version. `base`: the version that has all rows
-/// of its days; `None` where the rows stay as a precaution.
+/// Ends a run without rows that leaves the existing rows: it succeeds and makes no version. `base`:
+/// the version that has all rows of its days; `None` where the rows stay as a precaution.
 pub async fn keep_existing_rows(
     db: &Db,
     clock: &Clock,
@@ -296,14 +308,19 @@ async fn lease_lost(
     Ok(Some(lease_state(state)).filter(|state| *state != LeaseState::Active))
 }
 
-/// The batch number of a run within its DataSet, and its start time. Both are the same for all attempts.
+/// The batch number of a run within its DataSet, and its start time. Both are the same for all
+/// attempts.
 pub async fn batch_number(db: &Db, run: &Claimed) -> Result<(i64, Millis)> {
     let mut tx = db.write().await?;
-    let row: Option<(Option<i64>, i64, Option<i64>)> =
-        sqlx::query_as("SELECT r.batch_number, d.next_batch_number, r.started_at FROM runs r JOIN datasets d ON d.id = r.dataset_id WHERE r.id = $1")
-            .bind(&run.id)
-            .fetch_optional(&mut *tx)
-            .await?;
+    let row: Option<(Option<i64>, i64, Option<i64>)> = sqlx::query_as(
+        "SELECT r.batch_number, d.next_batch_number, r.started_at
+         FROM runs r
+         JOIN datasets d ON d.id = r.dataset_id
+         WHERE r.id = $1",
+    )
+    .bind(&run.id)
+    .fetch_optional(&mut *tx)
+    .await?;
     let (existing, next, started_at) = row.ok_or_else(|| Error::not_found("run"))?;
     let started_at = started_at.unwrap_or_default();
     if let Some(batch) = existing {
@@ -341,12 +358,16 @@ async fn mark_superseded(
     dataset: &DatasetId,
     by: Option<&RunId>,
 ) -> Result<()> {
-    sqlx::query("UPDATE runs SET outcome = 'superseded', error_who = 'No action needed.', error_action = $1 WHERE dataset_id = $2 AND outcome = 'held' AND id <> COALESCE($3, '')")
-        .bind("A newer version replaced these rows. They can no longer be published.")
-        .bind(dataset)
-        .bind(by)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "UPDATE runs
+         SET outcome = 'superseded', error_who = 'No action needed.', error_action = $1
+         WHERE dataset_id = $2 AND outcome = 'held' AND id <> COALESCE($3, '')",
+    )
+    .bind("A newer version replaced these rows. They can no longer be published.")
+    .bind(dataset)
+    .bind(by)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
@@ -369,7 +390,8 @@ pub async fn require_not_running(
     }
 }
 
-/// Makes the pending version of a run the current one. Fails if it is no longer pending, and while another run is running.
+/// Makes the pending version of a run the current one. Fails if it is no longer pending, and while
+/// another run is running.
 pub async fn accept(
     db: &Db,
     clock: &Clock,
@@ -380,8 +402,15 @@ pub async fn accept(
     let mut tx = db.write().await?;
     require_not_running(&mut tx, dataset).await?;
     let accepted = sqlx::query(
-        "UPDATE datasets SET current_version = pending_version, pending_version = NULL
-         WHERE id = $1 AND pending_version = (SELECT r.version_id FROM runs r JOIN versions v ON v.id = r.version_id WHERE r.id = $2 AND r.dataset_id = $1 AND r.outcome = 'held')",
+        "UPDATE datasets
+         SET current_version = pending_version, pending_version = NULL
+         WHERE id = $1
+             AND pending_version = (
+                 SELECT r.version_id
+                 FROM runs r
+                 JOIN versions v ON v.id = r.version_id
+                 WHERE r.id = $2 AND r.dataset_id = $1 AND r.outcome = 'held'
+             )",
     )
     .bind(dataset)
     .bind(run)
@@ -396,8 +425,11 @@ pub async fn accept(
         .action("See the newest runs under History."));
     }
     sqlx::query(
-        "UPDATE runs SET state = 'succeeded', outcome = 'accepted', decided_by = $1, decided_at = $2,
-                         error_code = NULL, error_message = NULL, error_who = NULL, error_action = NULL WHERE id = $3",
+        "UPDATE runs
+         SET
+             state = 'succeeded', outcome = 'accepted', decided_by = $1, decided_at = $2,
+             error_code = NULL, error_message = NULL, error_who = NULL, error_action = NULL
+         WHERE id = $3",
     )
     .bind(by)
     .bind(clock.now())

@@ -1,5 +1,5 @@
-//! The plan of a run: its windows, fixed when it is first claimed, and which of them are checkpointed. A later attempt continues
-//! from here.
+//! The plan of a run: its windows, fixed when it is first claimed, and which of them are
+//! checkpointed. A later attempt continues from here.
 
 use sqlx::{Sqlite, Transaction};
 
@@ -37,8 +37,9 @@ impl RunPlan {
     }
 }
 
-/// Stores the plan of a run, or loads the one of an earlier attempt. `key` identifies the request and how it becomes rows: a plan
-/// with another key is from before the DataSet was changed and is discarded with its rows. `None` when the lease is lost.
+/// Stores the plan of a run, or loads the one of an earlier attempt. `key` identifies the request
+/// and how it becomes rows: a plan with another key is from before the DataSet was changed and is
+/// discarded with its rows. `None` when the lease is lost.
 pub async fn load_or_create_plan(
     db: &Db,
     run: &Claimed,
@@ -64,8 +65,12 @@ pub async fn load_or_create_plan(
     ledger::reset_uncheckpointed(&mut tx, &run.id).await?;
     let lines = ledger::lines_in_tx(&mut tx, &run.id).await?;
     sqlx::query(
-        "UPDATE runs SET plan_key = $1, windows_total = $2, pages = 0, calls = 0, records_read = 0, records_kept = 0, duplicates = 0, left_out = 0, rejected = 0,
-                         misfits = 0, repaired = 0, rows_written = 0, bytes_written = 0, waited_ms = 0, vendor_total = NULL, completeness = NULL
+        "UPDATE runs
+         SET
+             plan_key = $1, windows_total = $2, pages = 0, calls = 0, records_read = 0,
+             records_kept = 0, duplicates = 0, left_out = 0, rejected = 0, misfits = 0,
+             repaired = 0, rows_written = 0, bytes_written = 0, waited_ms = 0,
+             vendor_total = NULL, completeness = NULL
          WHERE id = $3",
     )
     .bind(key)
@@ -86,16 +91,20 @@ pub async fn load_or_create_plan(
     }))
 }
 
-/// Takes a run out of its shared read because its DataSet has changed since it was queued: it gets a new key, and its plan is
-/// discarded.
+/// Takes a run out of its shared read because its DataSet has changed since it was queued: it gets
+/// a new key, and its plan is discarded.
 pub async fn leave_shared_read(db: &Db, run: &mut Claimed, source_key: &str) -> Result<()> {
     let mut tx = db.write().await?;
-    sqlx::query("UPDATE runs SET source_key = $1, shared_read_id = id, plan_key = NULL WHERE id = $2 AND fence = $3")
-        .bind(source_key)
-        .bind(&run.id)
-        .bind(run.fence)
-        .execute(&mut *tx)
-        .await?;
+    sqlx::query(
+        "UPDATE runs
+         SET source_key = $1, shared_read_id = id, plan_key = NULL
+         WHERE id = $2 AND fence = $3",
+    )
+    .bind(source_key)
+    .bind(&run.id)
+    .bind(run.fence)
+    .execute(&mut *tx)
+    .await?;
     discard_plan(&mut tx, &run.id).await?;
     tx.commit().await?;
     source_key.clone_into(&mut run.source_key);
@@ -127,8 +136,8 @@ pub async fn record_window(
     Ok(LeaseState::Active)
 }
 
-/// Stores the parents of a window that produced no row, before the window is marked as done, so that a later attempt knows them. A window
-/// that is read again overwrites them.
+/// Stores the parents of a window that produced no row, before the window is marked as done, so
+/// that a later attempt knows them. A window that is read again overwrites them.
 pub async fn record_empty_parents(
     db: &Db,
     run: &Claimed,
@@ -150,10 +159,15 @@ pub async fn record_empty_parents(
 
 /// The parents of all windows of a run that produced no row.
 pub async fn empty_parents(db: &Db, run: &RunId) -> Result<Vec<String>> {
-    let lists: Vec<String> = sqlx::query_scalar("SELECT empty_parents FROM windows WHERE run_id = $1 AND empty_parents IS NOT NULL ORDER BY position")
-        .bind(run)
-        .fetch_all(db.read())
-        .await?;
+    let lists: Vec<String> = sqlx::query_scalar(
+        "SELECT empty_parents
+         FROM windows
+         WHERE run_id = $1 AND empty_parents IS NOT NULL
+         ORDER BY position",
+    )
+    .bind(run)
+    .fetch_all(db.read())
+    .await?;
     let mut all = Vec::new();
     for list in lists {
         all.append(&mut serde_json::from_str::<Vec<String>>(&list).map_err(Error::internal)?);
@@ -161,8 +175,8 @@ pub async fn empty_parents(db: &Db, run: &RunId) -> Result<Vec<String>> {
     Ok(all)
 }
 
-/// Checkpoints all runs of a shared read: every finished window has its rows in complete segments. A run whose lease is lost is
-/// skipped.
+/// Checkpoints all runs of a shared read: every finished window has its rows in complete segments.
+/// A run whose lease is lost is skipped.
 pub async fn checkpoint(db: &Db, set: &[(&Claimed, &[WrittenSegment])]) -> Result<()> {
     let mut tx = db.write().await?;
     for (run, written) in set {
@@ -201,10 +215,17 @@ async fn add_counts(
         .map(|completeness| completeness.with(before))
         .or(before);
     sqlx::query(
-        "UPDATE runs SET pages = pages + $1, calls = calls + $2, records_read = records_read + $3, records_kept = records_kept + $4,
-                duplicates = duplicates + $5, left_out = left_out + $6, rejected = rejected + $7, misfits = misfits + $8, waited_ms = waited_ms + $9,
-                vendor_total = CASE WHEN $10 IS NULL THEN vendor_total ELSE COALESCE(vendor_total, 0) + $10 END,
-                completeness = $11, repaired = repaired + $12
+        "UPDATE runs
+         SET
+             pages = pages + $1, calls = calls + $2, records_read = records_read + $3,
+             records_kept = records_kept + $4, duplicates = duplicates + $5,
+             left_out = left_out + $6, rejected = rejected + $7, misfits = misfits + $8,
+             waited_ms = waited_ms + $9,
+             vendor_total = CASE
+                 WHEN $10 IS NULL THEN vendor_total
+                 ELSE COALESCE(vendor_total, 0) + $10
+             END,
+             completeness = $11, repaired = repaired + $12
          WHERE id = $13",
     )
     .bind(to_i64(counts.pages))
@@ -232,7 +253,11 @@ pub(super) async fn add_call_stats(
     call_stats: CallStats,
 ) -> Result<()> {
     sqlx::query(
-        "UPDATE runs SET calls = CASE WHEN calls < $1 THEN $1 ELSE calls END, waited_ms = CASE WHEN waited_ms < $2 THEN $2 ELSE waited_ms END WHERE id = $3",
+        "UPDATE runs
+         SET
+             calls = CASE WHEN calls < $1 THEN $1 ELSE calls END,
+             waited_ms = CASE WHEN waited_ms < $2 THEN $2 ELSE waited_ms END
+         WHERE id = $3",
     )
     .bind(to_i64(call_stats.calls))
     .bind(to_i64(call_stats.waited_ms))

@@ -60,10 +60,14 @@ impl WaitReason {
 
 /// Whether a DataSet has a run that is queued, running or waiting.
 pub async fn has_active_run(db: &Db, dataset: &DatasetId) -> Result<bool> {
-    let active: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE dataset_id = $1 AND state IN ('queued', 'running', 'waiting')")
-        .bind(dataset)
-        .fetch_one(db.read())
-        .await?;
+    let active: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*)
+         FROM runs
+         WHERE dataset_id = $1 AND state IN ('queued', 'running', 'waiting')",
+    )
+    .bind(dataset)
+    .fetch_one(db.read())
+    .await?;
     Ok(active > 0)
 }
 
@@ -77,11 +81,14 @@ pub async fn wait_reason(
     limit: AccountLimit,
 ) -> Result<Option<WaitReason>> {
     let now = clock.now();
-    let row: Option<Queued> =
-        sqlx::query_as("SELECT trigger, source_key, account_id, due_at, dataset_id, attempt FROM runs WHERE id = $1 AND state = 'queued'")
-            .bind(run)
-            .fetch_optional(db.read())
-            .await?;
+    let row: Option<Queued> = sqlx::query_as(
+        "SELECT trigger, source_key, account_id, due_at, dataset_id, attempt
+         FROM runs
+         WHERE id = $1 AND state = 'queued'",
+    )
+    .bind(run)
+    .fetch_optional(db.read())
+    .await?;
     let Some((trigger, source_key, account, due_at, dataset, attempt)) = row else {
         return Ok(None);
     };
@@ -106,21 +113,28 @@ pub async fn wait_reason(
     if attempt >= super::MAX_ATTEMPTS - 1 && last_attempts > 0 {
         return Ok(Some(WaitReason::Isolated));
     }
-    let batch_waits: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE state = 'running' AND source_key = $1 AND batch_wait_until > $2")
-        .bind(source_key)
-        .bind(now)
-        .fetch_one(db.read())
-        .await?;
+    let batch_waits: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*)
+         FROM runs
+         WHERE state = 'running' AND source_key = $1 AND batch_wait_until > $2",
+    )
+    .bind(source_key)
+    .bind(now)
+    .fetch_one(db.read())
+    .await?;
     if batch_waits > 0 {
         return Ok(Some(WaitReason::SharedRead));
     }
     let by_person = matches!(trigger.as_str(), "manual" | "first");
-    let under_way: i64 =
-        sqlx::query_scalar("SELECT COUNT(DISTINCT shared_read_id) FROM runs WHERE state = 'running' AND lease_until >= $1 AND account_id = $2")
-            .bind(now)
-            .bind(account)
-            .fetch_one(db.read())
-            .await?;
+    let under_way: i64 = sqlx::query_scalar(
+        "SELECT COUNT(DISTINCT shared_read_id)
+         FROM runs
+         WHERE state = 'running' AND lease_until >= $1 AND account_id = $2",
+    )
+    .bind(now)
+    .bind(account)
+    .fetch_one(db.read())
+    .await?;
     if under_way
         >= if by_person {
             limit.manual
@@ -131,8 +145,17 @@ pub async fn wait_reason(
         return Ok(Some(WaitReason::Account(under_way)));
     }
     let before: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM runs WHERE state IN ('queued', 'waiting') AND due_at <= $1 AND id <> $2
-            AND (trigger IN ('manual', 'first') OR $3 = 0) AND (due_at < $4 OR (due_at = $4 AND id < $2) OR ($3 = 0 AND trigger IN ('manual', 'first')))",
+        "SELECT COUNT(*)
+         FROM runs
+         WHERE state IN ('queued', 'waiting')
+             AND due_at <= $1
+             AND id <> $2
+             AND (trigger IN ('manual', 'first') OR $3 = 0)
+             AND (
+                 due_at < $4
+                 OR (due_at = $4 AND id < $2)
+                 OR ($3 = 0 AND trigger IN ('manual', 'first'))
+             )",
     )
     .bind(now)
     .bind(run)

@@ -1,5 +1,6 @@
-//! The runs that this process holds. A lease in the catalogue depends on the clock, which may be set, and expires while the
-//! process is stopped; this in-memory set is always right, so a run in it is never claimed by another worker.
+//! The runs that this process holds. A lease in the catalogue depends on the clock, which may be
+//! set, and expires while the process is stopped; this in-memory set is always right, so a run in
+//! it is never claimed by another worker.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,5 @@
-//! Detects a clock that was set back and shifts stored due times by the same amount. Without this, waiting runs, retries,
-//! schedules and notifications would wait for a time that is now far ahead.
+//! Detects a clock that was set back and shifts stored due times by the same amount. Without this,
+//! waiting runs, retries, schedules and notifications would wait for a time that is now far ahead.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,8 +13,8 @@ use crate::puller::{Puller, queue};
 
 /// Smaller changes of the clock are ignored.
 const MIN_JUMP: Millis = 2 * 60_000;
-/// If the clock goes back by at most this, for no known reason, no due time is repeated. If it goes back further, due times are computed
-/// again.
+/// If the clock goes back by at most this, for no known reason, no due time is repeated. If it goes
+/// back further, due times are computed again.
 const MAX_TOLERATED_BACKSTEP: Millis = 2 * 3_600_000;
 /// How often the clock time is saved.
 const SAVE_INTERVAL: Millis = 5 * 60_000;
@@ -27,7 +27,8 @@ pub struct ClockMonitor(Mutex<ClockState>);
 struct ClockState {
     /// Clock time and monotonic time of the last check.
     last: Option<(Millis, Millis)>,
-    /// How far the clock was set forward while this process ran. Going back by that much is only a correction.
+    /// How far the clock was set forward while this process ran. Going back by that much is only a
+    /// correction.
     ahead_by: Millis,
     /// When the clock time was last saved, in monotonic time.
     saved_at: Option<Millis>,
@@ -39,8 +40,8 @@ impl ClockMonitor {
     }
 }
 
-/// Detects a clock that was set back and shifts due times. Returns the latest time up to which due times count as processed;
-/// later ones are computed again.
+/// Detects a clock that was set back and shifts due times. Returns the latest time up to which due
+/// times count as processed; later ones are computed again.
 pub(super) async fn detect(puller: &Puller, now: Millis) -> Result<Millis> {
     let passed = puller.clock.monotonic();
     let mut state = *puller.clock_monitor.state();
@@ -87,10 +88,15 @@ pub(super) async fn detect(puller: &Puller, now: Millis) -> Result<Millis> {
 }
 
 async fn save_clock(tx: &mut Transaction<'static, Sqlite>, now: Millis) -> Result<()> {
-    sqlx::query("INSERT INTO clock (id, seen_at) VALUES ('seen', $1) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at")
-        .bind(now)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "INSERT INTO clock (id, seen_at)
+         VALUES ('seen', $1)
+         ON CONFLICT (id)
+         DO UPDATE SET seen_at = excluded.seen_at",
+    )
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
@@ -100,10 +106,18 @@ async fn shift_due_times(
     back_by: Millis,
 ) -> Result<()> {
     for moved in [
-        "UPDATE runs SET due_at = CASE WHEN due_at - $2 > $1 THEN due_at - $2 ELSE $1 END WHERE state IN ('queued', 'waiting') AND due_at > $1",
-        "UPDATE runs SET batch_wait_until = batch_wait_until - $2 WHERE state = 'running' AND batch_wait_until - $2 > $1",
-        "UPDATE datasets SET retry_at = CASE WHEN retry_at - $2 > $1 THEN retry_at - $2 ELSE $1 END WHERE retry_at > $1",
-        "UPDATE backfills SET retry_at = CASE WHEN retry_at - $2 > $1 THEN retry_at - $2 ELSE $1 END WHERE retry_at > $1",
+        "UPDATE runs
+         SET due_at = CASE WHEN due_at - $2 > $1 THEN due_at - $2 ELSE $1 END
+         WHERE state IN ('queued', 'waiting') AND due_at > $1",
+        "UPDATE runs
+         SET batch_wait_until = batch_wait_until - $2
+         WHERE state = 'running' AND batch_wait_until - $2 > $1",
+        "UPDATE datasets
+         SET retry_at = CASE WHEN retry_at - $2 > $1 THEN retry_at - $2 ELSE $1 END
+         WHERE retry_at > $1",
+        "UPDATE backfills
+         SET retry_at = CASE WHEN retry_at - $2 > $1 THEN retry_at - $2 ELSE $1 END
+         WHERE retry_at > $1",
         "UPDATE accounts SET paused_until = paused_until - $2 WHERE paused_until > $1",
     ] {
         sqlx::query(moved)
@@ -112,7 +126,8 @@ async fn shift_due_times(
             .execute(&mut **tx)
             .await?;
     }
-    // Times of past events are at most the current time, so that new runs sort after older ones and lateness is computed again.
+    // Times of past events are at most the current time, so that new runs sort after older ones and
+    // lateness is computed again.
     for happened in [
         "UPDATE runs SET queued_at = $1 WHERE queued_at > $1",
         "UPDATE runs SET started_at = $1 WHERE started_at > $1",
@@ -134,9 +149,13 @@ async fn shift_due_times(
         .bind(now + millis(queue::LEASE))
         .execute(&mut **tx)
         .await?;
-    sqlx::query("UPDATE datasets SET next_run_at = $1 WHERE schedule_error IS NOT NULL AND next_run_at > $1")
-        .bind(now + RECHECK_BROKEN_AFTER)
-        .execute(&mut **tx)
-        .await?;
+    sqlx::query(
+        "UPDATE datasets
+         SET next_run_at = $1
+         WHERE schedule_error IS NOT NULL AND next_run_at > $1",
+    )
+    .bind(now + RECHECK_BROKEN_AFTER)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! Enqueues due runs and deletes old versions and files. One query on `next_run_at` finds the due DataSets. Decisions depend only on the
-//! clock and the stored state, never on how long the process waited, so that a change of the clock starts no run twice.
+//! Enqueues due runs and deletes old versions and files. One query on `next_run_at` finds the due
+//! DataSets. Decisions depend only on the clock and the stored state, never on how long the process
+//! waited, so that a change of the clock starts no run twice.
 
 pub mod clock_jump;
 mod repair;
@@ -27,7 +28,8 @@ const RECHECK_BROKEN_AFTER: Millis = 3_600_000;
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// DataSets per transaction.
 const BATCH_SIZE: usize = 500;
-/// If more DataSets are due at once, their starts are spread: this many a second, over a minute at most.
+/// If more DataSets are due at once, their starts are spread: this many a second, over a minute at
+/// most.
 const STARTS_PER_SECOND: usize = 20;
 const SPREAD_OVER: Millis = 60_000;
 /// A due time that is older than this was missed; until then its run is only delayed.
@@ -143,8 +145,8 @@ impl StartSpreader {
 
 /// The decision about a due DataSet.
 enum ScheduleDecision {
-    /// `missed`: how many more due times the run stands for. `next`: the next due time. `exclusive`: wait while the DataSet has an active
-    /// run.
+    /// `missed`: how many more due times the run stands for. `next`: the next due time.
+    /// `exclusive`: wait while the DataSet has an active run.
     Enqueue {
         source_key: String,
         missed: i64,
@@ -162,7 +164,8 @@ enum ScheduleDecision {
     Defer,
 }
 
-/// Processes some due DataSets. All decisions are made before the transaction that writes them. Returns true if some are still due.
+/// Processes some due DataSets. All decisions are made before the transaction that writes them.
+/// Returns true if some are still due.
 async fn process_due(
     puller: &Puller,
     due: &[(DatasetId, Millis)],
@@ -300,7 +303,8 @@ async fn enqueue_due_run(
         return Ok(());
     }
     if !queue::enqueue_scheduled(tx, now, id, source_key, at, missed).await? {
-        // The running run began before this due time and does not stand for it. The next run records it as missed.
+        // The running run began before this due time and does not stand for it. The next run
+        // records it as missed.
         sqlx::query("UPDATE datasets SET missed = $1 WHERE id = $2")
             .bind(missed + 1)
             .bind(id)
@@ -359,7 +363,8 @@ fn decide(dataset: &Dataset, now: Millis) -> ScheduleDecision {
     }
 }
 
-/// Records a processed due time and sets the next one. Returns false if the DataSet was changed since `seen_next_run_at` was read.
+/// Records a processed due time and sets the next one. Returns false if the DataSet was changed
+/// since `seen_next_run_at` was read.
 async fn advance(
     tx: &mut Transaction<'static, Sqlite>,
     id: &DatasetId,
@@ -369,7 +374,9 @@ async fn advance(
     missed: i64,
 ) -> Result<bool> {
     let advanced = sqlx::query(
-        "UPDATE datasets SET next_run_at = $1, last_due_at = $2, missed = $3, schedule_error = NULL WHERE id = $4 AND next_run_at = $5 AND paused_at IS NULL",
+        "UPDATE datasets
+         SET next_run_at = $1, last_due_at = $2, missed = $3, schedule_error = NULL
+         WHERE id = $4 AND next_run_at = $5 AND paused_at IS NULL",
     )
     .bind(next)
     .bind(due_at)

@@ -1,5 +1,5 @@
-//! Repairs schedules that would never run: without a next run, or with due times from a clock that was far ahead. Notifies of schedules
-//! that cannot run.
+//! Repairs schedules that would never run: without a next run, or with due times from a clock that
+//! was far ahead. Notifies of schedules that cannot run.
 
 use sqlx::{Sqlite, Transaction};
 
@@ -17,8 +17,8 @@ const MAX_TIMESTAMP: Millis = 253_402_300_799_999;
 /// DataSets per transaction.
 const BATCH_SIZE: usize = 500;
 
-/// Records why the schedule cannot run, notifies the first time, and schedules another check. Does nothing if the DataSet was changed since
-/// `seen_next_run_at` was read.
+/// Records why the schedule cannot run, notifies the first time, and schedules another check. Does
+/// nothing if the DataSet was changed since `seen_next_run_at` was read.
 pub(super) async fn mark_broken(
     tx: &mut Transaction<'static, Sqlite>,
     id: &DatasetId,
@@ -27,8 +27,15 @@ pub(super) async fn mark_broken(
     now: Millis,
 ) -> Result<()> {
     let before: Option<(i64,)> = sqlx::query_as(
-        "SELECT CASE WHEN schedule_error IS NULL THEN 0 ELSE 1 END FROM datasets WHERE id = $1 AND next_run_at IS NOT DISTINCT FROM $2 AND paused_at IS NULL
-            AND (next_run_at IS NOT NULL OR (schedule IS NOT NULL AND stopped_at IS NULL AND account_id IS NOT NULL))",
+        "SELECT CASE WHEN schedule_error IS NULL THEN 0 ELSE 1 END
+         FROM datasets
+         WHERE id = $1
+             AND next_run_at IS NOT DISTINCT FROM $2
+             AND paused_at IS NULL
+             AND (
+                 next_run_at IS NOT NULL
+                 OR (schedule IS NOT NULL AND stopped_at IS NULL AND account_id IS NOT NULL)
+             )",
     )
     .bind(id)
     .bind(seen_next_run_at)
@@ -39,7 +46,11 @@ pub(super) async fn mark_broken(
     };
     tracing::error!(dataset = %id, "the schedule of this DataSet cannot run; Chatlake checks it again in an hour: {why}");
     sqlx::query(
-        "UPDATE datasets SET next_run_at = $1, schedule_error = $2, last_due_at = CASE WHEN last_due_at > $3 THEN $3 ELSE last_due_at END WHERE id = $4",
+        "UPDATE datasets
+         SET
+             next_run_at = $1, schedule_error = $2,
+             last_due_at = CASE WHEN last_due_at > $3 THEN $3 ELSE last_due_at END
+         WHERE id = $4",
     )
     .bind(now + RECHECK_BROKEN_AFTER)
     .bind(why)
@@ -80,7 +91,8 @@ async fn notify_broken(
         .await
 }
 
-/// Recomputes the next run of DataSets without one, and of those whose last due time is later than `latest`.
+/// Recomputes the next run of DataSets without one, and of those whose last due time is later than
+/// `latest`.
 pub(super) async fn repair(puller: &Puller, now: Millis, latest: Millis) -> Result<()> {
     // Such values are not valid times.
     let out_of_range: i64 =
@@ -97,7 +109,14 @@ pub(super) async fn repair(puller: &Puller, now: Millis, latest: Millis) -> Resu
         tx.commit().await?;
     }
     let mut unscheduled: Vec<(DatasetId, Option<Millis>)> = sqlx::query_as(
-        "SELECT id, next_run_at FROM datasets WHERE schedule IS NOT NULL AND next_run_at IS NULL AND paused_at IS NULL AND stopped_at IS NULL AND account_id IS NOT NULL LIMIT 500",
+        "SELECT id, next_run_at
+         FROM datasets
+         WHERE schedule IS NOT NULL
+             AND next_run_at IS NULL
+             AND paused_at IS NULL
+             AND stopped_at IS NULL
+             AND account_id IS NOT NULL
+         LIMIT 500",
     )
     .fetch_all(puller.db.read())
     .await?;
@@ -153,8 +172,14 @@ pub(super) async fn recompute_next_run(
     now: Millis,
 ) -> Result<()> {
     let updated = sqlx::query(
-        "UPDATE datasets SET next_run_at = $1, last_due_at = $2 WHERE id = $3 AND next_run_at IS NOT DISTINCT FROM $4
-            AND schedule IS NOT NULL AND paused_at IS NULL AND stopped_at IS NULL AND account_id IS NOT NULL",
+        "UPDATE datasets
+         SET next_run_at = $1, last_due_at = $2
+         WHERE id = $3
+             AND next_run_at IS NOT DISTINCT FROM $4
+             AND schedule IS NOT NULL
+             AND paused_at IS NULL
+             AND stopped_at IS NULL
+             AND account_id IS NOT NULL",
     )
     .bind(next)
     .bind(now)

@@ -28,13 +28,17 @@ impl Bench {
         .execute(&mut *tx)
         .await
         .unwrap();
-        sqlx::query("UPDATE datasets SET account_id = $1, schedule = '0 * * * *', next_run_at = $2, last_due_at = $2 WHERE id = $3")
-            .bind(&account)
-            .bind(NOW)
-            .bind(&id)
-            .execute(&mut *tx)
-            .await
-            .unwrap();
+        sqlx::query(
+            "UPDATE datasets
+             SET account_id = $1, schedule = '0 * * * *', next_run_at = $2, last_due_at = $2
+             WHERE id = $3",
+        )
+        .bind(&account)
+        .bind(NOW)
+        .bind(&id)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
         tx.commit().await.unwrap();
         Self { _dir: dir, db, id }
     }
@@ -119,7 +123,9 @@ async fn a_dataset_that_is_saved_paused_or_deleted_meanwhile_is_not_changed_and_
     // A DataSet without a next run when it was read.
     for meanwhile in [
         "UPDATE datasets SET paused_at = 1, next_run_at = NULL WHERE id = $1",
-        "UPDATE datasets SET stopped_at = 1, stop_reason = 'parked', next_run_at = NULL WHERE id = $1",
+        "UPDATE datasets
+         SET stopped_at = 1, stop_reason = 'parked', next_run_at = NULL
+         WHERE id = $1",
         "UPDATE datasets SET account_id = NULL, next_run_at = NULL WHERE id = $1",
         "UPDATE datasets SET schedule = NULL, next_run_at = NULL WHERE id = $1",
     ] {

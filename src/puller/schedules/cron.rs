@@ -1,4 +1,5 @@
-//! Converts a calendar to cron lines, and a cron line to a calendar where that is possible. Croner parses the lines and finds the days.
+//! Converts a calendar to cron lines, and a cron line to a calendar where that is possible. Croner
+//! parses the lines and finds the days.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,7 +71,8 @@ pub fn day_fields(calendar: &Calendar) -> [String; 3] {
     [day, months, weekday]
 }
 
-/// The cron lines of a calendar. A rule that counts days from a date is appended to the line as text.
+/// The cron lines of a calendar. A rule that counts days from a date is appended to the line as
+/// text.
 pub fn lines(calendar: &Calendar) -> Vec<String> {
     let [day, month, weekday] = day_fields(calendar);
     let counted = match calendar.days {

@@ -31,7 +31,8 @@ pub fn phrase(calendar: &Calendar) -> String {
     }
 }
 
-/// The note for active hours that pass midnight: the hours after midnight belong to their own date, not to the evening before.
+/// The note for active hours that pass midnight: the hours after midnight belong to their own date,
+/// not to the evening before.
 fn past_midnight(times: &TimesOfDay) -> String {
     match times {
         TimesOfDay::Every {

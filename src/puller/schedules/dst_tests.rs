@@ -1,4 +1,5 @@
-//! Ten years in zones with different clock changes: an hour in spring and autumn, half an hour, around Ramadan, and none.
+//! Ten years in zones with different clock changes: an hour in spring and autumn, half an hour,
+//! around Ramadan, and none.
 
 use jiff::Span;
 use jiff::Timestamp;
@@ -135,9 +136,11 @@ fn an_hourly_schedule_comes_as_often_as_the_clock_strikes_that_day() {
         assert_eq!(days(23) + days(24) + days(25), DAYS, "{name}: {counts:?}");
         match name {
             "UTC" => assert_eq!(days(24), DAYS),
-            // Paraguay has permanent summer time since the end of 2024; older time zone databases do not have this change.
+            // Paraguay has permanent summer time since the end of 2024; older time zone databases
+            // do not have this change.
             "America/Asuncion" if changes(&schedule.zone).is_empty() => assert_eq!(days(24), DAYS),
-            // With a change of half an hour, one full hour does not exist in spring, and none occurs twice in autumn.
+            // With a change of half an hour, one full hour does not exist in spring, and none
+            // occurs twice in autumn.
             "Australia/Lord_Howe" => assert_eq!((days(23), days(25)), (10, 0)),
             // 2030 has two Ramadans.
             "Africa/Casablanca" => assert_eq!((days(23), days(25)), (11, 11)),
@@ -146,7 +149,8 @@ fn an_hourly_schedule_comes_as_often_as_the_clock_strikes_that_day() {
     }
 }
 
-/// For each minute of the three hours before and after each clock change: the next occurrence does not depend on the current time.
+/// For each minute of the three hours before and after each clock change: the next occurrence does
+/// not depend on the current time.
 #[test]
 fn around_every_change_the_next_occurrence_does_not_depend_on_the_current_time() {
     for name in ZONES {
@@ -176,7 +180,8 @@ fn around_every_change_the_next_occurrence_does_not_depend_on_the_current_time()
     }
 }
 
-/// Lines that no calendar expresses are computed by croner alone. With a single time, they follow the same rule.
+/// Lines that no calendar expresses are computed by croner alone. With a single time, they follow
+/// the same rule.
 #[test]
 fn a_bare_cron_line_follows_the_same_rule() {
     for name in ZONES {

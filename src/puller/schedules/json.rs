@@ -1,4 +1,5 @@
-//! A schedule as a JSON object: for the API and for the catalogue, which stores it next to the cron lines.
+//! A schedule as a JSON object: for the API and for the catalogue, which stores it next to the cron
+//! lines.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,6 @@
-//! Schedules: when a DataSet is pulled, in which time zone. `plan.rs` is the chosen schedule, `json.rs` its JSON form, `cron.rs`
-//! its cron lines, `occurrences.rs` its due times, `describe.rs` its description.
+//! Schedules: when a DataSet is pulled, in which time zone. `plan.rs` is the chosen schedule,
+//! `json.rs` its JSON form, `cron.rs` its cron lines, `occurrences.rs` its due times, `describe.rs`
+//! its description.
 
 pub mod cron;
 pub mod describe;
@@ -90,7 +91,8 @@ impl Schedule {
             ScheduleKind::Calendar(calendar) => Engine::of_calendar(calendar).map_err(wrong)?,
             ScheduleKind::Cron(line) => {
                 let cron = cron::parse(line).map_err(wrong)?;
-                // A calendar handles clock changes correctly for several times a day as well, so it is preferred.
+                // A calendar handles clock changes correctly for several times a day as well, so it
+                // is preferred.
                 match cron::calendar(line) {
                     Some(calendar) => Engine::of_calendar(&calendar).map_err(wrong)?,
                     None => Engine::Cron(Box::new(cron)),
@@ -105,7 +107,8 @@ impl Schedule {
         })
     }
 
-    /// Returns an error if the schedule never fires, or fires more often than every `min_interval` minutes.
+    /// Returns an error if the schedule never fires, or fires more often than every `min_interval`
+    /// minutes.
     pub fn validate(self, now: Millis, min_interval: u32) -> Result<Self> {
         if self.plan.is_manual() {
             return Ok(self);
@@ -143,7 +146,8 @@ impl Schedule {
         Self::new(json.plan()?, zone_name)?.validate(now, min_interval)
     }
 
-    /// The stored schedule. If plan and cron line differ, the line was changed in the database, and the line is used.
+    /// The stored schedule. If plan and cron line differ, the line was changed in the database, and
+    /// the line is used.
     pub fn of(dataset: &Dataset) -> Result<Self> {
         Self::from_stored(
             dataset.schedule_state.plan.as_deref(),
@@ -190,7 +194,8 @@ impl Schedule {
         &self.zone_name
     }
 
-    /// The schedule as a calendar; `None` for a cron line that no calendar expresses, and for a manual schedule.
+    /// The schedule as a calendar; `None` for a cron line that no calendar expresses, and for a
+    /// manual schedule.
     pub fn calendar(&self) -> Option<Calendar> {
         match &self.plan.when {
             ScheduleKind::Calendar(calendar) => Some(calendar.clone()),

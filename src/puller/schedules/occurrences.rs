@@ -1,6 +1,7 @@
-//! The occurrences of a schedule in its time zone. Croner finds days and the times of a bare cron line; jiff knows the clock
-//! changes. A skipped clock time runs at the next time that exists, and one that occurs twice runs the first time. An interval
-//! leaves out skipped times and runs at repeated ones.
+//! The occurrences of a schedule in its time zone. Croner finds days and the times of a bare cron
+//! line; jiff knows the clock changes. A skipped clock time runs at the next time that exists, and
+//! one that occurs twice runs the first time. An interval leaves out skipped times and runs at
+//! repeated ones.
 
 use croner::Cron;
 use jiff::civil::{Date, Time};
@@ -10,7 +11,8 @@ use jiff::{SignedDuration, Span, Timestamp, Zoned};
 use super::cron;
 use super::plan::{Calendar, DayRule, TimesOfDay};
 
-/// The maximum number of candidates when a rule counts days from a date and only some months are selected.
+/// The maximum number of candidates when a rule counts days from a date and only some months are
+/// selected.
 const MAX_DAYS_SEARCHED: usize = 2_000;
 
 /// A due time of a schedule.
@@ -83,7 +85,8 @@ impl Engine {
                 let mut found = Vec::with_capacity(count);
                 let start = after.to_zoned(zone.clone()).date().yesterday().ok();
                 let mut date = start.and_then(|start| day_from(days, *every, start));
-                // One more day is computed after enough are found: days overlap if midnight occurs twice.
+                // One more day is computed after enough are found: days overlap if midnight occurs
+                // twice.
                 let mut enough = false;
                 while let Some(day) = date {
                     of_day(day, &times, *fixed, zone, after, &mut found);
@@ -154,7 +157,8 @@ fn of_day(
                 }
             }
             AmbiguousOffset::Gap { .. } if fixed => {
-                // The skipped time, converted with the offset after the change, is before the change. The change is the end of the gap.
+                // The skipped time, converted with the offset after the change, is before the
+                // change. The change is the end of the gap.
                 let end = here.earlier().ok().and_then(|before| {
                     zone.following(before)
                         .next()

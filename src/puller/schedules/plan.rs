@@ -1,4 +1,5 @@
-//! A schedule as a typed value: the choices of a person, before occurrences are computed. Every value is valid.
+//! A schedule as a typed value: the choices of a person, before occurrences are computed. Every
+//! value is valid.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +9,8 @@ use crate::clock::Millis;
 
 /// The maximum delay of a reminder in hours: a year.
 pub const MAX_REMINDER_HOURS: u32 = 8_784;
-/// The steps in minutes divide an hour and the steps in hours divide a day, so that the interval over midnight is as long as the others.
+/// The steps in minutes divide an hour and the steps in hours divide a day, so that the interval
+/// over midnight is as long as the others.
 pub const MINUTE_STEPS: [u8; 5] = [5, 10, 15, 20, 30];
 pub const HOUR_STEPS: [u8; 7] = [1, 2, 3, 4, 6, 8, 12];
 /// The maximum number of clock times a day.
@@ -288,7 +290,8 @@ pub fn parse_times(text: &str) -> Option<BTreeSet<Time>> {
     parts.into_iter().map(parse_time).collect()
 }
 
-/// Parses days of a month such as `1, 15, last`. Returns the numbers, and whether the last day is included.
+/// Parses days of a month such as `1, 15, last`. Returns the numbers, and whether the last day is
+/// included.
 pub fn parse_month_days(text: &str) -> Option<(BTreeSet<u8>, bool)> {
     let (mut days, mut last) = (BTreeSet::new(), false);
     for part in text

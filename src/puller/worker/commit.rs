@@ -1,5 +1,5 @@
-//! Decides the result of a run that has read everything: a new version, a pending one, none, or a failure. All safeguards of the
-//! existing rows are here.
+//! Decides the result of a run that has read everything: a new version, a pending one, none, or a
+//! failure. All safeguards of the existing rows are here.
 
 use super::finish::lease_lost_end;
 use super::save::SavingRun;
@@ -76,7 +76,8 @@ pub(super) async fn commit(
             EmptyResult::Accepted => {}
             EmptyResult::KeptRows => {
                 writer.abandon();
-                // With Append, the existing version is complete for the requested days. Otherwise the rows stay only as a precaution.
+                // With Append, the existing version is complete for the requested days. Otherwise
+                // the rows stay only as a precaution.
                 let base = before
                     .as_ref()
                     .filter(|_| dataset.update_mode == UpdateMode::Append)
@@ -272,8 +273,8 @@ pub(super) async fn commit(
     )
 }
 
-/// Whether the new version would have the columns of the current one. `pulled`: the columns of the run's rows. `merged`: the new version
-/// also keeps rows of the current one.
+/// Whether the new version would have the columns of the current one. `pulled`: the columns of the
+/// run's rows. `merged`: the new version also keeps rows of the current one.
 fn same_columns(
     version: &Version,
     merged: bool,
@@ -288,7 +289,8 @@ fn same_columns(
     columns::next_version(declared, &all, &version.columns) == version.columns
 }
 
-/// Whether the new version, which has the same columns, has the same rows as the current one. A damaged current version is always replaced.
+/// Whether the new version, which has the same columns, has the same rows as the current one. A
+/// damaged current version is always replaced.
 async fn is_unchanged(
     segments: &Segments,
     version: &Version,
@@ -368,8 +370,9 @@ async fn decide_empty_result(
         }),
         OnEmpty::Keep if had > 0 => EmptyResult::KeptRows,
         OnEmpty::Check if would_drop_rows(puller, run, dataset, before, saving).await? => {
-            // A total was compared with the records of each window. Without a total, an empty result is accepted the second time. A
-            // snapshot, such as the visitors on the site now, may be empty at any time.
+            // A total was compared with the records of each window. Without a total, an empty
+            // result is accepted the second time. A snapshot, such as the visitors on the site now,
+            // may be empty at any time.
             let is_certain = total.is_some()
                 || dataset.report.is_snapshot()
                 || queue::last_run_failed_with(&puller.db, run, SUSPICIOUS).await?;
@@ -393,8 +396,8 @@ async fn decide_empty_result(
     })
 }
 
-/// Whether a result without rows would remove existing rows. Append and Merge keep all rows; Partition keeps the days that were not
-/// requested.
+/// Whether a result without rows would remove existing rows. Append and Merge keep all rows;
+/// Partition keeps the days that were not requested.
 async fn would_drop_rows(
     puller: &Puller,
     run: &Claimed,
@@ -426,7 +429,8 @@ async fn requested_windows(puller: &Puller, run: &Claimed) -> Result<Vec<Window>
         .collect())
 }
 
-/// Returns why a version of `rows` must wait for approval: it has many fewer rows than the one before, for the same request.
+/// Returns why a version of `rows` must wait for approval: it has many fewer rows than the one
+/// before, for the same request.
 fn row_drop_failure(
     dataset: &Dataset,
     previous_provenance: Option<&Provenance>,
@@ -517,7 +521,8 @@ async fn rows_to_drop(
     Ok(match dataset.update_mode {
         UpdateMode::Replace | UpdateMode::Append => Drops::Nothing,
         UpdateMode::Partition => match days()? {
-            // The result may contain chats that began on other days, which the DataSet already has. The key finds them.
+            // The result may contain chats that began on other days, which the DataSet already has.
+            // The key finds them.
             Some(days) => Drops::Days {
                 days,
                 key: report_key(dataset).filter_map(column).collect(),
@@ -525,7 +530,8 @@ async fn rows_to_drop(
             None => Drops::Nothing,
         },
         UpdateMode::Merge if !dataset.options.key.is_empty() => {
-            // A row without a value in a custom key is identified by the report's key, or by all its columns if the report has none.
+            // A row without a value in a custom key is identified by the report's key, or by all
+            // its columns if the report has none.
             let fallback = match dataset.report.key {
                 [] => all
                     .iter()
@@ -571,7 +577,8 @@ async fn rows_to_drop(
     })
 }
 
-/// The columns that identify rows that are replaced together: the key of the parent record, or the key of the row.
+/// The columns that identify rows that are replaced together: the key of the parent record, or the
+/// key of the row.
 fn report_key(dataset: &Dataset) -> impl Iterator<Item = &'static str> + use<> {
     let (parent, key) = (dataset.report.parent(), dataset.report.key);
     parent
@@ -579,7 +586,8 @@ fn report_key(dataset: &Dataset) -> impl Iterator<Item = &'static str> + use<> {
         .chain(key.iter().copied().filter(move |_| parent.is_none()))
 }
 
-/// Whether the run records parents that produced no row, because their earlier rows must be dropped.
+/// Whether the run records parents that produced no row, because their earlier rows must be
+/// dropped.
 pub(super) fn tracks_empty_parents(dataset: &Dataset) -> bool {
     dataset.update_mode == UpdateMode::Merge
         && dataset.options.key.is_empty()

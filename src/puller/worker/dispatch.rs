@@ -59,7 +59,8 @@ pub(in crate::puller) async fn dispatch_until_stopped(puller: Puller, tasks: Tas
 async fn idle(puller: &Puller) {
     let due = queue::next_due(&puller.db).await.ok().flatten();
     let latest = puller.clock.now() + millis(MAX_CHECK_INTERVAL);
-    // At least 50 ms, so that a run that is due but cannot be claimed yet does not keep a core busy.
+    // At least 50 ms, so that a run that is due but cannot be claimed yet does not keep a core
+    // busy.
     let until = due.map_or(latest, |due| due.clamp(puller.clock.now() + 50, latest));
     tokio::select! {
         () = puller.stop.cancelled() => {}
@@ -104,7 +105,8 @@ async fn run_set(puller: Puller, mut set: Vec<Claimed>, in_flight: InFlight) {
     puller.wake_dispatcher.notify_one();
 }
 
-/// The tracing span of a read: the span of the run, or one with the ids of all runs that share the read.
+/// The tracing span of a read: the span of the run, or one with the ids of all runs that share the
+/// read.
 fn span_of(claimed: &[Claimed]) -> tracing::Span {
     match claimed {
         [run] => run.span(),
@@ -114,8 +116,8 @@ fn span_of(claimed: &[Claimed]) -> tracing::Span {
     }
 }
 
-/// Waits a moment for other runs with the leader's source key, if the report can share its read. Returns them, and the slot in
-/// which all will work.
+/// Waits a moment for other runs with the leader's source key, if the report can share its read.
+/// Returns them, and the slot in which all will work.
 async fn batch_wait(puller: &Puller, leader: &Claimed) -> Result<(WorkerSlot, Vec<Claimed>)> {
     panic_point("gather");
     let dataset = puller.datasets.for_run(&leader.dataset_id).await?;
@@ -141,8 +143,8 @@ async fn batch_wait(puller: &Puller, leader: &Claimed) -> Result<(WorkerSlot, Ve
     ))
 }
 
-/// Waits for a slot for claimed runs, with heartbeats. Returns the progress guard of each run. The slot is not held if all runs were
-/// stopped or the server stops.
+/// Waits for a slot for claimed runs, with heartbeats. Returns the progress guard of each run. The
+/// slot is not held if all runs were stopped or the server stops.
 pub(super) async fn wait_for_slot(
     puller: &Puller,
     claimed: &[Claimed],

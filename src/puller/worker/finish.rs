@@ -21,8 +21,8 @@ const END_OUTAGE: &str = "the result of a run could not be saved";
 /// The interval between two attempts to write the end of a run.
 const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Saves the health of the account: valid after a pull, failing if the vendor rejected or refused it. `credentials_read_at`: when the
-/// credentials were read.
+/// Saves the health of the account: valid after a pull, failing if the vendor rejected or refused
+/// it. `credentials_read_at`: when the credentials were read.
 pub(super) async fn note_health(
     puller: &Puller,
     set: &[PullingRun],
@@ -241,7 +241,8 @@ async fn end_in_span(puller: &Puller, run: &Claimed, outcome: &RunEnd, call_stat
         }
     };
     match written {
-        // The files are deleted only after this write: until then, a crash could restore the failed commit from the write-ahead log.
+        // The files are deleted only after this write: until then, a crash could restore the failed
+        // commit from the write-ahead log.
         Ok(()) if is_storage_failure(outcome) => {
             if let Err(error) = puller.datasets.versions.delete_staged(&run.id).await {
                 tracing::error!(cause = ?error.log_cause(), "the files of the run could not be deleted; the cleanup deletes them later: {error}");
@@ -261,8 +262,9 @@ fn is_storage_failure(outcome: &RunEnd) -> bool {
     matches!(outcome, RunEnd::Failed(failure) if error::is_storage_error(&failure.code))
 }
 
-/// Waits and returns true if the end of a run must be written again because the catalogue is not writable; otherwise the run would stay
-/// `running`. If the server stops meanwhile, the next start requeues the run.
+/// Waits and returns true if the end of a run must be written again because the catalogue is not
+/// writable; otherwise the run would stay `running`. If the server stops meanwhile, the next start
+/// requeues the run.
 async fn should_retry_write(puller: &Puller, written: &Result<()>) -> bool {
     match written {
         Err(error) if error.kind() == ErrorKind::Unavailable && !puller.stop.is_cancelled() => {
@@ -280,7 +282,8 @@ async fn should_retry_write(puller: &Puller, written: &Result<()>) -> bool {
     }
 }
 
-/// Wakes the notification sender and the deadline checks: there may be a notification to send and a retry to schedule.
+/// Wakes the notification sender and the deadline checks: there may be a notification to send and a
+/// retry to schedule.
 fn wake_followers(puller: &Puller) {
     puller.notifications.wake.notify_one();
     puller.wake_deadlines.notify_one();

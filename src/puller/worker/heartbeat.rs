@@ -1,5 +1,6 @@
-//! Sends heartbeats while a future runs, such as writing rows or waiting for a slot. The heartbeats extend the leases. The future is
-//! stopped when all runs were stopped, or when nothing was read or written for too long.
+//! Sends heartbeats while a future runs, such as writing rows or waiting for a slot. The heartbeats
+//! extend the leases. The future is stopped when all runs were stopped, or when nothing was read or
+//! written for too long.
 
 use tokio::time::Interval;
 
@@ -78,8 +79,8 @@ impl Heartbeat {
         }
     }
 
-    /// Runs `future` while heartbeats are sent; `Err` if it was stopped. Both run concurrently, because each may hold the only write
-    /// connection and must be able to return it to the other.
+    /// Runs `future` while heartbeats are sent; `Err` if it was stopped. Both run concurrently,
+    /// because each may hold the only write connection and must be able to return it to the other.
     pub async fn guard<T>(
         &self,
         puller: &Puller,

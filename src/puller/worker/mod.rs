@@ -1,5 +1,6 @@
-//! Processes claimed runs: pull, write, commit. `dispatch` claims them; read `process_runs` next; `worker/finish.rs` ends them. A
-//! run works in a slot (`puller/slots.rs`), which it releases while it only waits for its vendor (`worker/slot_demand.rs`).
+//! Processes claimed runs: pull, write, commit. `dispatch` claims them; read `process_runs` next;
+//! `worker/finish.rs` ends them. A run works in a slot (`puller/slots.rs`), which it releases while
+//! it only waits for its vendor (`worker/slot_demand.rs`).
 
 mod commit;
 mod dispatch;
@@ -45,7 +46,8 @@ const MAX_BUFFERED_BATCHES: usize = 4;
 /// The minimum time between two checkpoints, which are made at the end of a window.
 const CHECKPOINT_EVERY: Millis = 10_000;
 
-/// Of a run without a slot, only every tenth heartbeat extends the lease; the others only check whether the run must stop.
+/// Of a run without a slot, only every tenth heartbeat extends the lease; the others only check
+/// whether the run must stop.
 const EXTEND_LEASE_EVERY: u64 = 10;
 
 /// How long a server stop waits for the rest of the current window.
@@ -150,8 +152,9 @@ fn heartbeat() -> Interval {
     heartbeat
 }
 
-/// Prepares a run of the set. `leader`: the source key of the first run. Returns `None` after requeueing the run: if disk space is low, or
-/// if the run cannot share the read because its DataSet was changed after it was queued.
+/// Prepares a run of the set. `leader`: the source key of the first run. Returns `None` after
+/// requeueing the run: if disk space is low, or if the run cannot share the read because its
+/// DataSet was changed after it was queued.
 async fn prepare(
     puller: &Puller,
     mut run: Claimed,
@@ -201,7 +204,8 @@ async fn prepare(
     }))
 }
 
-/// The plan that all runs of the set share. A run with another plan is requeued: an earlier attempt was interrupted at another window.
+/// The plan that all runs of the set share. A run with another plan is requeued: an earlier attempt
+/// was interrupted at another window.
 async fn plan(
     puller: &Puller,
     set: &mut Vec<PullingRun>,
@@ -240,7 +244,8 @@ async fn plan(
             }
             (None, _) => set[at].lease_lost = Some(LeaseState::Lost),
         }
-        // The writer continues after the rows that an earlier attempt checkpointed, which are known only now.
+        // The writer continues after the rows that an earlier attempt checkpointed, which are known
+        // only now.
         let PullingRun { run, .. } = &set[at];
         let writer = puller
             .datasets
@@ -282,7 +287,8 @@ async fn pull(
         first.run.range.or_else(|| first.dataset.range(today)),
     );
     if first.run.range.is_some() && !matches!(first.dataset.report.shape, Shape::Export(_)) {
-        // A backfill goes from the newest day to the oldest. An export returns several days at once, in ascending order.
+        // A backfill goes from the newest day to the oldest. An export returns several days at
+        // once, in ascending order.
         fresh.reverse();
     }
     let Some(plan) = plan(puller, set, &source, &fresh).await? else {
@@ -357,7 +363,8 @@ async fn pull(
             },
             event = events.recv() => {
                 let Some(event) = event else { break };
-                // Progress events need no slot: they arrive at intervals, also while the vendor is silent.
+                // Progress events need no slot: they arrive at intervals, also while the vendor is
+                // silent.
                 let is_progress = matches!(event, PullEvent::Progress { .. });
                 if is_progress || run_slot.acquire(puller, set, heartbeat).await {
                     if !is_progress {
@@ -448,7 +455,8 @@ async fn pull(
     })
 }
 
-/// Before a server stop, processes the rest of the current window if it arrives soon, so that it need not be read again.
+/// Before a server stop, processes the rest of the current window if it arrives soon, so that it
+/// need not be read again.
 async fn drain_window(
     puller: &Puller,
     set: &mut [PullingRun],
@@ -559,7 +567,8 @@ async fn process_event(
                     pulling.lease_lost = Some(LeaseState::Lost);
                 }
             }
-            // A resumed run checkpoints every window: it may be interrupted again, and each attempt must get further.
+            // A resumed run checkpoints every window: it may be interrupted again, and each attempt
+            // must get further.
             let last = read_progress.remaining.last() == Some(&at);
             if is_boundary
                 && !last
@@ -587,7 +596,8 @@ async fn checkpoint(puller: &Puller, set: &mut [PullingRun]) -> Result<()> {
     queue::checkpoint(&puller.db, &checkpointed).await
 }
 
-/// Sends a heartbeat for every run; `extend`: also extends the leases. Returns false when all runs have stopped.
+/// Sends a heartbeat for every run; `extend`: also extends the leases. Returns false when all runs
+/// have stopped.
 async fn send_heartbeat(puller: &Puller, set: &mut [PullingRun], extend: bool) -> Result<bool> {
     for pulling in set.iter_mut().filter(|p| p.lease_lost.is_none()) {
         let state = match extend {
@@ -614,7 +624,8 @@ async fn send_heartbeat(puller: &Puller, set: &mut [PullingRun], extend: bool) -
         match state? {
             LeaseState::Active => {}
             lease_state => {
-                // The end is written at once, so that the cancellation does not wait for the other runs.
+                // The end is written at once, so that the cancellation does not wait for the other
+                // runs.
                 if lease_state == LeaseState::CancelRequested {
                     finish::end(
                         puller,

@@ -6,7 +6,8 @@ use crate::puller::queue::{CallStats, RunPlan};
 
 pub(super) struct ReadProgress {
     pub plan: RunPlan,
-    /// The positions that are still to be read, in order. The connector's window number n is `remaining[n]`.
+    /// The positions that are still to be read, in order. The connector's window number n is
+    /// `remaining[n]`.
     pub remaining: Vec<usize>,
     pub total: Option<u64>,
     pub checkpointed_at: Millis,

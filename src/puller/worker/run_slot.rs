@@ -30,7 +30,8 @@ impl RunSlot {
         }
     }
 
-    /// Waits for the slot, with heartbeats. Returns false if all runs were stopped or the server stops.
+    /// Waits for the slot, with heartbeats. Returns false if all runs were stopped or the server
+    /// stops.
     pub async fn acquire(
         &mut self,
         puller: &Puller,

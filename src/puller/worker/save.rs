@@ -1,5 +1,6 @@
-//! Saves the runs of a shared read one after the other while the leases of all are extended. Until its commit begins, a run may
-//! still be stopped: by a person, because another process holds it, or because it makes no progress.
+//! Saves the runs of a shared read one after the other while the leases of all are extended. Until
+//! its commit begins, a run may still be stopped: by a person, because another process holds it, or
+//! because it makes no progress.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -82,7 +83,8 @@ impl SavingRun {
         self.commit_begun.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the commit has begun. Then a version may refer to the run's files, even if the commit returned an error.
+    /// Whether the commit has begun. Then a version may refer to the run's files, even if the
+    /// commit returned an error.
     pub fn may_be_committed(&self) -> bool {
         self.commit_begun.load(Ordering::Relaxed)
     }
@@ -129,7 +131,8 @@ pub(super) async fn save(
         _ => false,
     };
     if full {
-        // The ends can only be written if there is disk space, which the files of the runs may use up.
+        // The ends can only be written if there is disk space, which the files of the runs may use
+        // up.
         for pulling in &mut set {
             pulling.writer.halt();
             puller
@@ -169,7 +172,8 @@ pub(super) async fn save(
             saving.set_stage(STAGE_DONE);
         }
     };
-    // Both run concurrently, because each may hold the only write connection and must be able to return it to the other.
+    // Both run concurrently, because each may hold the only write connection and must be able to
+    // return it to the other.
     tokio::select! {
         () = saving => {}
         () = hold_leases(puller, &all, deadline) => {}
@@ -187,7 +191,8 @@ async fn hold_leases(puller: &Puller, all: &[(Claimed, SavingRun)], deadline: Mi
                     saving.stop(SaveStop::TimedOut(puller.max_run_ms))
                 }
                 Ok(LeaseState::Active) => saving.check_progress(puller.clock.monotonic()),
-                // The end is written at once, so that the cancellation does not wait for the other runs.
+                // The end is written at once, so that the cancellation does not wait for the other
+                // runs.
                 Ok(LeaseState::CancelRequested) if saving.is_at(STAGE_WAITING) => {
                     saving.set_stage(STAGE_DONE);
                     finish::end(puller, run, &RunEnd::Cancelled, CallStats::default()).await;

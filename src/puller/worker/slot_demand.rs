@@ -1,5 +1,5 @@
-//! Decides when a pull needs its slot: the slot is released while little data arrives from the vendor, and acquired when data
-//! arrives.
+//! Decides when a pull needs its slot: the slot is released while little data arrives from the
+//! vendor, and acquired when data arrives.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use crate::puller::slots::WorkerSlot;
 
 /// A slot is released when no data arrived for this long; before the first data, at once.
 const RELEASE_AFTER: Duration = Duration::from_secs(1);
-/// At least this many bytes within that time count as data: a host that sends a byte now and then blocks no worker.
+/// At least this many bytes within that time count as data: a host that sends a byte now and then
+/// blocks no worker.
 const MIN_BYTES: u64 = 4_096;
 /// How often the received bytes are checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -47,9 +48,10 @@ impl SlotDemand {
         self.last_data_at = Some(Instant::now());
     }
 
-    /// Returns when the slot must be released or acquired. Cancel safe. Before the first data the slot is released at once, so that a host
-    /// that does not respond never holds one. Later it is released after a second without data, or when another run waits for it: a shorter
-    /// time would let the dispatcher claim more and more runs.
+    /// Returns when the slot must be released or acquired. Cancel safe. Before the first data the
+    /// slot is released at once, so that a host that does not respond never holds one. Later it is
+    /// released after a second without data, or when another run waits for it: a shorter time would
+    /// let the dispatcher claim more and more runs.
     pub async fn next_action(&mut self, slot: &WorkerSlot, upstream: &Upstream) -> SlotAction {
         loop {
             let has_data = self.has_data(upstream.received());

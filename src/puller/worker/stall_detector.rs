@@ -9,8 +9,8 @@ pub(super) const STALLED_AFTER: Millis = 5 * 60_000;
 pub(super) struct StallDetector<T> {
     mark: T,
     moved_at: Millis,
-    /// The previous check already found no progress for too long. A run is stalled only after two such checks, because a process that was
-    /// paused may have data in its buffers.
+    /// The previous check already found no progress for too long. A run is stalled only after two
+    /// such checks, because a process that was paused may have data in its buffers.
     overdue: bool,
 }
 
@@ -27,7 +27,8 @@ impl<T: Default + PartialEq> StallDetector<T> {
         (self.moved_at, self.overdue) = (passed, false);
     }
 
-    /// Returns whether the run is stalled. `may_idle`: it may be idle now, for example during a vendor's rate limit.
+    /// Returns whether the run is stalled. `may_idle`: it may be idle now, for example during a
+    /// vendor's rate limit.
     pub fn is_stalled(&mut self, passed: Millis, mark: T, may_idle: bool) -> bool {
         if may_idle || mark != self.mark {
             self.mark = mark;

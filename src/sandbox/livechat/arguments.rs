@@ -1,4 +1,5 @@
-//! Parses the query parameters and days of a request. An unknown parameter is refused, so that a typing mistake in a connector is found.
+//! Parses the query parameters and days of a request. An unknown parameter is refused, so that a
+//! typing mistake in a connector is found.
 
 use std::ops::Range;
 use std::str::FromStr;

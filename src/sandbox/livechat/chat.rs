@@ -1,5 +1,5 @@
-//! Serializes a chat in the format of LiveChat REST API v2, including its old and irregular variants. Borrows from the chat and writes
-//! directly to bytes.
+//! Serializes a chat in the format of LiveChat REST API v2, including its old and irregular
+//! variants. Borrows from the chat and writes directly to bytes.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;

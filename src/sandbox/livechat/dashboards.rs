@@ -1,5 +1,5 @@
-//! The dashboards: an overview of the last seven days (UTC). The vendor does not document their format, so this one is invented: nested and
-//! with lists. Its numbers are those of the reports.
+//! The dashboards: an overview of the last seven days (UTC). The vendor does not document their
+//! format, so this one is invented: nested and with lists. Its numbers are those of the reports.
 
 use std::sync::Arc;
 

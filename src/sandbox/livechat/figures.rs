@@ -1,6 +1,7 @@
-//! Computes the chat reports of a period from the slots and seeds of its chats, without generating chats. Chats, engagement, missed chats,
-//! ratings, queue, chatting time, goals and sales agree with the archive's chats. Response times, availability and greeting counts are not
-//! in the archive: they are seeded per chat and per hour, so that periods add up.
+//! Computes the chat reports of a period from the slots and seeds of its chats, without generating
+//! chats. Chats, engagement, missed chats, ratings, queue, chatting time, goals and sales agree
+//! with the archive's chats. Response times, availability and greeting counts are not in the
+//! archive: they are seeded per chat and per hour, so that periods add up.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -67,7 +68,8 @@ impl FigureTotals {
 }
 
 impl Figure {
-    /// The value of a period that consists of `spans` (unix seconds, without ends). `by_hour`: in minutes instead of hours.
+    /// The value of a period that consists of `spans` (unix seconds, without ends). `by_hour`: in
+    /// minutes instead of hours.
     pub fn value(
         self,
         world: &World,

@@ -1,5 +1,6 @@
-//! LiveChat REST API v2 in the sandbox: authentication (here), parameters (`arguments`), and one file for each kind of answer. The route
-//! table is in the sandbox's `mod.rs`; a new endpoint is a handler in one of these files and a line there.
+//! LiveChat REST API v2 in the sandbox: authentication (here), parameters (`arguments`), and one
+//! file for each kind of answer. The route table is in the sandbox's `mod.rs`; a new endpoint is a
+//! handler in one of these files and a line there.
 
 mod archive;
 mod arguments;

@@ -1,4 +1,5 @@
-//! Computes the ticket reports of a period. A ticket counts in the period of the step that the report is about.
+//! Computes the ticket reports of a period. A ticket counts in the period of the step that the
+//! report is about.
 
 use std::ops::Range;
 

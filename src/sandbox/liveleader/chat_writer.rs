@@ -1,4 +1,5 @@
-//! Writes a chat as XML: elements, indentation, escapes and times, directly into the text of a chunk.
+//! Writes a chat as XML: elements, indentation, escapes and times, directly into the text of a
+//! chunk.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -296,7 +297,8 @@ fn plain(out: &mut String, text: &str, escape: Escape) {
     }
 }
 
-/// `2026-11-20T08:15:30.123+00:00`, formatted without the time library for speed, because a chat has about a dozen.
+/// `2026-11-20T08:15:30.123+00:00`, formatted without the time library for speed, because a chat
+/// has about a dozen.
 fn iso(out: &mut String, at: Millis) {
     let moment = Offset::UTC.to_datetime(timestamp(at));
     digits(out, moment.year().unsigned_abs().into(), 4);

@@ -1,4 +1,5 @@
-//! The faults of a LiveLeader document, collected from the active faults and passed in the request's extensions.
+//! The faults of a LiveLeader document, collected from the active faults and passed in the
+//! request's extensions.
 
 use jiff::tz::TimeZone;
 

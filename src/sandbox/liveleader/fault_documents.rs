@@ -1,4 +1,5 @@
-//! Documents that replace the document of the period: too large, too deep or otherwise invalid. None is ever completely in memory.
+//! Documents that replace the document of the period: too large, too deep or otherwise invalid.
+//! None is ever completely in memory.
 
 use std::borrow::Cow;
 use std::iter::{from_fn, once};

@@ -1,6 +1,7 @@
-//! LiveLeader's data export in the sandbox: one document for a whole period, generated while it is sent. `request` checks parameters and
-//! credentials, `session_query` finds the chats, `chat_writer` writes a chat and `document` the document. `document_faults` collects the
-//! faults of a document, and `fault_documents` has documents that replace it.
+//! LiveLeader's data export in the sandbox: one document for a whole period, generated while it is
+//! sent. `request` checks parameters and credentials, `session_query` finds the chats,
+//! `chat_writer` writes a chat and `document` the document. `document_faults` collects the faults
+//! of a document, and `fault_documents` has documents that replace it.
 
 mod chat_writer;
 mod document;

@@ -1,4 +1,5 @@
-//! Parses an export request and checks its credentials. A wrong parameter or wrong credentials are refused with a plain sentence.
+//! Parses an export request and checks its credentials. A wrong parameter or wrong credentials are
+//! refused with a plain sentence.
 
 use axum::extract::Request;
 use axum::http::StatusCode;

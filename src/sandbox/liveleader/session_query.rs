@@ -1,4 +1,5 @@
-//! Finds the chats of an answer in the order of their starts. Keeps only the numbers of one second in memory.
+//! Finds the chats of an answer in the order of their starts. Keeps only the numbers of one second
+//! in memory.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -71,7 +72,8 @@ struct SessionNumbers {
     extras: Range<usize>,
     /// The start of the first of `numbers`.
     next: Option<i64>,
-    /// The chats of one second. Their milliseconds are seeded, so they are not in the order of their numbers.
+    /// The chats of one second. Their milliseconds are seeded, so they are not in the order of
+    /// their numbers.
     second: VecDeque<u64>,
 }
 

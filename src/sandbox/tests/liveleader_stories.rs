@@ -484,7 +484,8 @@ async fn a_period_begins_with_its_start_and_ends_before_its_stop() {
                 .is_empty()
         );
     }
-    // Days in a time zone with a half-hour offset, sent with that offset, have all chats of the truth.
+    // Days in a time zone with a half-hour offset, sent with that offset, have all chats of the
+    // truth.
     let mut put_together = Vec::new();
     for day in 1..=20 {
         let (start, stop) = (

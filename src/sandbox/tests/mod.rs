@@ -1,4 +1,5 @@
-//! Tests of the sandbox itself: its endpoints and its truth count in different ways and must agree. All faults are tested over a socket.
+//! Tests of the sandbox itself: its endpoints and its truth count in different ways and must agree.
+//! All faults are tested over a socket.
 
 mod fault_stories;
 mod list_stories;

@@ -51,7 +51,8 @@ async fn pages_put_together_are_the_truth() {
         "include_pending=1",
         "date_from=2026-12-01",
     ] {
-        // Without `date_to` the endpoint ends today in the query's time zone, but the truth has no end.
+        // Without `date_to` the endpoint ends today in the query's time zone, but the truth has no
+        // end.
         let query = if query.contains("2026-12") {
             "date_from=2026-12-01&date_to=2026-12-31"
         } else {

@@ -56,7 +56,8 @@ async fn bytes_of(kind: FaultKind) -> (String, Vec<u8>) {
     )
 }
 
-/// The number of bytes until the body ended, broke or was longer than `limit`, and the longest chunk.
+/// The number of bytes until the body ended, broke or was longer than `limit`, and the longest
+/// chunk.
 async fn length_of(kind: FaultKind, limit: usize) -> (usize, usize) {
     let served = served_with(kind).await;
     let mut answer = served
@@ -285,7 +286,8 @@ async fn each_encoding_has_the_same_content() {
             Label::Utf8Bom => {
                 String::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap().to_vec()).unwrap()
             }
-            // Of the characters of windows-1252 from 0x80 to 0x9f, these chats contain only the euro sign.
+            // Of the characters of windows-1252 from 0x80 to 0x9f, these chats contain only the
+            // euro sign.
             Label::Windows1252 | Label::Iso88591 => bytes
                 .iter()
                 .map(|byte| {

@@ -1,6 +1,7 @@
-//! The expected content of the sandbox for each report, by the report's id. It is counted chat by chat and ticket by ticket and shares no
-//! code with the endpoints (number ranges, filters, sums), so that a mistake there becomes visible as a difference. Chats are in `chats`,
-//! tickets in `tickets`, period reports in `periods`, LiveLeader's reports in `sessions`.
+//! The expected content of the sandbox for each report, by the report's id. It is counted chat by
+//! chat and ticket by ticket and shares no code with the endpoints (number ranges, filters, sums),
+//! so that a mistake there becomes visible as a difference. Chats are in `chats`, tickets in
+//! `tickets`, period reports in `periods`, LiveLeader's reports in `sessions`.
 
 mod chats;
 mod periods;
@@ -18,7 +19,8 @@ use super::people::{AGENTS, GROUPS, TAGS};
 use super::visitor::{OnSite, on_site};
 use super::world::World;
 
-/// The parameters of `/__truth`. Days are in `timezone` (default UTC), both included; a missing one is open.
+/// The parameters of `/__truth`. Days are in `timezone` (default UTC), both included; a missing one
+/// is open.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TruthQuestion {
@@ -33,7 +35,8 @@ pub struct TruthQuestion {
     /// A login: an agent in the chat, or the assignee of the ticket.
     pub agent: Option<String>,
     pub tag: Option<String>,
-    /// `day`, `hour` or `month`, for period reports; default: by hour if both days are equal, else by day.
+    /// `day`, `hour` or `month`, for period reports; default: by hour if both days are equal, else
+    /// by day.
     pub group_by: Option<String>,
     /// `mon` to `sun`, for `simultaneous_chats_report`; default: `mon`.
     pub weekday: Option<String>,
@@ -41,22 +44,26 @@ pub struct TruthQuestion {
     pub since: Option<u64>,
     /// 1: includes pending chats.
     pub include_pending: u8,
-    /// 1: includes ids: of `chat` and `tickets` newest first, of lists in their order; for reports with parts of chats and visitors `rows`,
-    /// the number of rows of each. Those of LiveLeader's `chats` are oldest first.
+    /// 1: includes ids: of `chat` and `tickets` newest first, of lists in their order; for reports
+    /// with parts of chats and visitors `rows`, the number of rows of each. Those of LiveLeader's
+    /// `chats` are oldest first.
     pub ids: u8,
     /// 1: includes all fields of LiveLeader's `chats`.
     pub records: u8,
 }
 
-/// Returns `{"report", "count", ...}`, where `count` is the number of rows that a pull of the report must have; `Err` describes an error in
-/// the question. Period reports also have `periods`: the values by period in the vendor's format (for `chat_report` only the number);
-/// `simultaneous_chats_report` and the rankings have them too. `chat_messages` and the other reports with parts of chats have `chats`, the
-/// number of chats.
+/// Returns `{"report", "count", ...}`, where `count` is the number of rows that a pull of the
+/// report must have; `Err` describes an error in the question. Period reports also have `periods`:
+/// the values by period in the vendor's format (for `chat_report` only the number);
+/// `simultaneous_chats_report` and the rankings have them too. `chat_messages` and the other
+/// reports with parts of chats have `chats`, the number of chats.
 ///
-/// LiveLeader's reports are `chats`, `chat_messages` and `chat_operators`, with `chats` as well. `records` of `chats` is a list, oldest
-/// first, of `{"id", "referrer", "keywords", "operators", "visitorip", "start", "stop", "duration", "url", "messages"}` and those of
-/// `city`, `country`, `organization` and `isp` that are known. Times are in UTC with milliseconds and a Z, a missing referrer or keywords
-/// is null, a message is `{"from", "time", "text"}`.
+/// LiveLeader's reports are `chats`, `chat_messages` and `chat_operators`, with `chats` as well.
+/// `records` of `chats` is a list, oldest first, of
+/// `{"id", "referrer", "keywords", "operators", "visitorip", "start", "stop", "duration", "url", "messages"}`
+/// and those of `city`, `country`, `organization` and `isp` that are known. Times are in UTC with
+/// milliseconds and a Z, a missing referrer or keywords is null, a message is
+/// `{"from", "time", "text"}`.
 pub fn answer(world: &World, question: &TruthQuestion) -> Result<Value, String> {
     let zone = question
         .timezone
@@ -128,7 +135,8 @@ impl TruthContext<'_> {
             .is_none_or(|wanted| tags.iter().any(|tag| tag == wanted))
     }
 
-    /// The short lists. Reports with one call per agent or group have one row for each, or one row if the question names one.
+    /// The short lists. Reports with one call per agent or group have one row for each, or one row
+    /// if the question names one.
     fn list(&self) -> Option<Value> {
         let TruthQuestion { group, agent, .. } = self.question;
         let groups = || {

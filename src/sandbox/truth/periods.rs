@@ -356,7 +356,8 @@ fn simultaneous(context: &TruthContext<'_>) -> Result<Value, String> {
         .iter()
         .position(|name| *name == weekday)
         .ok_or_else(|| "weekday is mon, tue ... sun.".to_owned())?;
-    // A chat that started the evening before may still be in progress, so there is no filter by day here.
+    // A chat that started the evening before may still be in progress, so there is no filter by day
+    // here.
     let everything = super::TruthQuestion {
         include_pending: 0,
         since: context.question.since,

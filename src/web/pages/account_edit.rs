@@ -1,4 +1,5 @@
-//! The form to add or change an account. Credentials are tested with the vendor before they are saved; secrets are never shown again.
+//! The form to add or change an account. Credentials are tested with the vendor before they are
+//! saved; secrets are never shown again.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +35,8 @@ struct AccountEditPage {
     used: String,
     shared: bool,
     may_share: bool,
-    /// What happens when the account is no longer shared; empty if no DataSet of another owner uses it.
+    /// What happens when the account is no longer shared; empty if no DataSet of another owner uses
+    /// it.
     other_users_note: String,
     problem: Option<Band>,
     w: AccountForm,
@@ -90,7 +92,8 @@ impl AccountFields {
             .collect()
     }
 
-    /// The requests per minute. Empty means the default; text that is not a number becomes an invalid number.
+    /// The requests per minute. Empty means the default; text that is not a number becomes an
+    /// invalid number.
     fn per_minute(&self) -> i64 {
         let text = self.text("requests_per_minute");
         if text.is_empty() {
@@ -357,7 +360,8 @@ pub async fn edit_form(
     render(&edit_account_page(&web, &person, &account).await?)
 }
 
-/// `POST /accounts/{id}/edit`: if the credentials change, tests them with the vendor; then saves the change.
+/// `POST /accounts/{id}/edit`: if the credentials change, tests them with the vendor; then saves
+/// the change.
 pub async fn edit(
     State(web): State<Web>,
     AccountsViewer(person): AccountsViewer,
@@ -426,7 +430,8 @@ async fn save(
             .record_health(id, Ok(seen), web.clock.now())
             .await?;
     }
-    // The change may restart schedules that stopped because of the credentials, or stop those of people who lose access.
+    // The change may restart schedules that stopped because of the credentials, or stop those of
+    // people who lose access.
     web.puller.wake_deadlines.notify_one();
     Ok((account, seen))
 }

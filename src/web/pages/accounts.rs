@@ -58,7 +58,8 @@ struct AccountRow {
     hints: Vec<String>,
     mine: bool,
     fix_label: String,
-    /// The label of the button that restarts the schedules; empty if none is stopped or the account is still rejected.
+    /// The label of the button that restarts the schedules; empty if none is stopped or the account
+    /// is still rejected.
     resume_label: String,
 }
 
@@ -155,7 +156,8 @@ async fn rows(web: &Web, actor: &Actor) -> Result<(Vec<AccountRow>, Vec<Band>)> 
     Ok((rows, bands))
 }
 
-/// The DataSets that failed because of the credentials of an account that works again, and that this person may run.
+/// The DataSets that failed because of the credentials of an account that works again, and that
+/// this person may run.
 fn failed_by<'d>(
     account: &Account,
     datasets: &'d [Dataset],
@@ -206,7 +208,8 @@ fn run_again_band(account: &Account, failed: &[&Dataset]) -> Option<Band> {
     })
 }
 
-/// `POST /accounts/{id}/run-failed`: runs the DataSets that failed because of the earlier credentials.
+/// `POST /accounts/{id}/run-failed`: runs the DataSets that failed because of the earlier
+/// credentials.
 pub async fn run_failed(
     State(web): State<Web>,
     AccountsViewer(Person { actor, session }): AccountsViewer,
@@ -393,7 +396,8 @@ pub async fn check(
     redirect("/accounts")
 }
 
-/// `POST /accounts/{id}/bring-back`: restarts the stopped schedules of all DataSets of this account that the person may change.
+/// `POST /accounts/{id}/bring-back`: restarts the stopped schedules of all DataSets of this account
+/// that the person may change.
 pub async fn restore_schedule(
     State(web): State<Web>,
     AccountsViewer(Person { actor, session }): AccountsViewer,

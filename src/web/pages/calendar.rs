@@ -12,7 +12,8 @@ use crate::web::humanize::{self, counted, grouped};
 /// The data of `templates/panes/calendar.html`.
 #[derive(Default)]
 pub struct Calendar {
-    /// A sentence such as "2 days are missing: Wed 17 Feb 2027 and ...", or that every day was pulled.
+    /// A sentence such as "2 days are missing: Wed 17 Feb 2027 and ...", or that every day was
+    /// pulled.
     pub words: String,
     pub months: Vec<Month>,
     pub counts: Vec<StateCount>,
@@ -24,7 +25,8 @@ pub struct Month {
     pub weeks: Vec<Vec<DayCell>>,
 }
 
-/// A day in the calendar. Without a link it is outside the range of the DataSet, and without a number outside the month.
+/// A day in the calendar. Without a link it is outside the range of the DataSet, and without a
+/// number outside the month.
 #[derive(Clone, Default)]
 pub struct DayCell {
     pub number: String,

@@ -1,4 +1,5 @@
-//! Texts about completeness: a short label for tables, a sentence for a run, and a sentence for one date range.
+//! Texts about completeness: a short label for tables, a sentence for a run, and a sentence for one
+//! date range.
 
 use crate::connectors::Completeness;
 use crate::datasets::Dataset;
@@ -65,7 +66,8 @@ pub fn of_run(run: &Run, dataset: &Dataset) -> String {
     }
 }
 
-/// The text after the number of records of one date range: ". Two reads agree. LiveChat reports 214."
+/// The text after the number of records of one date range: ". Two reads agree. LiveChat reports
+/// 214."
 pub fn of_window(completeness: Option<Completeness>, vendor: &str, total: Option<u64>) -> String {
     let total = total.map_or_else(
         || "no total".to_owned(),

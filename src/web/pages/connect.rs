@@ -129,7 +129,8 @@ pub async fn gallery(
     render(&page)
 }
 
-/// How well a report matches the search text, which is in lower case; 0 is best. `static/js/rank.js` does the same.
+/// How well a report matches the search text, which is in lower case; 0 is best.
+/// `static/js/rank.js` does the same.
 fn rank(report: &Report, wanted: &str) -> u8 {
     let title = report.title.to_lowercase();
     match title.find(wanted) {
@@ -235,8 +236,8 @@ pub async fn step(
     }
 }
 
-/// The note about secrets that begin or end with a space, such as " API Key ends with a space, which is a part of it."; empty if there is
-/// none.
+/// The note about secrets that begin or end with a space, such as " API Key ends with a space,
+/// which is a part of it."; empty if there is none.
 pub fn outer_spaces_note(connector: Connector, secrets: &BTreeMap<String, Secret>) -> String {
     outer_spaces(connector, secrets)
         .into_iter()

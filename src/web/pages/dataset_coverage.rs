@@ -116,7 +116,8 @@ pub async fn show_coverage(
     })
 }
 
-/// The calendar of the twelve months that end with `until`, or with the last day, and the links to the previous and the next year.
+/// The calendar of the twelve months that end with `until`, or with the last day, and the links to
+/// the previous and the next year.
 fn calendar_page(
     days: &[CoverageDay],
     until: Option<Date>,

@@ -61,7 +61,8 @@ struct DataPage {
 struct ColumnHead {
     name: String,
     kind: &'static str,
-    /// The time zone of the displayed times, shown at the first column with times; empty if there is none.
+    /// The time zone of the displayed times, shown at the first column with times; empty if there
+    /// is none.
     zone: String,
     meaning: String,
     sorted: &'static str,
@@ -369,7 +370,8 @@ fn old_band(version: &Version, id: &DatasetId, mine: bool, now: Millis, zone: &T
     }
 }
 
-/// Reads the requested page, or the last page if it does not exist. Returns the number of the page with it.
+/// Reads the requested page, or the last page if it does not exist. Returns the number of the page
+/// with it.
 async fn read_page(
     web: &Web,
     version: &Version,
@@ -473,8 +475,9 @@ fn column_head(column: &ColumnInfo, report: &Report, view: &DataView) -> ColumnH
     }
 }
 
-/// The sort order that puts the newest rows first: by the column of the report's days, or by the first column with times for parts of chats
-/// and tickets. Empty if rows have no order in time, as in a list of agents.
+/// The sort order that puts the newest rows first: by the column of the report's days, or by the
+/// first column with times for parts of chats and tickets. Empty if rows have no order in time, as
+/// in a list of agents.
 fn newest_first(report: &Report, columns: &[ColumnInfo]) -> String {
     let is_time =
         |column: &&ColumnInfo| matches!(column.kind, ColumnKind::Timestamp | ColumnKind::Date);

@@ -1,4 +1,5 @@
-//! The notifications card of a DataSet, the banners about a stopped schedule and late data, and the action that restarts the schedule.
+//! The notifications card of a DataSet, the banners about a stopped schedule and late data, and the
+//! action that restarts the schedule.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -231,7 +232,8 @@ fn restore_advice(why: StopReason) -> &'static str {
     }
 }
 
-/// The banner about a stopped schedule: the reason, and how to restart it. `account`: its account, if this person may change it.
+/// The banner about a stopped schedule: the reason, and how to restart it. `account`: its account,
+/// if this person may change it.
 pub fn stopped_band(
     dataset: &Dataset,
     account: Option<&Account>,

@@ -79,8 +79,8 @@ pub async fn show_overview(
     let mine = account
         .as_ref()
         .filter(|account| account.can_be_changed_by(&person.actor));
-    // The banner above the tiles is up to date, the record of the run describes the past. If the banner explains the failure, the record
-    // does not repeat it.
+    // The banner above the tiles is up to date, the record of the run describes the past. If the
+    // banner explains the failure, the record does not repeat it.
     let hide_failure = opened.dataset.stopped().is_some()
         || mine.is_some_and(|account| opened.dataset_status.has_recovered(account));
     let last = match newest_final {

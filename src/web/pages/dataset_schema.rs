@@ -1,4 +1,5 @@
-//! The Schema page: the columns of the current version, or those of the report before the first one.
+//! The Schema page: the columns of the current version, or those of the report before the first
+//! one.
 
 use askama::Template;
 use axum::extract::State;

@@ -1,4 +1,5 @@
-//! The Settings tab of a DataSet: the four panes, sharing, notifications, and publishing by the LiveLeader API.
+//! The Settings tab of a DataSet: the four panes, sharing, notifications, and publishing by the
+//! LiveLeader API.
 
 use askama::Template;
 use axum::Extension;

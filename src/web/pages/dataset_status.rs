@@ -1,4 +1,5 @@
-//! The status of a DataSet, derived from its newest runs: the dot and the label that every page shows.
+//! The status of a DataSet, derived from its newest runs: the dot and the label that every page
+//! shows.
 
 use jiff::tz::TimeZone;
 
@@ -91,7 +92,8 @@ impl DatasetStatus {
 
     /// `runs`: newest first.
     pub fn from_runs(runs: &[Run]) -> Self {
-        // Reverts call no vendor, and runs of backfills do not belong to the schedule, so neither counts.
+        // Reverts call no vendor, and runs of backfills do not belong to the schedule, so neither
+        // counts.
         let pulls = || {
             runs.iter()
                 .filter(|run| !matches!(run.trigger, Trigger::Revert | Trigger::Backfill))
@@ -143,7 +145,8 @@ impl DatasetStatus {
         }
     }
 
-    /// Whether the newest run failed because of the credentials and the account was accepted since, so that no new credentials are needed.
+    /// Whether the newest run failed because of the credentials and the account was accepted since,
+    /// so that no new credentials are needed.
     pub fn has_recovered(&self, account: &Account) -> bool {
         let is_credential_failure = self
             .failure_code
@@ -217,7 +220,8 @@ impl DatasetStatus {
         }
     }
 
-    /// The dot, the label and the line below. `progress`: of the run in progress, if it runs in this process.
+    /// The dot, the label and the line below. `progress`: of the run in progress, if it runs in
+    /// this process.
     pub fn status(
         &self,
         dataset: &Dataset,
@@ -379,7 +383,8 @@ pub fn damaged_status() -> Status {
 }
 
 fn progress_text(progress: &Progress) -> String {
-    // The reason for waiting is more useful than the last position. A vendor's name keeps its capital letter.
+    // The reason for waiting is more useful than the last position. A vendor's name keeps its
+    // capital letter.
     if let Some(rest) = progress.phase.strip_prefix("Waiting") {
         return format!("waiting{rest}");
     }

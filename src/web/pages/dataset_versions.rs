@@ -1,4 +1,5 @@
-//! Actions on the versions of a DataSet with a confirmation page: revert to one, delete one, change the retention.
+//! Actions on the versions of a DataSet with a confirmation page: revert to one, delete one, change
+//! the retention.
 
 use askama::Template;
 use axum::extract::State;

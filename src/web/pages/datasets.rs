@@ -287,7 +287,8 @@ fn is_in(entry: &DatasetEntry, quick: &str, person: &Person, now: Millis) -> boo
     }
 }
 
-/// Whether every word occurs in the name, description, report, account, connector or owner, ignoring case.
+/// Whether every word occurs in the name, description, report, account, connector or owner,
+/// ignoring case.
 fn matches(dataset: &Dataset, q: &str) -> bool {
     let account = dataset.account_name.as_deref().unwrap_or_default();
     let text = [

@@ -104,7 +104,8 @@ pub(super) fn unreadable(ids: &[String]) -> Option<Band> {
     })
 }
 
-/// The banner about stopped schedules of DataSets that are not on the page; those on the page have their own.
+/// The banner about stopped schedules of DataSets that are not on the page; those on the page have
+/// their own.
 fn off_schedule(entries: &[DatasetEntry], on_page: &HashSet<DatasetId>) -> Option<Band> {
     let off: Vec<&DatasetEntry> = entries
         .iter()

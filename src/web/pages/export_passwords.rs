@@ -1,4 +1,5 @@
-//! Creates, shows once and revokes the person's own export passwords. The page of `me.rs` lists them.
+//! Creates, shows once and revokes the person's own export passwords. The page of `me.rs` lists
+//! them.
 
 use axum::extract::State;
 use jiff::tz::TimeZone;

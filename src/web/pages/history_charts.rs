@@ -14,7 +14,8 @@ pub struct HistoryChart {
     pub good: &'static str,
 }
 
-/// The charts of the row count after each run and the duration of each run. `runs`: newest first. Empty before two runs have ended.
+/// The charts of the row count after each run and the duration of each run. `runs`: newest first.
+/// Empty before two runs have ended.
 pub fn history_charts(runs: &[Run], now: Millis, zone: &TimeZone) -> Vec<HistoryChart> {
     let mut ended: Vec<&Run> = runs
         .iter()

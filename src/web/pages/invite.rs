@@ -1,4 +1,5 @@
-//! The page of a one-time link, where a new person or one who forgot the password chooses a password.
+//! The page of a one-time link, where a new person or one who forgot the password chooses a
+//! password.
 
 use askama::Template;
 use axum::extract::State;

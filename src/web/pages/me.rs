@@ -185,8 +185,8 @@ pub async fn change_password(
     cookies: CookieJar,
     Form(fields): Form<PasswordFields>,
 ) -> PageResult {
-    // Throttled, so that a stolen session cannot be used to guess the password. The counter is separate from that of sign-in, so that the
-    // owner can still sign in.
+    // Throttled, so that a stolen session cannot be used to guess the password. The counter is
+    // separate from that of sign-in, so that the owner can still sign in.
     let attempt = web.throttle.admit(
         &format!("{} changes the password", person.actor.user),
         None,

@@ -333,7 +333,8 @@ pub async fn remove_mail(
     done(&web, &person, "Mail server deleted. No emails are sent.").await
 }
 
-/// `POST /settings/notifications/webhooks`: the response shows the secret, which is stored encrypted and never shown again.
+/// `POST /settings/notifications/webhooks`: the response shows the secret, which is stored
+/// encrypted and never shown again.
 pub async fn add_webhook(
     State(web): State<Web>,
     from: ClientAddress,

@@ -188,8 +188,9 @@ fn run_event(web: &Web, run: &Run, dataset: &Dataset, progress: Option<&Progress
     .to_event(run)
 }
 
-/// `GET /runs/{id}/events`: an event stream with an event `progress` for every change. The last event is final, or `stopping` if the server
-/// stops first. `web.event_streams` limits the number of streams; a page without a stream polls `progress`.
+/// `GET /runs/{id}/events`: an event stream with an event `progress` for every change. The last
+/// event is final, or `stopping` if the server stops first. `web.event_streams` limits the number
+/// of streams; a page without a stream polls `progress`.
 pub async fn events(
     State(web): State<Web>,
     person: Person,
@@ -247,9 +248,11 @@ struct RunWatcher {
 }
 
 impl RunWatcher {
-    /// Starts a task that reads the run and sends its events through a channel. The stream is polled only while the client reads, so a
-    /// query inside of it could hold a database connection for as long as the client does not read. The stream owns `slot` until it is
-    /// dropped. A second task closes `connection` when the person loses access, even if the client reads nothing.
+    /// Starts a task that reads the run and sends its events through a channel. The stream is
+    /// polled only while the client reads, so a query inside of it could hold a database connection
+    /// for as long as the client does not read. The stream owns `slot` until it is dropped. A
+    /// second task closes `connection` when the person loses access, even if the client reads
+    /// nothing.
     fn events(
         mut self,
         slot: Slot,

@@ -1,4 +1,5 @@
-//! The record of a run: its request, its result, and what happened, who must act and what is next if it failed.
+//! The record of a run: its request, its result, and what happened, who must act and what is next
+//! if it failed.
 
 use jiff::tz::TimeZone;
 
@@ -272,14 +273,16 @@ fn facts(run: &Run, lines: &[LedgerLine], context: &RecordContext<'_>) -> Vec<Fa
     facts
 }
 
-/// How long the run waited because the calls per minute were used up or the vendor asked for a pause; `None` if under a second. Runs of
-/// older versions added up concurrent waits, so the result is capped at the duration of the run.
+/// How long the run waited because the calls per minute were used up or the vendor asked for a
+/// pause; `None` if under a second. Runs of older versions added up concurrent waits, so the result
+/// is capped at the duration of the run.
 pub fn waited(run: &Run, now: Millis) -> Option<Millis> {
     let waited = run.waited_ms.min(run.duration(now).unwrap_or(0));
     (waited >= 1_000).then_some(waited)
 }
 
-/// The counts of a run: "3,466 chats read, 3,154 saved as 8,546 rows, 312 duplicates". Counts of zero are omitted.
+/// The counts of a run: "3,466 chats read, 3,154 saved as 8,546 rows, 312 duplicates". Counts of
+/// zero are omitted.
 pub fn sums(run: &Run, report: &Report) -> String {
     if run.trigger == Trigger::Revert || (run.records_read == 0 && run.state != RunState::Succeeded)
     {

@@ -1,4 +1,5 @@
-//! The timeline of a run, from its own record: its phases with their durations, and its log entries.
+//! The timeline of a run, from its own record: its phases with their durations, and its log
+//! entries.
 
 use jiff::tz::TimeZone;
 

@@ -71,7 +71,8 @@ pub async fn settings(State(web): State<Web>, person: Person) -> PageResult {
     render(&page(&web, &person, None).await?)
 }
 
-/// The page with a new one-time link. It is the response to the form itself, without a redirect, because the link is not stored.
+/// The page with a new one-time link. It is the response to the form itself, without a redirect,
+/// because the link is not stored.
 pub async fn with_link(web: &Web, person: &Person, invite: &Invite, code: &Secret) -> PageResult {
     let link = NewLink {
         name: invite.name.clone().unwrap_or_default(),
@@ -267,7 +268,8 @@ pub async fn change_role(
     .await
 }
 
-/// `POST /settings/people/{id}/link`: creates a link with which an existing person chooses a new password.
+/// `POST /settings/people/{id}/link`: creates a link with which an existing person chooses a new
+/// password.
 pub async fn create_password_reset(
     State(web): State<Web>,
     from: ClientAddress,

@@ -1,4 +1,5 @@
-//! The Credentials pane: select a saved account or add one. A new account is saved only after the vendor has accepted it.
+//! The Credentials pane: select a saved account or add one. A new account is saved only after the
+//! vendor has accepted it.
 
 use super::form_fields::{FormFields, NEW};
 use super::view::{AccountChoice, CredentialField, VendorNotes, Wizard};
@@ -51,8 +52,9 @@ pub async fn verify(f: &FormContext<'_>, account: Account) -> Result<Account> {
     f.web.accounts.usable(f.actor, &account.id).await
 }
 
-/// Checks whether a DataSet may be saved with this account. Valid accounts and the DataSet's current account are not checked again. Any
-/// other account is tested with the vendor, as by Connect, because it is unknown whether a run could start.
+/// Checks whether a DataSet may be saved with this account. Valid accounts and the DataSet's
+/// current account are not checked again. Any other account is tested with the vendor, as by
+/// Connect, because it is unknown whether a run could start.
 pub async fn verify_for_saving(f: &FormContext<'_>, account: &Account) -> Result<()> {
     let is_kept = f
         .dataset
@@ -64,7 +66,8 @@ pub async fn verify_for_saving(f: &FormContext<'_>, account: &Account) -> Result
     }
 }
 
-/// Checks the submitted credentials and saves them as an account. The form then contains only the id of the account.
+/// Checks the submitted credentials and saves them as an account. The form then contains only the
+/// id of the account.
 pub async fn add(f: &FormContext<'_>, typed: &mut FormFields) -> Result<Account> {
     let mut credentials = typed.secrets.clone();
     credentials.extend(
@@ -102,7 +105,8 @@ pub async fn add(f: &FormContext<'_>, typed: &mut FormFields) -> Result<Account>
     f.web.accounts.usable(f.actor, &account.id).await
 }
 
-/// The requests per minute. `None` means the default; text that is not a number becomes a number out of range, and gets the same error.
+/// The requests per minute. `None` means the default; text that is not a number becomes a number
+/// out of range, and gets the same error.
 fn per_minute(text: &str) -> Option<i64> {
     let text = text.trim();
     if text.is_empty() {
@@ -112,8 +116,8 @@ fn per_minute(text: &str) -> Option<i64> {
     }
 }
 
-/// Converts the field names of an error to those of this form. Only admins see the address field, so for other people the error is shown
-/// above the panes.
+/// Converts the field names of an error to those of this form. Only admins see the address field,
+/// so for other people the error is shown above the panes.
 fn with_form_field_names(error: Error) -> Error {
     if error.kind() == ErrorKind::Forbidden {
         return Error::conflict("api_url", error.message())

@@ -118,8 +118,8 @@ fn chosen(menus: &Menus, menu: Menu) -> Option<&String> {
     }
 }
 
-/// Checks that the account has the selected group, login and tag. A menu that cannot be read now rejects nothing, and the stored values of
-/// a DataSet stay valid with its account.
+/// Checks that the account has the selected group, login and tag. A menu that cannot be read now
+/// rejects nothing, and the stored values of a DataSet stay valid with its account.
 pub async fn check_choices(f: &FormContext<'_>, account: &Account, menus: &Menus) -> Result<()> {
     let stored = f
         .dataset
@@ -155,7 +155,8 @@ pub async fn check_choices(f: &FormContext<'_>, account: &Account, menus: &Menus
     }
 }
 
-/// Reads Group, Login and Tag from the account concurrently. A menu that cannot be read gets an error next to its field.
+/// Reads Group, Login and Tag from the account concurrently. A menu that cannot be read gets an
+/// error next to its field.
 pub async fn read_choices(
     f: &FormContext<'_>,
     account: &Account,
@@ -179,7 +180,8 @@ pub async fn read_choices(
         if why.kind() == ErrorKind::Internal || why.kind() == ErrorKind::NotFound {
             return Err(why);
         }
-        // Without the tags, the tag field is a text field whose help explains it, so it gets no error.
+        // Without the tags, the tag field is a text field whose help explains it, so it gets no
+        // error.
         if menu != Menu::Tag && errors.of(menu.id()).is_empty() {
             let next = why.suggested_action().unwrap_or_default();
             errors.add(
@@ -209,7 +211,8 @@ pub fn day_count(window: Window) -> i64 {
     i64::from((window.to - window.from).get_days()) + 1
 }
 
-/// The summary: "Chat, 14 to 7 days ago, all groups, all logins, tag refund". Further menus only appear if they are set.
+/// The summary: "Chat, 14 to 7 days ago, all groups, all logins, tag refund". Further menus only
+/// appear if they are set.
 pub fn summary(f: &FormContext<'_>, account: Option<&Account>, details: &Details) -> String {
     let mut parts = vec![details.report.title.to_owned()];
     if let (Some(start), Some(end)) = (details.menus.start_days, details.menus.end_days) {
@@ -347,7 +350,8 @@ pub fn render(w: &mut Wizard, f: &FormContext<'_>, typed: &FormFields, account: 
         .any(|(menu, chosen)| takes(menu) && (chosen || !w.errors.of(field(menu)).is_empty()));
 }
 
-/// The options of a menu with fixed options. An unknown selected value is listed, too, next to its error.
+/// The options of a menu with fixed options. An unknown selected value is listed, too, next to its
+/// error.
 fn fixed_options(menu: Menu, chosen: &str) -> Vec<Choice> {
     let mut options: Vec<Choice> = menu
         .options()
@@ -410,7 +414,8 @@ fn report_choice(report: &Report, chosen: Option<&Report>) -> ReportChoice {
     }
 }
 
-/// "All", then the options of the account. A selected value that the account does not have is listed, too.
+/// "All", then the options of the account. A selected value that the account does not have is
+/// listed, too.
 fn options(all: &str, known: Vec<connectors::Choice>, chosen: &str) -> Vec<Choice> {
     let mut options = vec![Choice {
         value: String::new(),
@@ -461,8 +466,8 @@ fn days_back(today: Date, day: Date) -> u32 {
     u32::try_from((today - day).get_days()).unwrap_or(0)
 }
 
-/// One cell per day from the first pulled day to today, or one for several days if they do not fit. `static/js/days_line.js` draws the same
-/// while the person types.
+/// One cell per day from the first pulled day to today, or one for several days if they do not fit.
+/// `static/js/days_line.js` draws the same while the person types.
 fn day_cells(from: u32, to: u32) -> Vec<DayRangeCell> {
     let cells = (from + 1).min(MAX_CELLS);
     let day_of = |cell: u32| {

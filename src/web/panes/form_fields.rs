@@ -13,7 +13,8 @@ use crate::secret::Secret;
 /// The value of `account_id` for an account to be added.
 pub const NEW: &str = "new";
 
-/// The fields of all four panes. Closed panes submit their fields, too, so every request contains all of them.
+/// The fields of all four panes. Closed panes submit their fields, too, so every request contains
+/// all of them.
 #[derive(Clone, Debug, Default)]
 pub struct FormFields {
     pub step: String,

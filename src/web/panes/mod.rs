@@ -1,7 +1,9 @@
-//! The four panes: Credentials, Details, Scheduling, Name & Describe Your DataSet. The same form creates a DataSet and changes it later.
+//! The four panes: Credentials, Details, Scheduling, Name & Describe Your DataSet. The same form
+//! creates a DataSet and changes it later.
 //!
-//! All panes are one form, so no input is lost and the server stores no state between steps. Each pane's file validates its fields (`read`)
-//! and renders its part of the page (`render`). Saving validates everything again. Start at `handle`.
+//! All panes are one form, so no input is lost and the server stores no state between steps. Each
+//! pane's file validates its fields (`read`) and renders its part of the page (`render`). Saving
+//! validates everything again. Start at `handle`.
 
 pub mod credentials;
 pub mod details;
@@ -132,8 +134,8 @@ pub enum FormOutcome {
     Preview(Box<Preview>),
     /// Only the next runs, for a script.
     NextRuns(scheduling::NextRuns),
-    /// The account was accepted and nothing else was entered yet. Redirects to a new form with this account, so that reloading repeats
-    /// nothing.
+    /// The account was accepted and nothing else was entered yet. Redirects to a new form with this
+    /// account, so that reloading repeats nothing.
     Connected(Box<Account>, String),
     Saved {
         id: DatasetId,
@@ -242,7 +244,8 @@ pub async fn existing_dataset(f: &FormContext<'_>, dataset: &Dataset) -> Result<
     render(f, state).await.map(|(wizard, _)| wizard)
 }
 
-/// Handles the action of the pressed button. `fragment_only`: a script requests only the part of the page that the action changes.
+/// Handles the action of the pressed button. `fragment_only`: a script requests only the part of
+/// the page that the action changes.
 pub async fn handle(
     f: &FormContext<'_>,
     preview_locks: &PreviewLocks,
@@ -422,7 +425,8 @@ async fn check(
     }
 }
 
-/// Opens the pane after a finished one: the next one with an error, else the furthest that was open before.
+/// Opens the pane after a finished one: the next one with an error, else the furthest that was open
+/// before.
 async fn open_next_pane(f: &FormContext<'_>, state: &mut FormState, done: Pane) -> Result<()> {
     let next = Pane::ALL
         .into_iter()

@@ -1,4 +1,5 @@
-//! Load Preview: reads the first rows for the Details pane from the vendor. Nothing of it is stored.
+//! Load Preview: reads the first rows for the Details pane from the vendor. Nothing of it is
+//! stored.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,7 +32,8 @@ pub struct PreviewFragment {
     pub preview: Preview,
 }
 
-/// The people who are loading a preview. Each person may load one at a time, because it uses the vendor's calls. Cheap to clone.
+/// The people who are loading a preview. Each person may load one at a time, because it uses the
+/// vendor's calls. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct PreviewLocks(Arc<Mutex<HashSet<UserId>>>);
 
@@ -189,7 +191,8 @@ fn show(
     })
 }
 
-/// How many rows of the total are shown: "All 12 rows", "Newest 50 of 2,140 rows", "50 rows from the newest 7 of 40 chats".
+/// How many rows of the total are shown: "All 12 rows", "Newest 50 of 2,140 rows", "50 rows from
+/// the newest 7 of 40 chats".
 fn row_count_text(sample: &Sample, report: &Report, shown: usize) -> String {
     let shown = i64::try_from(shown).unwrap_or(i64::MAX);
     let rows = if shown == 0 {

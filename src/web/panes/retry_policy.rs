@@ -1,4 +1,5 @@
-//! The lower part of the Scheduling pane: the retry policy, the expected interval of new data, and the recipients of notifications.
+//! The lower part of the Scheduling pane: the retry policy, the expected interval of new data, and
+//! the recipients of notifications.
 
 use super::FormContext;
 use super::view::Wizard;
@@ -79,7 +80,8 @@ pub struct RetryView {
     pub notified: String,
 }
 
-/// Validates the retry policy and the hours within which data is expected. A form without this part changes nothing.
+/// Validates the retry policy and the hours within which data is expected. A form without this part
+/// changes nothing.
 pub fn read(f: &FormContext<'_>, typed: &RetryFields) -> Result<(RetryPolicy, Option<i64>)> {
     if typed.retry.is_empty() {
         return Ok(f.dataset.map_or((RetryPolicy::DEFAULT, None), |dataset| {

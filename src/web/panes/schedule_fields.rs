@@ -1,5 +1,6 @@
-//! The schedule fields of the Scheduling pane, exactly as submitted. The form contains the fields of both tabs, so switching tabs loses no
-//! input. `schedule_parse.rs` converts the fields to a plan.
+//! The schedule fields of the Scheduling pane, exactly as submitted. The form contains the fields
+//! of both tabs, so switching tabs loses no input. `schedule_parse.rs` converts the fields to a
+//! plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,8 @@ use crate::puller::schedules::plan::{
 use crate::puller::schedules::{Schedule, cron, describe};
 use crate::web::components::Choice;
 
-/// The names of all fields, except `catch_up` and the checkboxes, which begin with one of `SWITCHES`, such as `on_mon` and `month_1`.
+/// The names of all fields, except `catch_up` and the checkboxes, which begin with one of
+/// `SWITCHES`, such as `on_mon` and `month_1`.
 const NAMES: [&str; 34] = [
     "tab",
     "every",

@@ -1,4 +1,5 @@
-//! Validates the form fields of the schedule and converts them to a plan. Only the open tab counts. Errors are reported per field.
+//! Validates the form fields of the schedule and converts them to a plan. Only the open tab counts.
+//! Errors are reported per field.
 
 use std::collections::BTreeSet;
 
@@ -217,7 +218,8 @@ fn advanced(f: &ScheduleFields) -> Result<ScheduleKind, FieldError> {
 }
 
 fn calendar(times: TimesOfDay, days: DayRule) -> Calendar {
-    // A step of minutes already contains the minute, so it is normalized: equal schedules have equal plans.
+    // A step of minutes already contains the minute, so it is normalized: equal schedules have
+    // equal plans.
     let times = match times {
         TimesOfDay::Every {
             step: Interval::Minutes(n),

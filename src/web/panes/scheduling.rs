@@ -1,5 +1,5 @@
-//! The Scheduling pane: schedule, time zone, next runs and update method. The fields of the schedule are in `schedule_fields.rs`, their
-//! validation in `schedule_parse.rs`.
+//! The Scheduling pane: schedule, time zone, next runs and update method. The fields of the
+//! schedule are in `schedule_fields.rs`, their validation in `schedule_parse.rs`.
 
 use askama::Template;
 use jiff::Timestamp;
@@ -218,7 +218,8 @@ pub fn render(w: &mut Wizard, f: &FormContext<'_>, typed: &FormFields) {
     w.schedule = ScheduleView::new(typed.schedule.clone());
 }
 
-/// All time zones. While none is chosen, the first entry has no value; a script then selects the browser's zone.
+/// All time zones. While none is chosen, the first entry has no value; a script then selects the
+/// browser's zone.
 fn zone_choices(chosen: &str) -> Vec<Choice> {
     let mut zones = Vec::new();
     if chosen.is_empty() {

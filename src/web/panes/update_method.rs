@@ -1,4 +1,5 @@
-//! The update method in the Scheduling pane: how new rows are combined with the existing ones, and the data safeguards.
+//! The update method in the Scheduling pane: how new rows are combined with the existing ones, and
+//! the data safeguards.
 
 use super::FormContext;
 use super::details;
@@ -68,7 +69,8 @@ fn about(f: &FormContext<'_>, mode: UpdateMode) -> String {
     }
 }
 
-/// Validates the fields. Fields that the mode does not support are ignored, because they may have been entered for another mode.
+/// Validates the fields. Fields that the mode does not support are ignored, because they may have
+/// been entered for another mode.
 pub fn read(f: &FormContext<'_>, typed: &FormFields) -> Result<UpdateMethod, FieldErrors> {
     let mut wrong = FieldErrors::new();
     let mode = if typed.update_mode.is_empty() {

@@ -1,5 +1,6 @@
-//! Middleware that protects every handler: checks host, method, sizes and the origin of forms, and adds security headers to every response.
-//! `with_request_checks` wraps the whole router, `with_failure_handling` the handlers, `with_csrf_protection` the routes that use a cookie.
+//! Middleware that protects every handler: checks host, method, sizes and the origin of forms, and
+//! adds security headers to every response. `with_request_checks` wraps the whole router,
+//! `with_failure_handling` the handlers, `with_csrf_protection` the routes that use a cookie.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -27,7 +28,8 @@ use crate::secret::Secret;
 
 /// The maximum size of a request body. There are no uploads.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
-/// The maximum length of a URI and of a request head. The connection's own buffer rejects much larger ones, but allows a little more.
+/// The maximum length of a URI and of a request head. The connection's own buffer rejects much
+/// larger ones, but allows a little more.
 const MAX_URI_BYTES: usize = 8 * 1024;
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 
@@ -50,7 +52,8 @@ const METHODS: [Method; 7] = [
     Method::OPTIONS,
 ];
 
-/// Why a request was rejected before its handler, or why its handler failed: a panic or the time limit.
+/// Why a request was rejected before its handler, or why its handler failed: a panic or the time
+/// limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Rejection {
     pub status: StatusCode,
@@ -123,7 +126,8 @@ impl RequestGuard {
     }
 }
 
-/// Wraps the whole router: checks host, method and sizes, finds the client address, and adds the headers. Only the request log is outside.
+/// Wraps the whole router: checks host, method and sizes, finds the client address, and adds the
+/// headers. Only the request log is outside.
 pub fn with_request_checks<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     guard: &RequestGuard,
@@ -141,7 +145,8 @@ fn id_of(request: &Request) -> Option<&str> {
         .and_then(|id| id.header_value().to_str().ok())
 }
 
-/// Wraps the handlers, inside of `with_request_checks`: a handler that panics or exceeds the time limit `within` gets an error response.
+/// Wraps the handlers, inside of `with_request_checks`: a handler that panics or exceeds the time
+/// limit `within` gets an error response.
 pub fn with_failure_handling<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     guard: &RequestGuard,
@@ -190,8 +195,8 @@ async fn replace_failures(
     (guard.0.on_reject)(&uri, id.as_deref(), caught)
 }
 
-/// Wraps all routes that use a cookie, including sign-in: an unsafe request must come from a page of this server. Routes with tokens are
-/// outside, because no browser sends a token by itself.
+/// Wraps all routes that use a cookie, including sign-in: an unsafe request must come from a page
+/// of this server. Routes with tokens are outside, because no browser sends a token by itself.
 pub fn with_csrf_protection<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     guard: &RequestGuard,
@@ -320,7 +325,8 @@ fn requested_host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
         (None, Some(host), None) => Authority::try_from(host.as_bytes()).ok()?,
         (None, None, None) => return None,
     };
-    // `Authority` takes `127.0.0.1:80.evil.test` for the host before the colon, so the rest must be a port and nothing else.
+    // `Authority` takes `127.0.0.1:80.evil.test` for the host before the colon, so the rest must be
+    // a port and nothing else.
     let port = authority.as_str().strip_prefix(authority.host())?;
     let is_port = port.is_empty()
         || port
@@ -343,8 +349,8 @@ fn is_loopback_host(host: &str) -> bool {
     }
 }
 
-/// Stricter than `CsrfLayer`, which accepts a request without either header, does not compare the scheme, and trusts a configured origin
-/// more than the browser's `Sec-Fetch-Site`.
+/// Stricter than `CsrfLayer`, which accepts a request without either header, does not compare the
+/// scheme, and trusts a configured origin more than the browser's `Sec-Fetch-Site`.
 async fn require_own_page(
     State(guard): State<RequestGuard>,
     request: Request,
@@ -367,7 +373,8 @@ async fn require_own_page(
 
 fn is_from_own_page(guard: &RequestGuard, headers: &HeaderMap) -> bool {
     match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
-        // This header is sufficient: with `Referrer-Policy: no-referrer` a form of this server has `Origin: null`.
+        // This header is sufficient: with `Referrer-Policy: no-referrer` a form of this server has
+        // `Origin: null`.
         Some(site) => matches!(site, b"same-origin" | b"none"),
         None => headers
             .get(header::ORIGIN)
@@ -456,7 +463,8 @@ fn path_on_this_origin(requested: &str) -> Option<String> {
     if !plain {
         return None;
     }
-    // Parsed like a browser does. A path that leaves this origin, or would when it is parsed a second time, is rejected.
+    // Parsed like a browser does. A path that leaves this origin, or would when it is parsed a
+    // second time, is rejected.
     let own = Url::parse("http://own.invalid").ok()?;
     let url = own
         .join(requested)
@@ -472,7 +480,8 @@ fn path_on_this_origin(requested: &str) -> Option<String> {
     (!is_excluded).then(|| format!("{path}{query}"))
 }
 
-/// The cookie of a remembered browser. It proves nothing; it only selects a separate counter for failed sign-ins.
+/// The cookie of a remembered browser. It proves nothing; it only selects a separate counter for
+/// failed sign-ins.
 pub fn device_cookie(https: bool, value: &Secret) -> Cookie<'static> {
     Cookie::build((sign_in::device_cookie(https), value.reveal().to_owned()))
         .path("/")

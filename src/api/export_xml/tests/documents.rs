@@ -1,4 +1,5 @@
-//! Round trips of whole documents: the LiveLeader connector reads every document of the writer as the same chats.
+//! Round trips of whole documents: the LiveLeader connector reads every document of the writer as
+//! the same chats.
 
 use proptest::collection::vec;
 use proptest::option;

@@ -1,4 +1,5 @@
-//! DataSets: create, configure, delete. Creating a DataSet starts no run; `POST /datasets/{id}/runs` does.
+//! DataSets: create, configure, delete. Creating a DataSet starts no run;
+//! `POST /datasets/{id}/runs` does.
 
 mod schedule;
 mod validate;
@@ -227,8 +228,9 @@ pub struct CreateDataset {
     expected_within_hours: Option<Option<i64>>,
 }
 
-/// Fields to change. Absent fields are unchanged. `menus` replaces the whole object. To change account, report, menus, update mode, time
-/// zone or schedule, you need access to the account. To change other fields or to set the schedule to null, you do not.
+/// Fields to change. Absent fields are unchanged. `menus` replaces the whole object. To change
+/// account, report, menus, update mode, time zone or schedule, you need access to the account. To
+/// change other fields or to set the schedule to null, you do not.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchDataset {
@@ -259,7 +261,8 @@ pub struct PatchDataset {
     expected_within_hours: Option<Option<i64>>,
     /// Everyone who is signed in can read it.
     shared: Option<bool>,
-    /// Serve it by the LiveLeader API at `/a/Srv`. Only admins can change this, and only for the LiveLeader report Chats.
+    /// Serve it by the LiveLeader API at `/a/Srv`. Only admins can change this, and only for the
+    /// LiveLeader report Chats.
     published: Option<bool>,
 }
 
@@ -365,8 +368,8 @@ pub async fn change(
 }
 
 impl PatchDataset {
-    /// Whether the patch changes what is pulled or when. Such a change needs an account that the actor may use; changing name, description
-    /// or sharing, or removing the schedule, does not.
+    /// Whether the patch changes what is pulled or when. Such a change needs an account that the
+    /// actor may use; changing name, description or sharing, or removing the schedule, does not.
     fn changes_source(&self) -> bool {
         let is_scheduled = matches!(self.schedule, Some(Some(_)));
         self.account_id.is_some()
@@ -425,7 +428,8 @@ pub async fn delete(
 
 /// Pause the schedule
 ///
-/// No scheduled run starts until the schedule is resumed. A run in progress continues. Returns the DataSet.
+/// No scheduled run starts until the schedule is resumed. A run in progress continues. Returns the
+/// DataSet.
 #[utoipa::path(post, operation_id = "pause_dataset", path = "/datasets/{id}/pause", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404), (status = 409)))]
 pub async fn pause(
     State(api): State<Api>,

@@ -1,9 +1,11 @@
-//! The shape of a schedule, for the document of the API. `puller/schedules/json.rs` reads and writes the JSON itself.
+//! The shape of a schedule, for the document of the API. `puller/schedules/json.rs` reads and
+//! writes the JSON itself.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// When the DataSet runs, in `time_zone`: `cron`; or `times` or `every`, with days and months; or manually with a reminder.
+/// When the DataSet runs, in `time_zone`: `cron`; or `times` or `every`, with days and months; or
+/// manually with a reminder.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "only its shape is told; `Wire` is what is read")]
 pub struct ScheduleBody {
@@ -31,11 +33,13 @@ pub struct ScheduleBody {
     month_days: Option<Vec<NumberOrLast>>,
     /// 1 to 12; every month when absent.
     months: Option<Vec<u8>>,
-    /// Alone, without a schedule: send a reminder after this number of hours without a successful run.
+    /// Alone, without a schedule: send a reminder after this number of hours without a successful
+    /// run.
     remind_after_hours: Option<u32>,
     /// No scheduled run before this time.
     starts_at: Option<String>,
-    /// Runs that were missed while the server was off: run once (`one`, the default), run each (`all`) or skip (`none`).
+    /// Runs that were missed while the server was off: run once (`one`, the default), run each
+    /// (`all`) or skip (`none`).
     catch_up: Option<String>,
 }
 

@@ -1,4 +1,5 @@
-//! Validates the settings of a DataSet in a request: every value, and the permission to use the account.
+//! Validates the settings of a DataSet in a request: every value, and the permission to use the
+//! account.
 
 use super::{CreateDataset, PatchDataset};
 use crate::actor::Actor;
@@ -18,7 +19,8 @@ pub(super) fn stored_schedule(dataset: &Dataset) -> Result<Option<ScheduleJson>,
     Ok(Some(ScheduleJson::from(schedule.plan())).filter(|wire| *wire != ScheduleJson::default()))
 }
 
-/// Applies a patch that needs no access to the account. Everything is checked before anything is written.
+/// Applies a patch that needs no access to the account. Everything is checked before anything is
+/// written.
 pub(super) async fn apply_without_account(
     api: &Api,
     actor: &Actor,
@@ -47,7 +49,8 @@ pub(super) async fn apply_without_account(
     Ok(())
 }
 
-/// Applies `patch` to the options and validates the result. `now`: the existing DataSet, `None` for a new one.
+/// Applies `patch` to the options and validates the result. `now`: the existing DataSet, `None` for
+/// a new one.
 fn validate_options(
     setup: ReportSetup<'_>,
     key: Option<Vec<String>>,

@@ -1,4 +1,5 @@
-//! The archive of chats: one row for each chat, and one row for each of its parts (messages, tags, goals and so on).
+//! The archive of chats: one row for each chat, and one row for each of its parts (messages, tags,
+//! goals and so on).
 
 use super::{
     CONFIGURATION, END, GROUP, LOGIN, START, TAG, boolean, column, extra, integer, json, moment,

@@ -1,4 +1,5 @@
-//! Reports of the current state and the ranking of agents. The vendor does not document their fields, so all fields become columns.
+//! Reports of the current state and the ranking of agents. The vendor does not document their
+//! fields, so all fields become columns.
 
 use super::{
     CONFIGURATION, END, GROUP, REPORTS_API, START, TAG, at, column, each, integer, number, takes,

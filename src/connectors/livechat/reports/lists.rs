@@ -1,4 +1,5 @@
-//! Reports of an account's configuration: agents, groups, canned responses, goals, greetings and tags.
+//! Reports of an account's configuration: agents, groups, canned responses, goals, greetings and
+//! tags.
 
 use super::{
     CONFIGURATION, GROUP, at, boolean, column, each, extra, integer, json, moment, text, verbatim,

@@ -1,6 +1,6 @@
-//! The reports of LiveChat: declarations only, one file for each category. Fields and their descriptions are from the vendor's
-//! configuration and reports APIs, version 2.0. This file has the order in which people see the reports, and short constructors for the
-//! declarations.
+//! The reports of LiveChat: declarations only, one file for each category. Fields and their
+//! descriptions are from the vendor's configuration and reports APIs, version 2.0. This file has
+//! the order in which people see the reports, and short constructors for the declarations.
 
 mod chats;
 mod dashboards;

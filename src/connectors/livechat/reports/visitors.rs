@@ -1,4 +1,5 @@
-//! The visitors on the site now: one row for each visitor, and one row for each of a visitor's parts.
+//! The visitors on the site now: one row for each visitor, and one row for each of a visitor's
+//! parts.
 
 use super::{CONFIGURATION, at, column, integer, json, moment, takes, text, verbatim};
 use crate::connectors::report::ColumnKind::{Integer, Text, Timestamp};

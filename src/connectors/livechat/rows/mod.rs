@@ -167,7 +167,8 @@ impl JsonRows {
         }
     }
 
-    /// Writes a value that is no object into the column for such values; `false` if it is an object or there is no such column.
+    /// Writes a value that is no object into the column for such values; `false` if it is an object
+    /// or there is no such column.
     fn fill_value<'a>(&self, from: ColumnSource, json: &'a str, row: &mut RowBuffer<'a>) -> bool {
         if json.starts_with('{') {
             return false;
@@ -191,7 +192,8 @@ impl JsonRows {
         true
     }
 
-    /// Whether the value of a period has the report's shape: an object, a plain value if the report has a column for it, or empty.
+    /// Whether the value of a period has the report's shape: an object, a plain value if the report
+    /// has a column for it, or empty.
     pub fn accepts_period(&self, json: &str) -> bool {
         json.starts_with('{')
             || matches!(json, "null" | "[]")
@@ -254,7 +256,8 @@ impl JsonRows {
         }
     }
 
-    /// Writes a row for each currency of `value`; the period's other fields are only in the first row.
+    /// Writes a row for each currency of `value`; the period's other fields are only in the first
+    /// row.
     fn currencies<'a>(
         &mut self,
         period: &'a str,

@@ -1,4 +1,5 @@
-//! A fast parser for tags with a few plain attributes. Almost all tags are like this, and the general parser takes several times as long.
+//! A fast parser for tags with a few plain attributes. Almost all tags are like this, and the
+//! general parser takes several times as long.
 
 use super::WHITE;
 

@@ -95,7 +95,8 @@ impl ExportedChat {
             .map(|(name, value)| (self.at(*name), self.at(*value)))
     }
 
-    /// The number of ampersands, entities and character references in the chat that are not valid XML. They were decoded or kept as text.
+    /// The number of ampersands, entities and character references in the chat that are not valid
+    /// XML. They were decoded or kept as text.
     pub fn repaired(&self) -> u64 {
         self.repaired
     }

@@ -1,4 +1,5 @@
-//! The input of the XML parser: decodes any encoding to UTF-8 and limits the size of each piece of markup.
+//! The input of the XML parser: decodes any encoding to UTF-8 and limits the size of each piece of
+//! markup.
 
 use std::fmt;
 use std::io::{self, BufRead, Cursor, Read};
@@ -14,8 +15,8 @@ const HEAD: usize = 1_024;
 /// The inspected start of a source and its rest, as UTF-8.
 pub type Decoded<R> = DecodeReaderBytes<io::Chain<Cursor<Vec<u8>>, R>, Vec<u8>>;
 
-/// Decodes the document to UTF-8 without a byte order mark. The order of precedence is: byte order mark, declaration, `label`, UTF-8.
-/// Invalid bytes become U+FFFD.
+/// Decodes the document to UTF-8 without a byte order mark. The order of precedence is: byte order
+/// mark, declaration, `label`, UTF-8. Invalid bytes become U+FFFD.
 pub fn decoded<R: Read>(mut source: R, label: Option<&str>) -> Result<Decoded<R>, DocumentError> {
     let mut head = Vec::with_capacity(HEAD);
     while head.len() < HEAD && declaration(&head).is_none() && !is_decided(&head) {
@@ -36,7 +37,8 @@ pub fn decoded<R: Read>(mut source: R, label: Option<&str>) -> Result<Decoded<R>
         let named = declared.as_deref().or(label.map(str::trim));
         match named.filter(|name| !name.is_empty()) {
             Some(name) => match Encoding::for_label(name.as_bytes()) {
-                // A document whose declaration can be read as ASCII is not UTF-16, even if the declaration names UTF-16.
+                // A document whose declaration can be read as ASCII is not UTF-16, even if the
+                // declaration names UTF-16.
                 Some(found) if found == UTF_16LE || found == UTF_16BE => Some(UTF_8),
                 Some(found) => Some(found),
                 None => return Err(DocumentError::UnknownEncoding),
@@ -67,7 +69,8 @@ fn utf16_without_bom(head: &[u8]) -> Option<&'static Encoding> {
     }
 }
 
-/// Whether the first bytes show that no declaration follows, or that it is not needed to find the encoding.
+/// Whether the first bytes show that no declaration follows, or that it is not needed to find the
+/// encoding.
 fn is_decided(head: &[u8]) -> bool {
     let begins = b"<?xml";
     head.len() >= 4

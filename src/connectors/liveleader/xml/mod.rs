@@ -1,5 +1,5 @@
-//! Parses the export document as a stream, chat by chat, with memory for one chat. Anything except one complete `<chats>` document is a
-//! `DocumentError` with the reason.
+//! Parses the export document as a stream, chat by chat, with memory for one chat. Anything except
+//! one complete `<chats>` document is a `DocumentError` with the reason.
 
 mod attributes;
 mod chat;
@@ -33,8 +33,9 @@ const MAX_TEXT_BYTES: usize = 1 << 20;
 /// The maximum number of bytes of one piece of markup before decoding: a text, a tag or a comment.
 const MAX_MARKUP_BYTES: usize = MAX_TEXT_BYTES + (64 << 10);
 
-/// Parses a document. `label` is the encoding in the Content-Type header; the document's own declaration takes precedence. `on_chat` is
-/// called with each complete chat and returns whether to continue. Returns `Ok` only if the root was closed and nothing follows it.
+/// Parses a document. `label` is the encoding in the Content-Type header; the document's own
+/// declaration takes precedence. `on_chat` is called with each complete chat and returns whether to
+/// continue. Returns `Ok` only if the root was closed and nothing follows it.
 pub fn read(
     source: impl Read,
     label: Option<&str>,
@@ -374,7 +375,8 @@ fn is_white(text: &str) -> bool {
         .all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
 }
 
-/// Makes a column name: the colons of prefixes are replaced, because other programs cannot handle them.
+/// Makes a column name: the colons of prefixes are replaced, because other programs cannot handle
+/// them.
 fn plain_name(name: &str, into: &mut String) {
     if name.contains(':') {
         into.extend(name.chars().map(|c| if c == ':' { '_' } else { c }));
@@ -479,7 +481,8 @@ fn broken_attribute(_: &AttrError) -> DocumentError {
     DocumentError::Broken { at: 0 }
 }
 
-/// Removes line breaks that are only indentation: literal white space with a line break at the start or end.
+/// Removes line breaks that are only indentation: literal white space with a line break at the
+/// start or end.
 fn trimmed(text: &str, exact: Option<(usize, usize)>) -> &str {
     let (first, last) = exact.unwrap_or((text.len(), 0));
     let lead = text[..first].len() - text[..first].trim_start_matches(WHITE).len();

@@ -1,5 +1,5 @@
-//! Decodes references, including those that are not valid XML: vendors write HTML entities, bare ampersands, and numbers of characters that
-//! do not exist.
+//! Decodes references, including those that are not valid XML: vendors write HTML entities, bare
+//! ampersands, and numbers of characters that do not exist.
 
 use html_escape::NAMED_ENTITIES;
 use quick_xml::escape::resolve_xml_entity;
@@ -55,7 +55,8 @@ fn resolve_number(number: &str) -> Resolved {
     }
 }
 
-/// Decodes an attribute value with invalid references like `normalized_value`, and returns the number of invalid ones.
+/// Decodes an attribute value with invalid references like `normalized_value`, and returns the
+/// number of invalid ones.
 pub(super) fn attribute(raw: &str) -> (String, u64) {
     let (mut value, mut repaired, mut rest) = (String::with_capacity(raw.len()), 0, raw);
     while let Some(at) = rest.find('&') {

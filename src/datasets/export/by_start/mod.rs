@@ -1,7 +1,8 @@
-//! Reads the rows of several versions ordered by start time, each id once, with bounded memory. A first pass counts the rows of
-//! each minute of the period; consecutive minutes form slices with a bounded number of rows. For each slice, only start and id
-//! are read, sorted and cleared of repeated ids; then the rows are read in that order in small groups. Between two rows all
-//! buffers can be released; they are read again for the next row.
+//! Reads the rows of several versions ordered by start time, each id once, with bounded memory. A
+//! first pass counts the rows of each minute of the period; consecutive minutes form slices with a
+//! bounded number of rows. For each slice, only start and id are read, sorted and cleared of
+//! repeated ids; then the rows are read in that order in small groups. Between two rows all buffers
+//! can be released; they are read again for the next row.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -79,9 +80,10 @@ struct RowKey {
     row: u64,
 }
 
-/// Iterates over the rows that start within a period (its end excluded), ordered by start; rows with the same start keep the order of
-/// the sources, then the order in which they were pulled. If several rows have the same id, the first source wins, and within a
-/// source the last row. The methods block.
+/// Iterates over the rows that start within a period (its end excluded), ordered by start; rows
+/// with the same start keep the order of the sources, then the order in which they were pulled. If
+/// several rows have the same id, the first source wins, and within a source the last row. The
+/// methods block.
 pub struct ByStart {
     segments: Segments,
     sources: Vec<VersionSource>,
@@ -227,7 +229,8 @@ impl ByStart {
         Ok(keys)
     }
 
-    /// Reads complete rows, starting with the next one; reads fewer if they are larger than expected.
+    /// Reads complete rows, starting with the next one; reads fewer if they are larger than
+    /// expected.
     fn rows_from(&self, keys: &[RowKey], at_once: usize) -> Result<LoadedRows> {
         let first = self.handed_over;
         let mut some = keys
@@ -338,8 +341,9 @@ impl ByStart {
         Ok(keys)
     }
 
-    /// Keeps one row per id: from the first source, and there the last row. Another source may have the same id at a time outside the
-    /// slice, so whole sources are compared. Returns the number of removed rows.
+    /// Keeps one row per id: from the first source, and there the last row. Another source may have
+    /// the same id at a time outside the slice, so whole sources are compared. Returns the number
+    /// of removed rows.
     fn leave_out_repeated(&self, keys: &mut Vec<RowKey>) -> Result<u64> {
         let before = keys.len();
         keys.sort_unstable_by(|a, b| {
@@ -363,7 +367,8 @@ impl ByStart {
                 each_key(
                     self.segments.open(meta)?.read(&key_schema(), None)?,
                     |_, start, id| {
-                        // A row without a start belongs to no period, so it is not counted as a duplicate.
+                        // A row without a start belongs to no period, so it is not counted as a
+                        // duplicate.
                         let (Some(_), Some(id)) = (start, id.map(hash)) else {
                             return;
                         };
@@ -382,7 +387,8 @@ impl ByStart {
         Ok((before - keys.len()) as u64)
     }
 
-    /// Reads the batches that contain these rows, and the place of each row in them. `None` if several rows together are too large.
+    /// Reads the batches that contain these rows, and the place of each row in them. `None` if
+    /// several rows together are too large.
     #[expect(clippy::type_complexity, reason = "used in one place")]
     fn rows(&self, keys: &[RowKey]) -> Result<Option<(Vec<RecordBatch>, Vec<(usize, usize)>)>> {
         let mut of: BTreeMap<(u32, u32), Vec<(u64, usize)>> = BTreeMap::new();

@@ -236,8 +236,9 @@ fn files_are_merged_and_partitioned_as_the_model_says() {
                     assert_eq!(numbers(&world, &got.order), parted.collect::<Vec<_>>());
                 }
 
-                // If each key always has the same day, the result is the same when only the days around the pulled ones are read; a
-                // row without a day may belong to any. Some keys of that day were read and have no rows.
+                // If each key always has the same day, the result is the same when only the days
+                // around the pulled ones are read; a row without a day may belong to any. Some keys
+                // of that day were read and have no rows.
                 let settled = |of: &[Line]| {
                     of.iter()
                         .map(|line| (line.0, line.1.and(line.0).map(|key| key % 5), line.2))

@@ -1,4 +1,5 @@
-//! Which old row a new row replaces: keys of all kinds of columns and values, through files, compared with a simple model.
+//! Which old row a new row replaces: keys of all kinds of columns and values, through files,
+//! compared with a simple model.
 
 use std::collections::BTreeSet;
 
@@ -36,7 +37,8 @@ const COLUMNS: [(&str, ColumnKind); 6] = [
     ("at", ColumnKind::Timestamp),
 ];
 
-/// A row: the report's key in two columns, a choice for each of the other columns, and a unique number.
+/// A row: the report's key in two columns, a choice for each of the other columns, and a unique
+/// number.
 #[derive(Clone, Debug)]
 struct Line {
     own: (usize, Option<i64>),
@@ -245,8 +247,8 @@ fn a_row_without_a_value_in_a_custom_key_never_replaces_another_row() {
                     .into_iter()
                     .chain(COLUMNS.iter().map(|(name, _)| *name))
                     .collect();
-                // A custom key with the report's key as fallback, a custom key for a report without a key, and the report's key
-                // alone.
+                // A custom key with the report's key as fallback, a custom key for a report without
+                // a key, and the report's key alone.
                 for (key, fallback) in [
                     (key.as_slice(), &["id", "part"][..]),
                     (&key, &content),
