@@ -48,6 +48,7 @@ mod sandbox_reports;
 mod schedules;
 mod schedules_pane;
 mod security;
+mod sql_statements;
 mod storage;
 mod stream_revocation;
 mod test_context;

@@ -140,18 +140,22 @@ fn sources() -> Vec<PathBuf> {
     all
 }
 
-/// The identifiers of a source file, without those in comments and string literals.
+/// The identifiers of a source file. Comments and string literals have none.
 fn identifiers(text: &str) -> BTreeSet<String> {
-    let code: String = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .flat_map(|line| line.split('"').step_by(2).chain(["\n"]))
-        .collect::<Vec<_>>()
-        .join(" ");
-    code.split(|c: char| !c.is_alphanumeric() && c != '_')
-        .filter(|word| !word.is_empty())
-        .map(str::to_owned)
-        .collect()
+    fn collect(tokens: proc_macro2::TokenStream, found: &mut BTreeSet<String>) {
+        for token in tokens {
+            match token {
+                proc_macro2::TokenTree::Ident(name) => {
+                    found.insert(name.to_string());
+                }
+                proc_macro2::TokenTree::Group(group) => collect(group.stream(), found),
+                _ => {}
+            }
+        }
+    }
+    let mut found = BTreeSet::new();
+    collect(text.parse().unwrap(), &mut found);
+    found
 }
 
 #[test]
