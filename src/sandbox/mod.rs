@@ -1,6 +1,7 @@
 //! The sandbox: a simulator of the vendors, included in the binary. It answers from a seeded world
 //! (`world`, `chat`, `people`; `session` is the same chat for LiveLeader). Chats are generated on
-//! request, so a million of them use no memory. `faults` makes it fail on request. Its routes:
+//! request, so a million of them use no memory. `faults` makes it fail on request. The vendors'
+//! routes:
 //!
 //! | route | answers | file |
 //! | --- | --- | --- |
@@ -13,33 +14,43 @@
 //! | `GET /tags` (`group`) | array of tags | `livechat::lists` |
 //! | `GET /status`, `GET /status/{group}` | online or offline | `livechat::lists` |
 //! | `GET /visitors` (`state`, `group[]`) | array of those on the site now | `livechat::visitors` |
-//! | `GET /chats` (days, `page`, `group`, `agent`, `tag[]`, `include_pending` and the fields of `selection::ChatFilter`) | a page of the archive | `livechat::archive`, `livechat::chat` |
-//! | `GET /tickets` (days, `page`, `order`, `group`, `assignee`, `status`, `tag` ... all that is documented) | a page of tickets | `livechat::tickets` |
-//! | `GET /reports/chats/total_chats` (days, `group`, `agent`, `group_by`, `tag[]`) | by period, see `livechat::figures` | `livechat::reports` |
-//! | `GET /reports/chats/engagement` (the same) | by period | `livechat::reports` |
-//! | `GET /reports/chats/not_replied_chats` (days, `groups[]`, `agents[]`, `group_by`, `tag[]`) | by period | `livechat::reports` |
-//! | `GET /reports/chats/ratings` (days, `group`, `agent`, `group_by`, `tag[]`) | by period | `livechat::reports` |
-//! | `GET /reports/chats/ratings/ranking` (days, `group`, `tag[]`) | agents, the best first | `livechat::reports` |
-//! | `GET /reports/chats/queued_visitors` (days, `group`, `group_by`) | by period | `livechat::reports` |
-//! | `GET /reports/chats/queued_visitors/waiting_times` (the same) | by period | `livechat::reports` |
-//! | `GET /reports/availability` (days, `group`, `agent`) | hours by day, or minutes by hour of one day | `livechat::reports`, `shift` |
-//! | `GET /reports/chats/chatting_time` (days, `group`, `agent`, `tag[]`) | the same | `livechat::reports` |
-//! | `GET /reports/chats/first_response_time` (days, `group`, `agent`, `group_by`, `tag[]`) | by period | `livechat::reports` |
-//! | `GET /reports/chats/response_time` (the same) | by period | `livechat::reports` |
-//! | `GET /reports/chats/agents_occupancy` (days, `weekday`) | chats going on, by hour | `livechat::reports` |
-//! | `GET /reports/chats/goals` (days, `group`, `agent`, `goal`, `group_by`, `tag[]`, `sales_tracker`, `currency`) | by period | `livechat::reports` |
-//! | `GET /reports/chats/greetings` (days, `group`, `goal`, `greeting`, `group_by`, `tag[]`) | by period | `livechat::reports` |
-//! | `GET /reports/tickets/new_tickets` (days, `group`, `group_by`, `tag[]`) | by period | `livechat::reports`, `livechat::ticket_figures` |
-//! | `GET /reports/tickets/first_response_time` (days, `group`, `agent`, `group_by`, `tag[]`) | by period | the same |
-//! | `GET /reports/tickets/solved_tickets` (the same) | by period | the same |
-//! | `GET /reports/tickets/resolution_time` (the same) | by period | the same |
-//! | `GET /reports/tickets/ticket_sources` (days, `group`, `group_by`, `tag[]`) | by period | the same |
-//! | `GET /reports/tickets/ratings` (days, `group`, `agent`, `group_by`, `tag[]`) | by period | the same |
-//! | `GET /reports/tickets/ratings/ranking` (days, `group`, `tag[]`) | agents, the best first | `livechat::reports` |
-//! | `GET /reports/dashboard` | the last seven days | `livechat::dashboards` |
-//! | `GET /reports/dashboard/agent/{login}` | the same of one agent | `livechat::dashboards` |
-//! | `GET /reports/dashboard/group/{id}` | the same of one group | `livechat::dashboards` |
+//! | `GET /chats` (days, `page` and the fields of `selection::ChatFilter`) | a page of the archive | `livechat::archive` |
+//! | `GET /tickets` (days, `page`, `order` and the fields of `TicketFilter` there) | a page of tickets | `livechat::tickets` |
 //! | `GET /a/Srv` (`a=export`, `email`, `password`, `start`, `stop`) | LiveLeader's answered chats of a period, as XML | `liveleader` |
+//!
+//! LiveChat's reports (`livechat::reports`):
+//!
+//! | route | answers | values from |
+//! | --- | --- | --- |
+//! | `GET /reports/chats/total_chats` (days, `group`, `agent`, `group_by`, `tag[]`) | by period | `figures` |
+//! | `GET /reports/chats/engagement` (the same) | by period | `figures` |
+//! | `GET /reports/chats/not_replied_chats` (days, `groups[]`, `agents[]`, `group_by`, `tag[]`) | by period | `figures` |
+//! | `GET /reports/chats/ratings` (days, `group`, `agent`, `group_by`, `tag[]`) | by period | `figures` |
+//! | `GET /reports/chats/ratings/ranking` (days, `group`, `tag[]`) | agents, the best first | `reports` |
+//! | `GET /reports/chats/queued_visitors` (days, `group`, `group_by`) | by period | `figures` |
+//! | `GET /reports/chats/queued_visitors/waiting_times` (the same) | by period | `figures` |
+//! | `GET /reports/availability` (days, `group`, `agent`) | hours by day, or minutes by hour of one day | `figures`, `shift` |
+//! | `GET /reports/chats/chatting_time` (days, `group`, `agent`, `tag[]`) | the same | `figures` |
+//! | `GET /reports/chats/first_response_time` (days, `group`, `agent`, `group_by`, `tag[]`) | by period | `figures` |
+//! | `GET /reports/chats/response_time` (the same) | by period | `figures` |
+//! | `GET /reports/chats/goals` (the same, and `goal`, `sales_tracker`, `currency`) | by period | `figures` |
+//! | `GET /reports/chats/agents_occupancy` (days, `weekday`) | chats going on, by hour | `reports` |
+//! | `GET /reports/chats/greetings` (days, `group`, `goal`, `greeting`, `group_by`, `tag[]`) | by period | `figures` |
+//! | `GET /reports/tickets/new_tickets` (days, `group`, `group_by`, `tag[]`) | by period | `ticket_figures` |
+//! | `GET /reports/tickets/first_response_time` (days, `group`, `agent`, `group_by`, `tag[]`) | by period | `ticket_figures` |
+//! | `GET /reports/tickets/solved_tickets` (the same) | by period | `ticket_figures` |
+//! | `GET /reports/tickets/resolution_time` (the same) | by period | `ticket_figures` |
+//! | `GET /reports/tickets/ticket_sources` (days, `group`, `group_by`, `tag[]`) | by period | `ticket_figures` |
+//! | `GET /reports/tickets/ratings` (days, `group`, `agent`, `group_by`, `tag[]`) | by period | `ticket_figures` |
+//! | `GET /reports/tickets/ratings/ranking` (days, `group`, `tag[]`) | agents, the best first | `reports` |
+//! | `GET /reports/dashboard` | the last seven days | `dashboards` |
+//! | `GET /reports/dashboard/agent/{login}` | the same of one agent | `dashboards` |
+//! | `GET /reports/dashboard/group/{id}` | the same of one group | `dashboards` |
+//!
+//! The sandbox's own routes:
+//!
+//! | route | answers | file |
+//! | --- | --- | --- |
 //! | `GET /__truth?report=...` (see `truth::TruthQuestion`) | the expected content, counted with separate code | `truth` |
 //! | `GET, PUT, DELETE /__faults` (a fault or an array of them) | the active faults, see `faults` | `faults` |
 //! | `GET, DELETE /__calls` | `{"total", "calls": [{"at", "method", "path", "query", "status"}]}`, the newest 10,000 | `call_log` |
@@ -64,8 +75,6 @@ mod call_log;
 mod changes;
 mod chat;
 mod chat_profile;
-mod fault_bodies;
-mod fault_variants;
 pub mod faults;
 mod limit;
 mod lists;

@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use jiff::Span;
 
 use super::client::Query;
-use super::field_tree::id_of;
 use super::paging::{
     Archive, MAX_EXTRA_ROUNDS, QueryCounts, QueryError, SeenRecords, Sink, StartedQuery,
 };
+use super::raw_fields::id_of;
 use super::{group_ids, logins};
 use crate::connectors::{Completeness, PullError, Window, WindowCounts};
 

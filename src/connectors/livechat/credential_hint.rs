@@ -27,15 +27,16 @@ pub(super) fn hint(fields: &BTreeMap<String, String>, secrets: &BTreeMap<String,
     if is_account_id(username) {
         return Hint {
             field: "username",
-            text: "This is an account ID, which works only with version 3 of LiveChat's API. Chatlake uses version 2. \
-                   Enter the email of the agent who created the token.",
+            text: "This is an account ID, which works only with version 3 of LiveChat's API. \
+                   Chatlake uses version 2. Enter the email of the agent who created the token.",
         };
     }
     if holds_account_id(secret) {
         return Hint {
             field: "api_key",
-            text: "This is the account ID and the token together, for example the Base64 string from LiveChat's Developer Console. \
-                   Enter only the token. It starts with a region and a colon, such as dal: or fra:.",
+            text: "This is the account ID and the token together, for example the Base64 string from \
+                   LiveChat's Developer Console. Enter only the token. It starts with a region \
+                   and a colon, such as dal: or fra:.",
         };
     }
     if !username.contains('@') {
@@ -46,7 +47,8 @@ pub(super) fn hint(fields: &BTreeMap<String, String>, secrets: &BTreeMap<String,
     }
     Hint {
         field: "api_key",
-        text: "The key or token must belong to the agent with this email. It may be revoked, or the token may lack the scope agents--all:ro.",
+        text: "The key or token must belong to the agent with this email. It may be revoked, or the \
+               token may lack the scope agents--all:ro.",
     }
 }
 

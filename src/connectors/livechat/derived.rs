@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::field_tree::{RawFields, RowBuffer};
-use super::values::{Cell, period_start};
+use super::field_tree::RowBuffer;
+use super::period_start::period_start;
+use super::raw_fields::RawFields;
+use super::values::Cell;
 use crate::connectors::Window;
 use crate::connectors::report::{Column, ColumnKind};
 

@@ -10,9 +10,9 @@ use jiff::tz::TimeZone;
 use serde_json::value::RawValue;
 
 use super::client::{LiveChatClient, as_text, not_json, query};
-use super::field_tree::{RawFields, id_of};
 use super::output::RecordOutput;
 use super::paging::Sink;
+use super::raw_fields::{RawFields, id_of};
 use super::record_key::RecordKey;
 use super::{group_ids, logins};
 use crate::connectors::report::{Calls, ColumnSource, Menu, Report, Shape};

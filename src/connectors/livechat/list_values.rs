@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 
-use super::field_tree::RawFields;
+use super::raw_fields::RawFields;
 use crate::connectors::convert::decoded;
 
 /// Reads the number of items in a list.

@@ -1,8 +1,9 @@
 //! The connector for LiveChat's REST API, version 2. `reports` declares the reports. `pull` reads
 //! archives with `archive_window` and `paging` and all other reports with `list_reader` and
 //! `period_reader`. Each record goes to one row builder (`rows`) per report (`output`), which fills
-//! the row with `field_tree`, `values` and `derived`. `client` sends the requests, `zones` has
-//! other names of time zones.
+//! the row with `field_tree`, `values` and `derived`. `raw_fields` reads single fields, and
+//! `period_start` parses periods. `client` sends the requests, `zones` has other names of time
+//! zones.
 
 mod archive_page;
 mod archive_window;
@@ -15,6 +16,8 @@ mod list_values;
 mod output;
 mod paging;
 mod period_reader;
+mod period_start;
+mod raw_fields;
 mod record_key;
 mod reports;
 mod rows;
@@ -57,8 +60,9 @@ pub const FIELDS: &[CredentialField] = &[
         id: "api_key",
         label: "API Key",
         secret: true,
-        help: "A personal access token, created in LiveChat's Developer Console under Settings, Authorization, or an API key from before 2022. \
-               LiveChat has deprecated API keys and API version 2, which Chatlake uses.",
+        help: "A personal access token, created in LiveChat's Developer Console under Settings, \
+               Authorization, or an API key from before 2022. LiveChat has deprecated API keys \
+               and API version 2, which Chatlake uses.",
     },
 ];
 
@@ -144,7 +148,7 @@ async fn named(
         if items.iter().any(|item| !item.starts_with('{')) {
             return Err("the JSON has an unexpected structure".to_owned());
         }
-        let word = |item, name| field_tree::id_of(item, name).map(Cow::into_owned);
+        let word = |item, name| raw_fields::id_of(item, name).map(Cow::into_owned);
         Ok(items
             .into_iter()
             .filter_map(|item| Some((word(item, id)?, word(item, "name"))))
@@ -374,7 +378,7 @@ async fn sample_archive(
             }
             // A record that was added meanwhile pushes another one to the next page, where it
             // appears again.
-            if field_tree::id_of(record, "id").is_some_and(|id| !seen.insert(id.into_owned())) {
+            if raw_fields::id_of(record, "id").is_some_and(|id| !seen.insert(id.into_owned())) {
                 continue;
             }
             let rejected = output.rejected();

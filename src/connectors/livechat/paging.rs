@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::archive_page::ArchivePage;
 use super::client::{LiveChatClient, Query};
-use super::field_tree::id_of;
+use super::raw_fields::id_of;
 use crate::connectors::pull_error::ResponseLocation;
 use crate::connectors::{Completeness, PullError, Window};
 

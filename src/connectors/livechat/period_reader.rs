@@ -9,7 +9,8 @@ use super::client::{as_text, not_json, query};
 use super::list_reader::{ListReader, MAX_CONCURRENT};
 use super::output::RecordOutput;
 use super::paging::Sink;
-use super::{field_tree, values};
+use super::period_start::period_start;
+use super::raw_fields::RawFields;
 use crate::connectors::report::GroupBy;
 use crate::connectors::{Menus, PullError, Window, WindowCounts};
 
@@ -47,16 +48,14 @@ pub(super) async fn read(
     let mut counts = WindowCounts::default();
     while let Some(answer) = answers.next().await {
         let (part, text) = answer?;
-        let field_tree::RawFields(mut fields) =
+        let RawFields(mut fields) =
             serde_json::from_slice(&text).map_err(|_| output.unwritable())?;
         let read = fields.len() as u64;
         // If an answer contains a period twice, the first one counts.
         let mut seen = HashSet::new();
         fields.retain(|(period, _)| seen.insert(period.clone()));
         output
-            .periods(&fields, |period| {
-                values::period_start(period, part, list.zone)
-            })
+            .periods(&fields, |period| period_start(period, part, list.zone))
             .await?;
         counts.pages += 1;
         counts.read += read;
@@ -73,14 +72,14 @@ async fn request_part(
     let arguments = query(list.report, list.menus, Some(part), list.zone);
     let read = |body: &bytes::Bytes| {
         let text = as_text(body);
-        let field_tree::RawFields(fields) =
+        let RawFields(fields) =
             serde_json::from_slice(&text).map_err(|error| not_json(&text, &error))?;
         // Status 200 may contain something else, such as an error, whose field names are no
         // periods.
         if !fields.is_empty()
             && !fields
                 .iter()
-                .any(|(period, _)| values::period_start(period, part, list.zone).is_some())
+                .any(|(period, _)| period_start(period, part, list.zone).is_some())
         {
             return Err("the answer has no periods".to_owned());
         }

@@ -2,7 +2,7 @@
 //! identified, so each merge would add it again. Such a record, and one that is no object, is
 //! rejected and counted.
 
-use super::field_tree::field_of;
+use super::raw_fields::field_of;
 use super::values::{Cell, Converter};
 use crate::connectors::report::{Column, ColumnSource, RecordRows, Report, Shape};
 

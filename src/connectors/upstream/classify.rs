@@ -6,7 +6,7 @@ use bytes::Bytes;
 use reqwest::header::{HeaderValue, RETRY_AFTER};
 
 use super::call::{BodyError, CallError, HttpResponse};
-use super::pace::retry_after;
+use super::retry_after::retry_after;
 use super::{ApiRequest, ReadError, Upstream, account_state, mask, sniff};
 use crate::connectors::PullError;
 use crate::connectors::pull_error::{Cause, ResponseLocation};

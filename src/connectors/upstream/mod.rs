@@ -1,12 +1,16 @@
-//! The only HTTP client for vendors. All requests pass through here: the address guard (`guard`),
-//! the account's rate limit (`pace`), timeouts and size limits (`call`), the minimum transfer rate
-//! (`rate`), attempts (`retry`), the classification of answers (`classify`, `sniff`), the check of
-//! rejected credentials (`confirm`), and messages without addresses and secrets (`mask`).
-//! `allowed_hosts` applies the same address rules to the mail server, and `webhook_client` posts to
-//! webhooks.
+//! The only HTTP client for vendors. All requests (`api_request`) of an account (`account_client`)
+//! pass through here: the address guard (`guard`), the account's rate limit (`pace`), timeouts and
+//! size limits (`call`), the minimum transfer rate (`rate`), attempts (`retry`, `retry_after`), the
+//! classification of answers (`classify`, `sniff`), the check of rejected credentials (`confirm`),
+//! and messages without addresses and secrets (`mask`). A `body_reader` consumes the body of a good
+//! answer. `allowed_hosts` applies the same address rules to the mail server, and `webhook_client`
+//! posts to webhooks.
 
+mod account_client;
 mod account_state;
 pub mod allowed_hosts;
+mod api_request;
+mod body_reader;
 mod call;
 mod call_stats;
 mod classify;
@@ -17,6 +21,7 @@ pub mod mask;
 mod pace;
 mod rate;
 mod retry;
+mod retry_after;
 pub(in crate::connectors) mod sniff;
 pub mod webhook_client;
 
@@ -25,24 +30,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use bytes::Bytes;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Request};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use url::Url;
-use zeroize::Zeroizing;
 
 use super::{Connector, PullError};
-use crate::clock::{Clock, Millis};
+use crate::clock::Clock;
 use crate::config::AllowUpstream;
 use crate::error::{Error, Result};
-use crate::secret::Secret;
+pub use account_client::Upstream;
 use account_state::AccountState;
 pub use account_state::{Gauge, MAX_AUTH_FAILURES, VendorHints};
-use call::BufferedBody;
-use call_stats::CallCounters;
+pub use api_request::{ApiRequest, Auth, ErrorClassifier, encoded};
+pub use body_reader::{BodyReader, OkResponse, ReadError};
 pub use call_stats::CallStats;
 pub use guard::{DnsResolver, SystemResolver, check_address, is_public};
 pub use limits::Limits;
@@ -239,320 +237,4 @@ impl std::fmt::Debug for Upstreams {
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
-}
-
-/// The client for one account. Cheap to clone.
-#[derive(Clone)]
-pub struct Upstream {
-    all: Upstreams,
-    base: Url,
-    account_state: Arc<AccountState>,
-    call_counters: Arc<CallCounters>,
-    /// If the vendor asks for a longer pause than this, a request fails at once instead of waiting.
-    max_wait: Duration,
-}
-
-impl std::fmt::Debug for Upstream {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upstream")
-            .field("host", &self.base.host_str().unwrap_or_default())
-            .finish_non_exhaustive()
-    }
-}
-
-/// How a request authenticates.
-#[derive(Clone, Copy, Debug)]
-pub enum Auth<'a> {
-    None,
-    Basic {
-        user: &'a str,
-        secret: &'a Secret,
-    },
-    /// Name and value as query parameters, for a vendor without another method.
-    Arguments {
-        user: (&'a str, &'a str),
-        secret: (&'a str, &'a Secret),
-    },
-}
-
-/// Classifies an answer with a status other than 200 by its first bytes, if the connector knows
-/// more than the status says. A `Refused` without a message gets the message of the answer.
-pub type ErrorClassifier = fn(u16, &[u8]) -> Option<PullError>;
-
-/// Consumes the body of a good answer piece by piece.
-pub trait BodyReader: Send {
-    type Out: Send;
-    /// The body is streamed: it has no total time limit, and its maximum size is
-    /// `Limits::max_streamed_bytes`.
-    const STREAMED: bool;
-
-    /// Called before the first piece, with the headers and the Content-Length.
-    fn on_head(&mut self, _headers: &HeaderMap, _length: Option<u64>) {}
-
-    /// Called with each decompressed piece. Returns false to stop reading.
-    fn piece(&mut self, piece: Bytes) -> impl Future<Output = bool> + Send;
-
-    /// Called after the last piece.
-    fn end(self) -> impl Future<Output = Result<Self::Out, ReadError>> + Send;
-
-    /// The vendor said twice, with the same status and body, that there is no data: 204, 404, or
-    /// 200 with an empty answer. Returns the value for that, or `None` if it is not acceptable.
-    fn on_empty(self, _status: u16) -> impl Future<Output = Option<Self::Out>> + Send
-    where
-        Self: Sized,
-    {
-        std::future::ready(None)
-    }
-}
-
-/// Why a complete answer cannot be used.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ReadError {
-    /// Another attempt may succeed.
-    Retry(String),
-    /// The answer is a web page.
-    WebPage,
-    /// The answer has no data: an empty body, or JSON that is null or empty. `why`: the error if
-    /// that is not acceptable.
-    Empty {
-        body: Bytes,
-        why: String,
-    },
-    Fatal(PullError),
-}
-
-impl From<String> for ReadError {
-    fn from(why: String) -> Self {
-        ReadError::Retry(why)
-    }
-}
-
-/// A reader that collects the body and passes it to `read`.
-struct CheckedReader<'r, F, T> {
-    buffer: BufferedBody,
-    read: &'r F,
-    on_empty: fn(u16) -> Option<T>,
-}
-
-impl<T: Send, E: Into<ReadError>, F: Fn(&Bytes) -> Result<T, E> + Sync> BodyReader
-    for CheckedReader<'_, F, T>
-{
-    type Out = (OkResponse, T);
-    const STREAMED: bool = false;
-
-    fn on_head(&mut self, headers: &HeaderMap, length: Option<u64>) {
-        self.buffer.on_head(headers, length);
-    }
-
-    async fn piece(&mut self, piece: Bytes) -> bool {
-        self.buffer.piece(piece).await
-    }
-
-    async fn end(self) -> Result<Self::Out, ReadError> {
-        let body = self.buffer.end().await?;
-        match (self.read)(&body).map_err(Into::into) {
-            Ok(value) => Ok((OkResponse { body }, value)),
-            Err(ReadError::Retry(_)) if sniff::looks_like_web_page(&body) => {
-                Err(ReadError::WebPage)
-            }
-            Err(ReadError::Retry(why)) if sniff::is_empty_body(&body) => {
-                Err(ReadError::Empty { body, why })
-            }
-            Err(why) => Err(why),
-        }
-    }
-
-    async fn on_empty(self, status: u16) -> Option<Self::Out> {
-        (self.on_empty)(status).map(|value| (OkResponse { body: Bytes::new() }, value))
-    }
-}
-
-/// A request below the account's root. All fields except `auth` and the query may be logged.
-#[derive(Clone, Copy, Debug)]
-pub struct ApiRequest<'a> {
-    /// With a leading slash; parts that come from data must be percent-encoded.
-    pub path: &'a str,
-    pub query: &'a [(&'a str, String)],
-    pub auth: Auth<'a>,
-    pub headers: &'a [(&'static str, &'static str)],
-    pub classify_error: ErrorClassifier,
-    /// Path and query of the connector's auth check call, which is sent with the same credentials
-    /// and decides whether they are rejected.
-    pub auth_check: (&'a str, &'a [(&'a str, String)]),
-}
-
-/// A complete answer with status 200.
-#[derive(Clone, Debug)]
-pub struct OkResponse {
-    pub body: Bytes,
-}
-
-impl Upstream {
-    /// The current time.
-    pub fn now(&self) -> Millis {
-        self.all.0.clock.now()
-    }
-
-    /// Scheme, host and port.
-    pub fn address(&self) -> String {
-        self.base.origin().ascii_serialization()
-    }
-
-    /// The vendor hints of this account so far.
-    pub fn vendor_hints(&self) -> VendorHints {
-        self.account_state.vendor_hints(self.now())
-    }
-
-    /// Whether `vendor_hints` should be saved now: requests were sent and the last save is at least
-    /// `every` ago.
-    pub fn is_save_due(&self, every: Duration) -> bool {
-        self.account_state.is_save_due(every)
-    }
-
-    /// Restores the vendor hints that were saved before a restart; newer hints take precedence.
-    pub fn restore(&self, hints: &VendorHints) {
-        self.account_state.restore(hints, self.now());
-    }
-
-    /// Allows another request although the credentials were rejected: a person wants to test them
-    /// again.
-    pub fn reset_auth(&self) {
-        self.account_state.reset_auth();
-    }
-
-    /// The current load of the account.
-    pub fn gauge(&self) -> Gauge {
-        self.account_state.gauge()
-    }
-
-    pub fn call_stats(&self) -> CallStats {
-        self.call_counters.snapshot()
-    }
-
-    /// For interactive use: if the vendor asks for a longer pause than `max_wait`, the request
-    /// fails at once.
-    pub fn with_max_wait(mut self, max_wait: Duration) -> Self {
-        self.max_wait = self.max_wait.min(max_wait);
-        self
-    }
-
-    /// Bytes of answers that this client and its clones received so far, before decompression.
-    pub fn received(&self) -> u64 {
-        self.call_counters.received.load(Ordering::Relaxed)
-    }
-
-    /// The permit to hold while parser threads run.
-    pub fn parsing(&self) -> Arc<Semaphore> {
-        self.all.0.parsing.clone()
-    }
-
-    /// Sends the request and retries it, within the account's rate limit and the limits.
-    pub async fn get(
-        &self,
-        api_request: ApiRequest<'_>,
-        cancel: &CancellationToken,
-    ) -> Result<OkResponse, PullError> {
-        self.get_checked(api_request, cancel, |_| Ok::<_, ReadError>(()))
-            .await
-            .map(|(answer, ())| answer)
-    }
-
-    /// Like `get`, and passes the body to `read`. If `read` returns `Err`, the request is repeated,
-    /// up to three times in total; then the error is `Malformed`.
-    pub async fn get_checked<T: Send, E: Into<ReadError>>(
-        &self,
-        api_request: ApiRequest<'_>,
-        cancel: &CancellationToken,
-        read: impl Fn(&Bytes) -> Result<T, E> + Sync,
-    ) -> Result<(OkResponse, T), PullError> {
-        self.get_or_empty(api_request, cancel, read, |_| None).await
-    }
-
-    /// Like `get_checked`. `on_empty` returns the value for an answer that says twice that there is
-    /// no data; see `BodyReader::on_empty`.
-    pub async fn get_or_empty<T: Send, E: Into<ReadError>>(
-        &self,
-        api_request: ApiRequest<'_>,
-        cancel: &CancellationToken,
-        read: impl Fn(&Bytes) -> Result<T, E> + Sync,
-        on_empty: fn(u16) -> Option<T>,
-    ) -> Result<(OkResponse, T), PullError> {
-        self.read(api_request, cancel, || CheckedReader {
-            buffer: BufferedBody::new(usize::MAX),
-            read: &read,
-            on_empty,
-        })
-        .await
-    }
-
-    /// Like `get`, but streams the body. Each attempt starts with a new reader.
-    pub async fn read<R: BodyReader>(
-        &self,
-        api_request: ApiRequest<'_>,
-        cancel: &CancellationToken,
-        begin: impl Fn() -> R,
-    ) -> Result<R::Out, PullError> {
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => Err(PullError::Cancelled),
-            done = retry::run(self, api_request, begin) => done,
-        }
-    }
-
-    fn count_call(&self) {
-        self.all.0.counters.calls.fetch_add(1, Ordering::Relaxed);
-        self.call_counters.calls.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn request(&self, api_request: &ApiRequest<'_>) -> Option<Request> {
-        let mut url = self.base.clone();
-        let path = format!(
-            "{}{}",
-            self.base.path().trim_end_matches('/'),
-            api_request.path
-        );
-        url.set_path(&path);
-        if !api_request.query.is_empty() {
-            url.query_pairs_mut().extend_pairs(api_request.query);
-        }
-        let mut request = Request::new(Method::GET, url);
-        let headers = request.headers_mut();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-        for (name, value) in api_request.headers {
-            headers.insert(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            );
-        }
-        if let Some(region) = self.account_state.region() {
-            headers.insert(HeaderName::from_static("x-region"), region);
-        }
-        if let Auth::Arguments { user, secret } = api_request.auth {
-            request
-                .url_mut()
-                .query_pairs_mut()
-                .append_pair(user.0, user.1)
-                .append_pair(secret.0, secret.1.reveal());
-        }
-        let headers = request.headers_mut();
-        if let Auth::Basic { user, secret } = api_request.auth {
-            let pair = Zeroizing::new(format!("{user}:{}", secret.reveal()));
-            let text = Zeroizing::new(format!(
-                "Basic {}",
-                base64::engine::general_purpose::STANDARD.encode(pair.as_bytes())
-            ));
-            let mut value = HeaderValue::from_str(&text).ok()?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        Some(request)
-    }
-}
-
-/// Percent-encodes one part of a path.
-pub fn encoded(part: &str) -> String {
-    url::form_urlencoded::byte_serialize(part.as_bytes())
-        .collect::<String>()
-        .replace('+', "%20")
 }

@@ -103,20 +103,26 @@ impl Figure {
             Self::Engagement => {
                 let by = |engagement: &str| count(&|profile| profile.engagement == engagement);
                 json!({
-                    "chats_from_auto_invite": by("auto_invite"), "chats_from_immediate_start": by("immediate_start"),
+                    "chats_from_auto_invite": by("auto_invite"),
+                    "chats_from_immediate_start": by("immediate_start"),
                     "chats_from_manual_invite": by("manual_invite"),
                 })
             }
             Self::NotReplied => json!({"not_replied": count(&|profile| profile.missed)}),
             Self::Ratings => {
-                json!({"bad": count(&|profile| profile.rating == "rated_bad"), "good": count(&|profile| profile.rating == "rated_good"), "chats": total()})
+                let rated = |rating: &str| count(&|profile| profile.rating == rating);
+                json!({"bad": rated("rated_bad"), "good": rated("rated_good"), "chats": total()})
             }
             Self::Queued => {
                 let (left, entered) = (
                     count(&|profile| profile.queued && profile.missed),
                     count(&|profile| profile.queued && !profile.missed),
                 );
-                json!({"queued": {"count": left + entered}, "left_queue": {"count": left}, "entered_chat": {"count": entered}})
+                json!({
+                    "queued": {"count": left + entered},
+                    "left_queue": {"count": left},
+                    "entered_chat": {"count": entered},
+                })
             }
             Self::Waiting => {
                 let waits = |holds: &dyn Fn(&ChatProfile) -> bool| {
@@ -127,7 +133,11 @@ impl Figure {
                         queued.map(|number| chat::queue_seconds(world.seed(), number)),
                     ))
                 };
-                json!({"queued": waits(&|_| true), "left_queue": waits(&|profile| profile.missed), "entered_chat": waits(&|profile| !profile.missed)})
+                json!({
+                    "queued": waits(&|_| true),
+                    "left_queue": waits(&|profile| profile.missed),
+                    "entered_chat": waits(&|profile| !profile.missed),
+                })
             }
             Self::Availability => {
                 let staff = shift::staff(

@@ -186,13 +186,26 @@ fn greeting_json(greeting: &Greeting) -> Value {
     let rules: Vec<_> = (1..=greeting.rules)
         .map(|rule| {
             json!({
-                "id": greeting.id * 10 + rule, "value": (rule * 30).to_string(), "type": "time_on_page",
-                "operator": "greater_than", "condition": "and",
+                "id": greeting.id * 10 + rule,
+                "value": (rule * 30).to_string(),
+                "type": "time_on_page",
+                "operator": "greater_than",
+                "condition": "and",
             })
         })
         .collect();
-    let properties = json!({"active": u8::from(greeting.active).to_string(), "greeting-message_text": greeting.text, "window_style": "ballöng, blå"});
-    json!({"id": greeting.id, "active": greeting.active, "name": greeting.name, "rules": rules, "properties": properties, "group": greeting.group})
+    json!({
+        "id": greeting.id,
+        "active": greeting.active,
+        "name": greeting.name,
+        "rules": rules,
+        "properties": {
+            "active": u8::from(greeting.active).to_string(),
+            "greeting-message_text": greeting.text,
+            "window_style": "ballöng, blå",
+        },
+        "group": greeting.group,
+    })
 }
 
 pub async fn tags(State(world): State<Arc<World>>, request: Request) -> HandlerResult {

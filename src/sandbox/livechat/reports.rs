@@ -260,7 +260,13 @@ fn ranking_json(ratings: &Ratings) -> axum::response::Response {
     });
     let ranking = rated.into_iter().map(|(login, good, bad)| {
         let total = good + bad;
-        json!({"name": login, "good": good, "bad": bad, "total": total, "score": (good as f64 / total as f64 * 10_000.0).round() / 10_000.0})
+        json!({
+            "name": login,
+            "good": good,
+            "bad": bad,
+            "total": total,
+            "score": (good as f64 / total as f64 * 10_000.0).round() / 10_000.0,
+        })
     });
     Json(json!({"ranking": ranking.collect::<Vec<_>>()})).into_response()
 }

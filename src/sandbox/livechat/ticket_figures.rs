@@ -42,7 +42,9 @@ impl TicketFigure {
                 .iter()
                 .filter_map(|ticket| self.moment(ticket).map(|at| at - ticket.opened()))
                 .sum();
-            json!({"count": here.len(), "hours": (!here.is_empty()).then(|| rounded(seconds as f64 / 3_600.0 / here.len() as f64))})
+            let hours =
+                (!here.is_empty()).then(|| rounded(seconds as f64 / 3_600.0 / here.len() as f64));
+            json!({"count": here.len(), "hours": hours})
         };
         let value = match self {
             Self::New => json!({"new_tickets": here.len()}),
@@ -51,7 +53,11 @@ impl TicketFigure {
             Self::Sources => {
                 let from =
                     |source: &str| here.iter().filter(|ticket| ticket.source == source).count();
-                json!({"tickets_from_chat_window": from("chat_window"), "tickets_from_mail": from("mail"), "tickets_from_chat": from("chat")})
+                json!({
+                    "tickets_from_chat_window": from("chat_window"),
+                    "tickets_from_mail": from("mail"),
+                    "tickets_from_chat": from("chat"),
+                })
             }
             Self::Ratings => {
                 let rated = |good: bool| {

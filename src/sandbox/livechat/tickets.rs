@@ -161,21 +161,42 @@ fn ticket_json(ticket: &Ticket) -> Value {
         subject,
         messages,
     } = ticket.content();
-    let events = ticket.steps.iter().zip(messages).map(|((at, step), message)| {
-        let (author, to) = match (step, ticket.assignee) {
-            (TicketStep::Opened | TicketStep::Reply, _) => (json!({"id": mail, "name": name, "type": "client"}), None),
-            (_, Some(agent)) => (json!({"id": agent.login, "name": agent.name, "type": "agent"}), (*step == TicketStep::Answer).then_some(&mail)),
-            (_, None) => (json!({"id": "", "name": "System", "type": "system"}), None),
-        };
-        let kind = if matches!(step, TicketStep::Solved | TicketStep::Reopened | TicketStep::Spam) { "event" } else { "message" };
-        let mut event = json!({
-            "author": author, "date": at, "is_private": *step == TicketStep::Note, "message": message, "type": kind, "source": {"type": ticket.source},
+    let events = ticket
+        .steps
+        .iter()
+        .zip(messages)
+        .map(|((at, step), message)| {
+            let (author, to) = match (step, ticket.assignee) {
+                (TicketStep::Opened | TicketStep::Reply, _) => {
+                    (json!({"id": mail, "name": name, "type": "client"}), None)
+                }
+                (_, Some(agent)) => (
+                    json!({"id": agent.login, "name": agent.name, "type": "agent"}),
+                    (*step == TicketStep::Answer).then_some(&mail),
+                ),
+                (_, None) => (json!({"id": "", "name": "System", "type": "system"}), None),
+            };
+            let kind = if matches!(
+                step,
+                TicketStep::Solved | TicketStep::Reopened | TicketStep::Spam
+            ) {
+                "event"
+            } else {
+                "message"
+            };
+            let mut event = json!({
+                "author": author,
+                "date": at,
+                "is_private": *step == TicketStep::Note,
+                "message": message,
+                "type": kind,
+                "source": {"type": ticket.source},
+            });
+            if let Some(to) = to {
+                extend(&mut event, json!({"to": to}));
+            }
+            event
         });
-        if let Some(to) = to {
-            extend(&mut event, json!({"to": to}));
-        }
-        event
-    });
     let opened = ticket.open_spans().into_iter().map(|(from, to)| {
         to.map_or_else(
             || json!({"from": from}),
@@ -192,8 +213,16 @@ fn ticket_json(ticket: &Ticket) -> Value {
         json!({"type": ticket.source})
     };
     let mut json = json!({
-        "id": ticket.id(), "requester": {"mail": mail, "name": name}, "groups": ticket.groups, "status": ticket.status(), "subject": subject,
-        "modified": ticket.modified(), "source": source, "opened": opened.collect::<Vec<_>>(), "firstResponse": first, "tags": ticket.tags,
+        "id": ticket.id(),
+        "requester": {"mail": mail, "name": name},
+        "groups": ticket.groups,
+        "status": ticket.status(),
+        "subject": subject,
+        "modified": ticket.modified(),
+        "source": source,
+        "opened": opened.collect::<Vec<_>>(),
+        "firstResponse": first,
+        "tags": ticket.tags,
         "events": events.collect::<Vec<_>>(),
     });
     if let Some(agent) = ticket.assignee {

@@ -30,20 +30,31 @@ pub fn chunks(kind: &FaultKind, seed: u64, period: &RequestedPeriod) -> ByteChun
             framed(seed, period, |_| {}, Box::new(open.chain(close)), "\n")
         }
         FaultKind::ManyAttributes { count } => {
-            let begin = |chat_writer: &mut ChatWriter| chat_writer.open_message("visitor", Ok(period.start));
-            framed(seed, period, begin, Box::new(attributes(*count)), ">many</msg>\n")
+            let begin = |chat_writer: &mut ChatWriter| {
+                chat_writer.open_message("visitor", Ok(period.start))
+            };
+            framed(
+                seed,
+                period,
+                begin,
+                Box::new(attributes(*count)),
+                ">many</msg>\n",
+            )
         }
         FaultKind::LongText { bytes } => {
             let begin = |chat_writer: &mut ChatWriter| {
                 chat_writer.open_message("visitor", Ok(period.start));
                 chat_writer.out.push('>');
             };
-            framed(seed, period, begin, Box::new(repeated(b"long ", bytes / 5).chain(once(Bytes::from("g".repeat((bytes % 5) as usize))))), "</msg>\n")
+            let last = Bytes::from("g".repeat((bytes % 5) as usize));
+            let text = repeated(b"long ", bytes / 5).chain(once(last));
+            framed(seed, period, begin, Box::new(text), "</msg>\n")
         }
         FaultKind::LargeChat { bytes } => Box::new(large_chat(seed, period, *bytes)),
         FaultKind::EndlessChats => Box::new(endless_chats(seed, period)),
         _ => Box::new(once(Bytes::from_static(
-            b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<error>\n  <message>The export is not available right now.</message>\n</error>\n",
+            b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+              <error>\n  <message>The export is not available right now.</message>\n</error>\n",
         ))),
     }
 }
@@ -195,11 +206,10 @@ fn doctype(how: Doctype) -> String {
             )
         }
         Doctype::External => (
-            concat!(
-                "  <!ENTITY file SYSTEM \"file:///etc/passwd\">\n",
-                "  <!ENTITY far SYSTEM \"http://127.0.0.1:9/far.txt\">\n",
-                "  <!ENTITY near SYSTEM \"/a/near.txt\">\n",
-            )
+            r#"  <!ENTITY file SYSTEM "file:///etc/passwd">
+  <!ENTITY far SYSTEM "http://127.0.0.1:9/far.txt">
+  <!ENTITY near SYSTEM "/a/near.txt">
+"#
             .to_owned(),
             "&file;&far;&near;".to_owned(),
         ),
@@ -208,14 +218,13 @@ fn doctype(how: Doctype) -> String {
             "&a;".repeat(20_000),
         ),
         Doctype::Parameter => (
-            concat!(
-                "  <!ENTITY % file SYSTEM \"file:///etc/passwd\">\n",
-                "  <!ENTITY % remote SYSTEM \"/a/remote.dtd\">\n",
-                "  %remote;\n",
-                "  <!ENTITY % wrapped \"<!ENTITY &#37; send SYSTEM '/a/sent?%file;'>\">\n",
-                "  %wrapped;\n",
-                "  %send;\n",
-            )
+            r#"  <!ENTITY % file SYSTEM "file:///etc/passwd">
+  <!ENTITY % remote SYSTEM "/a/remote.dtd">
+  %remote;
+  <!ENTITY % wrapped "<!ENTITY &#37; send SYSTEM '/a/sent?%file;'>">
+  %wrapped;
+  %send;
+"#
             .to_owned(),
             "Hello".to_owned(),
         ),
@@ -224,6 +233,9 @@ fn doctype(how: Doctype) -> String {
     chat_writer.open(&made_up(0, 0, 0), false);
     let chat = chat_writer.take();
     format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE chats [\n{declarations}]>\n<chats>\n{chat}    <msg from=\"visitor\" time=\"1970-01-01T00:00:00.000+00:00\">{text}</msg>\n  </chat>\n</chats>\n"
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE chats [\n{declarations}]>\n\
+         <chats>\n{chat}    \
+         <msg from=\"visitor\" time=\"1970-01-01T00:00:00.000+00:00\">{text}</msg>\n  \
+         </chat>\n</chats>\n"
     )
 }

@@ -303,13 +303,17 @@ async fn dashboards_cover_the_last_seven_days() {
 }
 
 /// Titles of the connector's reports, from the vendor's reference.
-const TITLES: &str = "Agents, Agent Dashboard Report, Availability Report, Canned Responses, Chat, Chat Agents, Chat Custom Variables, Chat Events, \
-    Chat Goals, Chat Messages, Chat Postchat Survey, Chat Report, Chat Supervisors, Chat Tags, Chat Tickets, Chatting Time Report, Dashboard Report, \
-    Goals, Goals Report, Greetings, Greetings Report, Groups, Group Dashboard Report, New Tickets Report, Queue Waiting Times Report, \
-    Queued Visitor Report, Ranking Report, Ratings Report, Solved Ticket Report, Status Report, Tickets First Response Report, \
-    Ticket Resolution Time Report, Tickets, Ticket Sources Report, Visitors, Visitors Operators, Visitors Prechat Survey, Visitors Visit Path, \
-    Chat Engagement Report, Missed Chats Report, First Response Time Report, Response Time Report, Simultaneous Chats Report, Ticket Ratings Report, \
-    Ticket Ranking Report, Tags, Chat Prechat Survey, Chat Integration Variables";
+const TITLES: &str = "Agents, Agent Dashboard Report, Availability Report, Canned Responses, Chat, Chat \
+    Agents, Chat Custom Variables, Chat Events, Chat Goals, Chat Messages, Chat Postchat \
+    Survey, Chat Report, Chat Supervisors, Chat Tags, Chat Tickets, Chatting Time Report, \
+    Dashboard Report, Goals, Goals Report, Greetings, Greetings Report, Groups, Group \
+    Dashboard Report, New Tickets Report, Queue Waiting Times Report, Queued Visitor Report, \
+    Ranking Report, Ratings Report, Solved Ticket Report, Status Report, Tickets First \
+    Response Report, Ticket Resolution Time Report, Tickets, Ticket Sources Report, \
+    Visitors, Visitors Operators, Visitors Prechat Survey, Visitors Visit Path, Chat \
+    Engagement Report, Missed Chats Report, First Response Time Report, Response Time \
+    Report, Simultaneous Chats Report, Ticket Ratings Report, Ticket Ranking Report, Tags, \
+    Chat Prechat Survey, Chat Integration Variables";
 
 #[test]
 fn every_report_has_a_truth() {

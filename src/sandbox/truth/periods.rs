@@ -233,7 +233,10 @@ fn goals(found: &FoundChats) -> Value {
             .parse::<u64>()
             .unwrap_or_default();
         let before = (sales["value"].as_f64().unwrap_or_default() * 100.0).round() as u64;
-        *sales = json!({"sales_count": sales["sales_count"].as_u64().unwrap_or_default() + 1, "value": (before + hundredths) as f64 / 100.0});
+        *sales = json!({
+            "sales_count": sales["sales_count"].as_u64().unwrap_or_default() + 1,
+            "value": (before + hundredths) as f64 / 100.0,
+        });
     }
     value
 }

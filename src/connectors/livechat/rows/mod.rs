@@ -7,7 +7,8 @@ use arrow::error::ArrowError;
 use serde_json::value::RawValue;
 
 use super::derived;
-use super::field_tree::{FieldTree, RawFields, RecordHead, RowBuffer, id_text};
+use super::field_tree::{FieldTree, RowBuffer};
+use super::raw_fields::{RawFields, RecordHead, id_text};
 use super::values::{Cell, Converter};
 use crate::clock::Millis;
 use crate::connectors::convert::Converted;

@@ -1,10 +1,10 @@
-//! Variants of some faults; the faults themselves are in `faults`.
+//! Variants of some faults; the faults themselves are in `fault_kind`.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::fault_bodies as bodies;
+use super::broken_bodies as bodies;
 use crate::clock::Millis;
 
 /// The attack in a document type declaration.
