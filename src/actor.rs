@@ -22,8 +22,11 @@ pub struct Actor {
 }
 
 /// The role of a person: the upper limit of what they may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, sqlx::Type,
+)]
 #[serde(rename_all = "snake_case")]
+#[sqlx(rename_all = "snake_case", type_name = "TEXT")]
 pub enum Role {
     /// Reads shared objects.
     Viewer,
@@ -34,8 +37,11 @@ pub enum Role {
 }
 
 /// The scope of a token. `Metrics` is separate; each other scope includes those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, sqlx::Type,
+)]
 #[serde(rename_all = "snake_case")]
+#[sqlx(rename_all = "snake_case", type_name = "TEXT")]
 pub enum Scope {
     /// Only the metrics at `/metrics`.
     Metrics,

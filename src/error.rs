@@ -1,9 +1,10 @@
-//! The error type, independent of HTTP. An error has a public part, which people and programs read,
+//! The error type and its HTTP status. An error has a public part, which people and programs read,
 //! and a log cause. The log cause has no `Display`, so that it cannot be shown by accident.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use tokio::time::Instant;
 
 use crate::clock::Millis;
@@ -27,7 +28,7 @@ pub fn is_storage_error(code: &str) -> bool {
     matches!(code, STORAGE_FULL | STORAGE_FAILED)
 }
 
-/// The kind of an error, by what the caller can do about it. Maps to the HTTP status.
+/// The kind of an error, by what the caller can do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// Not signed in, or the token is invalid.
@@ -52,6 +53,23 @@ pub enum ErrorKind {
     Unavailable,
     /// An internal error.
     Internal,
+}
+
+/// The HTTP status of a response with this error.
+pub fn http_status(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::BadRequest => StatusCode::BAD_REQUEST,
+        ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorKind::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorKind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
 }
 
 /// The cause for the log. Deliberately without `Display`.
@@ -131,7 +149,8 @@ impl Error {
 
     /// Like `internal`, for stored data that cannot be read, where trying again does not help.
     pub fn damaged(cause: impl std::fmt::Display) -> Self {
-        let message = "A record in the catalogue is damaged and cannot be read. The server log names it under this request id.";
+        let message = "A record in the catalogue is damaged and cannot be read. \
+                       The server log names it under this request id.";
         Self::new(ErrorKind::Internal, DAMAGED, message)
             .action("Ask your server administrator to run `chatlake verify`.")
             .with_log_cause(cause)
@@ -147,15 +166,22 @@ impl Error {
         )
         .action(
             "In History, revert to a version that is not damaged, or run the DataSet with Replace. \
-                 Your server administrator can run `chatlake verify --deep`.",
+             Your server administrator can run `chatlake verify --deep`.",
         )
         .with_log_cause(cause)
     }
 
     /// The disk is full.
     pub fn storage_full() -> Self {
-        Self::new(ErrorKind::Unavailable, STORAGE_FULL, "The server disk is full. Nothing was saved. The existing data is unchanged.")
-            .action("Ask your server administrator to free disk space, then try again. No restart is needed.")
+        Self::new(
+            ErrorKind::Unavailable,
+            STORAGE_FULL,
+            "The server disk is full. Nothing was saved. The existing data is unchanged.",
+        )
+        .action(
+            "Ask your server administrator to free disk space, then try again. \
+             No restart is needed.",
+        )
     }
 
     /// The disk reported an error on a read or write.
@@ -170,12 +196,16 @@ impl Error {
 
     /// The catalogue file cannot be read: not a single row, but the database pages.
     pub fn catalogue_damaged(cause: impl std::fmt::Display) -> Self {
-        Self::new(ErrorKind::Internal, "catalogue_damaged", "The catalogue (chatlake.db) is damaged. Nothing was changed.")
-            .action(
-                "The server administrator must restore chatlake.db together with its chatlake.db-wal from a backup. \
-                 `chatlake verify` lists the damage.",
-            )
-            .with_log_cause(cause)
+        Self::new(
+            ErrorKind::Internal,
+            "catalogue_damaged",
+            "The catalogue (chatlake.db) is damaged. Nothing was changed.",
+        )
+        .action(
+            "The server administrator must restore chatlake.db together with its chatlake.db-wal \
+             from a backup. `chatlake verify` lists the damage.",
+        )
+        .with_log_cause(cause)
     }
 
     /// Whether it is one of the two disk errors.

@@ -17,7 +17,8 @@ macro_rules! id {
             /// Parses an id of this kind.
             pub fn parse(text: &str) -> Option<Self> {
                 let hex = text.strip_prefix(concat!($prefix, "_"))?;
-                let well_formed = hex.len() == 32 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+                let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+                let well_formed = hex.len() == 32 && hex.bytes().all(is_hex);
                 well_formed.then(|| Self(text.to_owned()))
             }
 
@@ -35,7 +36,8 @@ macro_rules! id {
         impl std::str::FromStr for $name {
             type Err = String;
             fn from_str(text: &str) -> Result<Self, String> {
-                Self::parse(text).ok_or_else(|| concat!("not an id of the form ", $prefix, "_...").to_owned())
+                Self::parse(text)
+                    .ok_or_else(|| concat!("not an id of the form ", $prefix, "_...").to_owned())
             }
         }
 
@@ -48,7 +50,7 @@ macro_rules! id {
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
                 let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
-                Self::parse(&text).ok_or_else(|| serde::de::Error::custom(concat!("not an id of the form ", $prefix, "_...")))
+                text.parse().map_err(serde::de::Error::custom)
             }
         }
 
@@ -62,13 +64,18 @@ macro_rules! id {
         }
 
         impl sqlx::Encode<'_, sqlx::Sqlite> for $name {
-            fn encode_by_ref(&self, args: &mut <sqlx::Sqlite as sqlx::Database>::ArgumentBuffer) -> Result<sqlx::encode::IsNull, sqlx::error::BoxDynError> {
+            fn encode_by_ref(
+                &self,
+                args: &mut <sqlx::Sqlite as sqlx::Database>::ArgumentBuffer,
+            ) -> Result<sqlx::encode::IsNull, sqlx::error::BoxDynError> {
                 sqlx::Encode::<sqlx::Sqlite>::encode(self.0.clone(), args)
             }
         }
 
         impl<'r> sqlx::Decode<'r, sqlx::Sqlite> for $name {
-            fn decode(value: sqlx::sqlite::SqliteValueRef<'r>) -> Result<Self, sqlx::error::BoxDynError> {
+            fn decode(
+                value: sqlx::sqlite::SqliteValueRef<'r>,
+            ) -> Result<Self, sqlx::error::BoxDynError> {
                 Ok(Self(<String as sqlx::Decode<sqlx::Sqlite>>::decode(value)?))
             }
         }
@@ -76,19 +83,19 @@ macro_rules! id {
 }
 
 id!(/** A person who signs in. */ UserId, "usr");
-id!(/** A one-time link that makes or readmits a person. */ InviteId, "inv");
+id!(/** A one-time link that creates a person or sets a new password. */ InviteId, "inv");
 id!(/** An API token. */ TokenId, "tok");
-id!(/** A password for LiveLeader's export API, as it is served here. */ ExportPasswordId, "xpw");
+id!(/** A password for the export API. */ ExportPasswordId, "xpw");
 id!(/** Credentials for one vendor workspace. */ AccountId, "acc");
-id!(/** Where a report's rows land. */ DatasetId, "ds");
-id!(/** One pull of one dataset. */ RunId, "run");
-id!(/** A wish for days that are past. */ BackfillId, "bf");
-id!(/** One complete state of a dataset. */ VersionId, "ver");
+id!(/** The rows of one report with their settings. */ DatasetId, "ds");
+id!(/** One execution for one DataSet. */ RunId, "run");
+id!(/** A request to pull past days. */ BackfillId, "bf");
+id!(/** One complete state of a DataSet. */ VersionId, "ver");
 id!(/** One immutable file of rows. */ SegmentId, "seg");
-id!(/** An entry of the audit trail. */ AuditId, "aud");
-id!(/** One thing that one recipient is told. */ NotificationId, "ntc");
-id!(/** What goes out to one recipient at once. */ MessageId, "msg");
-id!(/** An address that takes notifications. */ WebhookId, "hook");
+id!(/** An entry of the audit log. */ AuditId, "aud");
+id!(/** One notification for one recipient. */ NotificationId, "ntc");
+id!(/** The notifications of one recipient in one email or webhook call. */ MessageId, "msg");
+id!(/** A URL that receives notifications. */ WebhookId, "hook");
 
 #[cfg(test)]
 mod tests {

@@ -162,7 +162,8 @@ impl Metrics {
         );
         registry.register(
             "damaged_segments",
-            "Stored files that are damaged or missing, as far as reads and the integrity check met them",
+            "Stored files that are damaged or missing, as far as reads and the integrity check met \
+             them",
             damaged_segments.clone(),
         );
         registry.register(

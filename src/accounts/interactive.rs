@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::sealed_credentials::outer_spaces;
+use super::vendor_error::{rate_limit_error, vendor_error};
 use crate::actor::Actor;
 use crate::connectors::pull_error::Cause;
 use crate::connectors::{Connector, Hint, PullError, Source};
@@ -64,11 +65,11 @@ impl CredentialTrial<'_> {
                     "api_url",
                     format!(
                         "{} Check the API URL.",
-                        super::vendor_error(self.connector, &why).message()
+                        vendor_error(self.connector, &why).message()
                     ),
                 )
             }
-            _ => super::vendor_error(self.connector, &why),
+            _ => vendor_error(self.connector, &why),
         }
     }
 
@@ -78,42 +79,8 @@ impl CredentialTrial<'_> {
     }
 }
 
-/// Advice for a vendor that could not be reached or did not answer properly.
-pub(super) fn advice_for(cause: &Cause) -> &'static str {
-    match cause {
-        Cause::NameNotFound => {
-            "Check the API URL of the account and the DNS settings of the server."
-        }
-        Cause::ConnectionRefused | Cause::ConnectTimeout => {
-            "Check the API URL of the account and the firewall of the server."
-        }
-        Cause::Certificate => {
-            "Check the API URL of the account, and whether a proxy replaces the certificate."
-        }
-        cause if cause.is_block() => {
-            "The credentials were not rejected. Try again in a moment. If it fails again, a server administrator must check the firewall and \
-             the proxy."
-        }
-        _ => "Try again in a moment.",
-    }
-}
-
-/// The error for a vendor that asked for a pause, with its length if the vendor gave one.
-pub(super) fn rate_limit_error(connector: Connector, wait: Option<Duration>) -> Error {
-    let title = connector.title();
-    let (message, next) = match wait.map(duration_text) {
-        Some(span) => (
-            format!("{title} limits calls and asked Chatlake to wait {span}."),
-            format!("Try again in {span}."),
-        ),
-        None => (
-            format!("{title} limits calls and asked Chatlake to wait."),
-            "Try again in a minute.".to_owned(),
-        ),
-    };
-    Error::new(ErrorKind::Unavailable, "vendor_limit", message).action(next)
-}
-
+/// The total timeout of interactive requests; the HTTP client itself would retry for minutes.
+pub(super) const INTERACTIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest pause of the vendor that an interactive request waits out.
 const MAX_INTERACTIVE_WAIT: Duration = Duration::from_secs(5);
 
@@ -165,15 +132,4 @@ fn call_budget_error(per_minute: u32) -> Error {
         format!("The account has reached its limit of {calls} per minute."),
     )
     .action("Try again in a minute, or raise the limit of the account.")
-}
-
-/// "45 seconds", "3 minutes"; rounded up, so that the time is over when the person tries again.
-fn duration_text(wait: Duration) -> String {
-    let seconds = wait.as_millis().div_ceil(1_000).max(1);
-    match seconds {
-        1 => "1 second".to_owned(),
-        2..120 => format!("{seconds} seconds"),
-        120..7_200 => format!("{} minutes", seconds.div_ceil(60)),
-        _ => format!("{} hours", seconds.div_ceil(3_600)),
-    }
 }

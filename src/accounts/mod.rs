@@ -1,61 +1,45 @@
-//! Accounts: each has credentials for one vendor workspace. This file has list, create, update,
-//! share and delete. `validate.rs` and `sealed_credentials.rs` validate and encrypt the input;
-//! `check.rs` uses the credentials, which is where the puller starts.
+//! Accounts: each has credentials for one vendor workspace. This file lists them. `changes.rs`
+//! creates, changes and deletes an account; `validate.rs` and `sealed_credentials.rs` validate and
+//! encrypt its input. `source.rs` decrypts the credentials, which is where the puller starts, and
+//! `check.rs` tests them.
 
-pub mod check;
+mod account_row;
+mod changes;
+mod check;
+mod health;
 mod interactive;
+mod menu_choices;
 mod sealed_credentials;
+mod source;
 mod validate;
 pub mod vault_check;
+mod vendor_error;
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use serde::Serialize;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::FromRow;
 
-use crate::auth::audit::{self, AuditEvent};
 use crate::auth::{Actor, Role};
 use crate::clock::{Clock, Millis};
-use crate::connectors::report::Menu;
+use crate::connectors::Connector;
 use crate::connectors::upstream::{Gauge, MAX_AUTH_FAILURES, Upstreams, VendorHints};
-use crate::connectors::{Choice, Connector};
 use crate::db::{Db, decode_each};
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, DatasetId, UserId};
 use crate::secret::Secret;
 use crate::vault::Vault;
-pub use check::{CheckResult, vendor_error};
+use account_row::{SELECT, StoredAccountRow};
+pub use check::CheckResult;
+pub use health::Health;
 pub use interactive::{for_interactive_use, with_timeout};
+use menu_choices::MenuCache;
 pub use sealed_credentials::outer_spaces;
+pub use vendor_error::vendor_error;
 
 /// Default and maximum number of API calls per minute.
 pub const DEFAULT_REQUESTS_PER_MINUTE: u32 = 180;
 pub const MAX_REQUESTS_PER_MINUTE: u32 = 60_000;
-
-/// Whether an account's credentials are known to be valid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Health {
-    /// Not used yet.
-    Unknown,
-    /// The vendor accepted them when they were last used.
-    Valid,
-    /// The vendor rejected them; they must be entered again.
-    Failing,
-}
-
-impl Health {
-    pub fn word(self) -> &'static str {
-        match self {
-            Health::Unknown => "unknown",
-            Health::Valid => "valid",
-            Health::Failing => "failing",
-        }
-    }
-}
 
 /// An account, without its secrets.
 #[derive(Clone, Debug)]
@@ -128,9 +112,6 @@ pub struct ChangeAccount {
     pub shared: Option<bool>,
 }
 
-/// The cached choices of a menu, and when they were read.
-type MenuCache = HashMap<(AccountId, Menu), (Millis, Vec<Choice>)>;
-
 /// The account service. Cheap to clone.
 #[derive(Clone)]
 pub struct Accounts {
@@ -141,12 +122,15 @@ pub struct Accounts {
     menus: Arc<Mutex<MenuCache>>,
 }
 
-const SELECT: &str = "SELECT
-         a.*, u.name AS owner_name,
-         (SELECT COUNT(*) FROM datasets d WHERE d.account_id = a.id) AS dataset_count
-     FROM accounts a
-     JOIN users u ON u.id = a.owner_id
-     WHERE a.id = $1";
+/// A DataSet that uses an account.
+#[derive(FromRow)]
+struct AccountDatasetRow {
+    id: DatasetId,
+    name: String,
+    shared: bool,
+    owner_id: UserId,
+    owner_name: String,
+}
 
 impl Accounts {
     pub fn new(db: Db, vault: Vault, clock: Clock, upstreams: Upstreams) -> Self {
@@ -185,7 +169,9 @@ impl Accounts {
         .bind(i64::from(actor.is_admin()))
         .fetch_all(self.db.read())
         .await?;
-        Ok(decode_each(&rows, account_from_row))
+        Ok(decode_each(&rows, |row| {
+            StoredAccountRow::from_row(row)?.try_into()
+        }))
     }
 
     /// One account that this person sees.
@@ -197,172 +183,24 @@ impl Accounts {
         found.ok_or_else(|| Error::not_found("account"))
     }
 
-    /// Encrypts the credentials and saves the account. Sends no request to the vendor: see
-    /// `try_credentials` and `check`.
-    pub async fn create(&self, actor: &Actor, new: &NewAccount) -> Result<Account> {
-        let checked = self.validate_new(actor, new)?;
-        let id = AccountId::new();
-        let sealed = sealed_credentials::seal(
-            &self.vault,
-            &id,
-            new.connector,
-            checked.api_url.as_deref(),
-            &checked.secrets,
-        )?;
-        let now = self.clock.now();
-        let mut tx = self.db.write().await?;
-        sqlx::query(
-            "INSERT INTO accounts (
-                 id, owner_id, connector, name, fields, sealed, sealed_at, api_url,
-                 requests_per_minute, time_zone, shared, health, health_message, created_at,
-                 updated_at
-             )
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 'unknown', $11, $7, $7)",
-        )
-        .bind(&id)
-        .bind(&actor.user)
-        .bind(new.connector.id())
-        .bind(&checked.name)
-        .bind(serde_json::to_string(&checked.fields).map_err(Error::internal)?)
-        .bind(sealed)
-        .bind(now)
-        .bind(&checked.api_url)
-        .bind(i64::from(checked.requests_per_minute))
-        .bind(&checked.time_zone)
-        .bind(NOT_CHECKED)
-        .execute(&mut *tx)
-        .await?;
-        let created = self.record(&mut tx, actor, "account.create", &id).await?;
-        tx.commit().await?;
-        created.ok_or_else(|| Error::not_found("account"))
+    /// One account that this person may change.
+    pub async fn get_to_change(&self, actor: &Actor, id: &AccountId) -> Result<Account> {
+        let account = self.get(actor, id).await?;
+        if account.can_be_changed_by(actor) {
+            return Ok(account);
+        }
+        Err(Error::forbidden(format!(
+            "This account belongs to {}. You can use it but not change it.",
+            account.owner_name
+        )))
     }
 
-    /// Changes an account of the actor, or any account for an admin. A new API URL requires an
-    /// admin and all secrets again: a stored secret is never sent to a host it was not entered for.
-    pub async fn update(
-        &self,
-        actor: &Actor,
-        id: &AccountId,
-        change: &ChangeAccount,
-    ) -> Result<Account> {
-        self.get_to_change(actor, id).await?;
-        let mut tx = self.db.write().await?;
-        let row = sqlx::query(SELECT)
+    async fn find(&self, id: &AccountId) -> Result<Option<Account>> {
+        let row: Option<StoredAccountRow> = sqlx::query_as(SELECT)
             .bind(id)
-            .fetch_optional(&mut *tx)
-            .await?
-            .ok_or_else(|| Error::not_found("account"))?;
-        let (mut account, sealed): (Account, Vec<u8>) =
-            (account_from_row(&row)?, row.try_get("sealed")?);
-        let before = account.api_url.clone();
-        let input = self.apply_change(actor, &mut account, change)?;
-        let moved = account.api_url != before;
-        let new_fields = input
-            .fields
-            .iter()
-            .any(|(field, value)| account.fields.get(field) != Some(value));
-        account.fields.extend(input.fields);
-        let now = self.clock.now();
-        let new_secrets = !input.secrets.is_empty();
-        if new_secrets {
-            let secrets = sealed_credentials::merge(&self.vault, &account, &sealed, input.secrets)?;
-            let sealed = sealed_credentials::seal(
-                &self.vault,
-                id,
-                account.connector,
-                account.api_url.as_deref(),
-                &secrets,
-            )?;
-            sqlx::query("UPDATE accounts SET sealed = $2, sealed_at = $3 WHERE id = $1")
-                .bind(id)
-                .bind(sealed)
-                .bind(now)
-                .execute(&mut *tx)
-                .await?;
-        }
-        if new_secrets || new_fields {
-            sqlx::query(
-                "UPDATE accounts
-                 SET health = 'unknown', health_message = $2, checked_at = NULL, auth_failures = 0
-                 WHERE id = $1",
-            )
-            .bind(id)
-            .bind(NOT_CHECKED)
-            .execute(&mut *tx)
+            .fetch_optional(self.db.read())
             .await?;
-        }
-        if moved {
-            // Hints of one host do not apply to another.
-            sqlx::query(
-                "UPDATE accounts
-                 SET
-                     paused_until = NULL, region = NULL, api_ends_on = NULL,
-                     recent_requests = NULL
-                 WHERE id = $1",
-            )
-            .bind(id)
-            .execute(&mut *tx)
-            .await?;
-        }
-        sqlx::query(
-            "UPDATE accounts
-             SET
-                 name = $2, fields = $3, api_url = $4, requests_per_minute = $5, time_zone = $6,
-                 shared = $7, updated_at = $8
-             WHERE id = $1",
-        )
-        .bind(id)
-        .bind(&account.name)
-        .bind(serde_json::to_string(&account.fields).map_err(Error::internal)?)
-        .bind(&account.api_url)
-        .bind(i64::from(account.requests_per_minute))
-        .bind(&account.time_zone)
-        .bind(i64::from(change.shared.unwrap_or(account.shared)))
-        .bind(now)
-        .execute(&mut *tx)
-        .await?;
-        let changed = self.record(&mut tx, actor, "account.update", id).await?;
-        tx.commit().await?;
-        self.clear_menu_cache(id);
-        if moved {
-            self.upstreams.forget(id.as_str());
-        } else if new_secrets || new_fields {
-            self.upstreams.credentials_changed(id.as_str());
-        }
-        changed.ok_or_else(|| Error::not_found("account"))
-    }
-
-    /// Deletes an account with its credentials. Returns the names of the DataSets that stop
-    /// updating; their rows stay.
-    pub async fn delete(&self, actor: &Actor, id: &AccountId) -> Result<Vec<String>> {
-        self.get_to_change(actor, id).await?;
-        let mut tx = self.db.write().await?;
-        let stopped = datasets_of(&mut tx, actor, id).await?;
-        // DataSets with a next run remember the account's name, so that the puller's next check can
-        // notify people.
-        sqlx::query(
-            "UPDATE datasets
-             SET
-                 deleted_account_name = CASE
-                     WHEN next_run_at IS NULL THEN NULL
-                     ELSE (SELECT a.name FROM accounts a WHERE a.id = $1)
-                 END,
-                 account_id = NULL, next_run_at = NULL, retry_at = NULL, updated_at = $2
-             WHERE account_id = $1",
-        )
-        .bind(id)
-        .bind(self.clock.now())
-        .execute(&mut *tx)
-        .await?;
-        sqlx::query("DELETE FROM accounts WHERE id = $1")
-            .bind(id)
-            .execute(&mut *tx)
-            .await?;
-        self.record(&mut tx, actor, "account.delete", id).await?;
-        tx.commit().await?;
-        self.clear_menu_cache(id);
-        self.upstreams.forget(id.as_str());
-        Ok(stopped.into_iter().map(|(_, name)| name).collect())
+        row.map(Account::try_from).transpose()
     }
 
     /// The DataSets that use this account, by name. DataSets that this person may not see are shown
@@ -399,66 +237,19 @@ impl Accounts {
     pub fn gauges(&self) -> HashMap<String, Gauge> {
         self.upstreams.gauges()
     }
-
-    async fn find(&self, id: &AccountId) -> Result<Option<Account>> {
-        sqlx::query(SELECT)
-            .bind(id)
-            .fetch_optional(self.db.read())
-            .await?
-            .as_ref()
-            .map(account_from_row)
-            .transpose()
-    }
-
-    /// One account that this person may change.
-    pub async fn get_to_change(&self, actor: &Actor, id: &AccountId) -> Result<Account> {
-        let account = self.get(actor, id).await?;
-        if account.can_be_changed_by(actor) {
-            return Ok(account);
-        }
-        Err(Error::forbidden(format!(
-            "This account belongs to {}. You can use it but not change it.",
-            account.owner_name
-        )))
-    }
-
-    async fn record(
-        &self,
-        tx: &mut Transaction<'_, Sqlite>,
-        actor: &Actor,
-        action: &'static str,
-        id: &AccountId,
-    ) -> Result<Option<Account>> {
-        let event = AuditEvent {
-            actor: Some(&actor.user),
-            address: None,
-            action,
-            object: Some(id.as_str()),
-            result: "done",
-        };
-        audit::record(tx, &self.clock, event).await?;
-        sqlx::query(SELECT)
-            .bind(id)
-            .fetch_optional(&mut **tx)
-            .await?
-            .as_ref()
-            .map(account_from_row)
-            .transpose()
-    }
 }
-
-const NOT_CHECKED: &str = "Not checked yet.";
 
 fn is_visible(actor: &Actor, account: &Account) -> bool {
     account.shared || account.owner_id == actor.user || actor.role == Role::Admin
 }
 
+/// See `Accounts::datasets_of`.
 async fn datasets_of(
     connection: &mut sqlx::SqliteConnection,
     actor: &Actor,
     id: &AccountId,
 ) -> Result<Vec<(DatasetId, String)>> {
-    let rows = sqlx::query(
+    let rows: Vec<AccountDatasetRow> = sqlx::query_as(
         "SELECT d.id, d.name, d.shared, d.owner_id, u.name AS owner_name
          FROM datasets d
          JOIN users u ON u.id = d.owner_id
@@ -468,62 +259,16 @@ async fn datasets_of(
     .bind(id)
     .fetch_all(connection)
     .await?;
-    rows.iter()
-        .map(|row| {
-            let owner: UserId = row.try_get("owner_id")?;
-            let is_visible =
-                actor.is_admin() || owner == actor.user || row.try_get::<i64, _>("shared")? == 1;
-            let name = if is_visible {
-                row.try_get("name")?
-            } else {
-                format!("a DataSet of {}", row.try_get::<String, _>("owner_name")?)
-            };
-            Ok((row.try_get("id")?, name))
-        })
-        .collect()
-}
-
-fn account_from_row(row: &SqliteRow) -> Result<Account> {
-    let connector: String = row.try_get("connector")?;
-    let fields: String = row.try_get("fields")?;
-    let health: String = row.try_get("health")?;
-    Ok(Account {
-        id: row.try_get("id")?,
-        owner_id: row.try_get("owner_id")?,
-        owner_name: row.try_get("owner_name")?,
-        connector: Connector::parse(&connector)
-            .ok_or_else(|| Error::damaged("an account has an unknown connector"))?,
-        name: row.try_get("name")?,
-        fields: serde_json::from_str(&fields)
-            .map_err(|_| Error::damaged("an account has unreadable fields"))?,
-        sealed_at: row.try_get("sealed_at")?,
-        api_url: row.try_get("api_url")?,
-        requests_per_minute: u32::try_from(row.try_get::<i64, _>("requests_per_minute")?)
-            .map_err(Error::damaged)?,
-        time_zone: row.try_get("time_zone")?,
-        shared: row.try_get::<i64, _>("shared")? == 1,
-        health: [Health::Valid, Health::Failing]
-            .into_iter()
-            .find(|h| h.word() == health)
-            .unwrap_or(Health::Unknown),
-        health_message: row.try_get("health_message")?,
-        checked_at: row.try_get("checked_at")?,
-        auth_failures: row.try_get("auth_failures")?,
-        vendor_hints: VendorHints {
-            paused_until: row.try_get("paused_until")?,
-            region: row.try_get("region")?,
-            api_ends_on: row
-                .try_get::<Option<String>, _>("api_ends_on")?
-                .and_then(|day| day.parse().ok()),
-            recent_requests: row
-                .try_get::<Option<String>, _>("recent_requests")?
-                .and_then(|json| serde_json::from_str(&json).ok())
-                .unwrap_or_default(),
-        },
-        dataset_count: row.try_get("dataset_count")?,
-        created_at: row.try_get("created_at")?,
-        updated_at: row.try_get("updated_at")?,
-    })
+    let name = |row: AccountDatasetRow| {
+        let is_visible = actor.is_admin() || row.owner_id == actor.user || row.shared;
+        let name = if is_visible {
+            row.name
+        } else {
+            format!("a DataSet of {}", row.owner_name)
+        };
+        (row.id, name)
+    };
+    Ok(rows.into_iter().map(name).collect())
 }
 
 #[cfg(test)]

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::Row;
-
 use crate::clock::Clock;
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -32,7 +30,7 @@ pub async fn verify_vault_keys(db: &Db, clock: &Clock, vault: &Vault) -> Result<
         sqlx::query_as("SELECT id, fingerprint FROM vault_keys ORDER BY id")
             .fetch_all(db.read())
             .await?;
-    let rows = sqlx::query(
+    let sealed: Vec<Vec<u8>> = sqlx::query_scalar(
         "SELECT sealed
          FROM accounts
          UNION ALL
@@ -46,10 +44,10 @@ pub async fn verify_vault_keys(db: &Db, clock: &Clock, vault: &Vault) -> Result<
     .fetch_all(db.read())
     .await?;
     let mut used = BTreeSet::new();
-    for row in &rows {
+    for bytes in &sealed {
         // Bytes that are not encrypted data are an error of that account, but no reason to refuse
         // the start.
-        used.extend(Vault::key_id_of(row.try_get::<&[u8], _>("sealed")?));
+        used.extend(Vault::key_id_of(bytes));
     }
     let fingerprint_of = |id: &str| {
         ring.iter()
@@ -90,7 +88,8 @@ fn wrong_key_error(id: &str) -> Error {
     Error::conflict(
         "vault_key",
         format!(
-            "vault.key does not contain the key {id}, which encrypted the stored credentials. Restore the vault.key of this data directory."
+            "vault.key does not contain the key {id}, which encrypted the stored credentials. \
+             Restore the vault.key of this data directory."
         ),
     )
 }

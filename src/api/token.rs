@@ -45,13 +45,7 @@ impl FromRequestParts<Api> for Bearer {
         let Some(header) = parts.headers.get(AUTHORIZATION) else {
             return Err(refused("This address needs a token."));
         };
-        let text = header
-            .to_str()
-            .ok()
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim());
-        let Some(text) = text else {
+        let Some(text) = tokens::from_authorization(header) else {
             return Err(refused(
                 "The Authorization header is not of the form Bearer TOKEN.",
             ));

@@ -51,8 +51,8 @@ pub fn check_catalogue_not_lost(dir: &Path) -> Result<()> {
         many => format!("the data directory has {many} segment files"),
     };
     let message = format!(
-        "{} {state}, but {evidence}. Restore chatlake.db from the backup (with its chatlake.db-wal, if it exists), \
-         or choose an empty directory with --data.",
+        "{} {state}, but {evidence}. Restore chatlake.db from the backup (with its \
+         chatlake.db-wal, if it exists), or choose an empty directory with --data.",
         catalogue.display()
     );
     Err(Error::conflict("catalogue_missing", message))
@@ -87,8 +87,10 @@ pub(super) fn require_catalogue(dir: &Path) -> Result<()> {
         "{} is not a Chatlake data directory: it has no {CATALOGUE}. Nothing was created.",
         dir.display()
     );
-    Err(Error::conflict("no_data_directory", message)
-        .action("Check --data and CHATLAKE_DATA. chatlake serve, chatlake demo and chatlake user add create a new directory."))
+    Err(Error::conflict("no_data_directory", message).action(
+        "Check --data and CHATLAKE_DATA. chatlake serve, chatlake demo and chatlake user add \
+             create a new directory.",
+    ))
 }
 
 /// Creates the file with mode 0600 whatever the umask, or restricts an existing one. SQLite gives
@@ -187,7 +189,8 @@ pub(super) fn warn_if_network_file_system(dir: &Path) {
     ];
     if rustix::fs::statfs(dir).is_ok_and(|about| NETWORK.contains(&(about.f_type & 0xFFFF_FFFF))) {
         tracing::warn!(
-            "{} is on a network file system. File locks may not stop a second server, and SQLite may lose data. Use a local disk.",
+            "{} is on a network file system. File locks may not stop a second server, and SQLite \
+             may lose data. Use a local disk.",
             dir.display()
         );
     }

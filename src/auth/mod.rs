@@ -1,4 +1,4 @@
-//! Authentication of people and programs. Start at `sign_in.rs` for a person, at `tokens.rs` for a
+//! Authentication of people and programs. Start at `sign_in/` for a person, at `tokens.rs` for a
 //! program, and at `export_passwords/` for a program that was written for LiveLeader. All produce
 //! an `Actor`, which is read from the catalogue for every request, so that a deactivation or a role
 //! change takes effect at once.
@@ -7,6 +7,7 @@ pub mod audit;
 pub mod export_passwords;
 pub mod invites;
 pub mod passwords;
+mod program_secrets;
 pub mod session_layer;
 pub mod sessions;
 pub mod sign_in;
@@ -20,7 +21,6 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::RngExt;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 pub use crate::actor::{Actor, Role, Scope};
 use crate::clock::{Clock, Millis};
@@ -29,13 +29,8 @@ use crate::error::Result;
 use crate::secret::Secret;
 
 const DAY: Millis = 24 * 60 * 60 * 1_000;
-/// The time of last use of a token or export password is written at most this often.
-const LAST_USED_EVERY: Millis = 60 * 1_000;
 /// The interval at which downloads and streams in progress check that they are still allowed.
 pub const CHECK_EVERY: Duration = Duration::from_secs(10);
-/// The number of characters of 256 random bits, and of the checksum after them.
-const RANDOM_LEN: usize = 43;
-const CHECKSUM_LEN: usize = 6;
 
 /// How the request was transported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,34 +104,6 @@ fn random_text() -> Secret {
     let mut bytes = zeroize::Zeroizing::new([0_u8; 32]);
     rand::rng().fill(&mut bytes[..]);
     Secret::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()))
-}
-
-/// A new secret for programs: `prefix`, 256 random bits and a checksum.
-fn new_token_text(prefix: &str) -> Secret {
-    let random = random_text();
-    Secret::new(format!(
-        "{prefix}{}{}",
-        random.reveal(),
-        checksum(random.reveal())
-    ))
-}
-
-/// Whether `text` has the format of `new_token_text`. Needs no database access.
-fn has_token_format(prefix: &str, text: &str) -> bool {
-    let Some(rest) = text.strip_prefix(prefix) else {
-        return false;
-    };
-    if rest.len() != RANDOM_LEN + CHECKSUM_LEN || !rest.is_ascii() {
-        return false;
-    }
-    let (random, check) = rest.split_at(RANDOM_LEN);
-    checksum(random).as_bytes().ct_eq(check.as_bytes()).into()
-}
-
-/// A checksum that detects mistyped or truncated text. It is not a secret and proves nothing.
-fn checksum(random: &str) -> String {
-    let digest = Sha256::digest(random.as_bytes());
-    URL_SAFE_NO_PAD.encode(digest.get(..4).unwrap_or_default())
 }
 
 #[cfg(test)]

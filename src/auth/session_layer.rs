@@ -133,11 +133,32 @@ mod tests {
             }
         };
         let router = Router::new()
-            .route("/begin", get(move |session: Session| async move { done(sessions::begin(&session, &user).await) }))
-            .route("/read", get(move |session: Session| async move { done(session.user().await.map(|_| ())) }))
-            .route("/say", get(move |session: Session| async move { done(session.insert("toast", "Saved.").await) }))
-            .route("/renew", get(move |session: Session| async move { done(sessions::renew(&session).await) }))
-            .route("/finish", get(move |session: Session| async move { done(sessions::finish(&session, None).await) }));
+            .route(
+                "/begin",
+                get(move |session: Session| async move {
+                    done(sessions::begin(&session, &user).await)
+                }),
+            )
+            .route(
+                "/read",
+                get(move |session: Session| async move { done(session.user().await.map(drop)) }),
+            )
+            .route(
+                "/say",
+                get(move |session: Session| async move {
+                    done(session.insert("toast", "Saved.").await)
+                }),
+            )
+            .route(
+                "/renew",
+                get(move |session: Session| async move { done(sessions::renew(&session).await) }),
+            )
+            .route(
+                "/finish",
+                get(move |session: Session| async move {
+                    done(sessions::finish(&session, None).await)
+                }),
+            );
         with_session(
             router,
             &Sessions::new(fixture.db.clone(), fixture.clock.clone()),
@@ -216,8 +237,18 @@ mod tests {
         let (_, begun) = ask(&app, "/begin", "").await;
         let cookie = begun[0].split(';').next().unwrap().to_owned();
         let mut tx = fixture.db.write().await.unwrap();
-        sqlx::query("CREATE TRIGGER no_update BEFORE UPDATE ON sessions BEGIN SELECT RAISE(ABORT, 'no'); END").execute(&mut *tx).await.unwrap();
-        sqlx::query("CREATE TRIGGER no_delete BEFORE DELETE ON sessions BEGIN SELECT RAISE(ABORT, 'no'); END").execute(&mut *tx).await.unwrap();
+        for trigger in [
+            "CREATE TRIGGER no_update BEFORE UPDATE ON sessions
+             BEGIN
+                 SELECT RAISE(ABORT, 'no');
+             END",
+            "CREATE TRIGGER no_delete BEFORE DELETE ON sessions
+             BEGIN
+                 SELECT RAISE(ABORT, 'no');
+             END",
+        ] {
+            sqlx::query(trigger).execute(&mut *tx).await.unwrap();
+        }
         tx.commit().await.unwrap();
         // Late enough that the expiry would be extended.
         fixture.clock.advance(30 * 60 * 1_000);

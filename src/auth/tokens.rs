@@ -2,14 +2,15 @@
 //! stored. A token never allows more than the current role of its owner, and it cannot create
 //! tokens.
 
+use axum::http::HeaderValue;
 use serde::Serialize;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{FromRow, Sqlite, Transaction};
 
-use super::audit::{self, AuditEvent};
-use super::{Actor, DAY, LAST_USED_EVERY, Scope, has_token_format, hash, new_token_text, users};
+use super::audit::{self, AuditEvent, AuditResult};
+use super::program_secrets::{self, LAST_USED_EVERY};
+use super::{Actor, DAY, Scope, hash, users};
 use crate::clock::{Clock, Millis};
-use crate::db::{Db, decode_each};
+use crate::db::{Db, decode_readable};
 use crate::error::{Error, Result};
 use crate::ids::{TokenId, UserId};
 use crate::secret::Secret;
@@ -20,7 +21,7 @@ pub const MAX_DAYS: u32 = 365;
 const PREFIX: &str = "clk_";
 
 /// A token as its owner sees it: everything except its text.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, FromRow)]
 pub struct Token {
     pub id: TokenId,
     pub user_id: UserId,
@@ -52,30 +53,11 @@ pub async fn create(
     if owner.scope.is_some() {
         return Err(Error::forbidden("An API token cannot create tokens."));
     }
-    let name = new.name.trim();
-    let mut wrong = Vec::new();
-    if name.is_empty()
-        || name.chars().count() > 100
-        || !name.chars().all(crate::text::is_allowed_in_name)
-    {
-        wrong.push((
-            "name".to_owned(),
-            "Name must have 1 to 100 characters and no invisible characters.".to_owned(),
-        ));
-    }
-    if !(1..=MAX_DAYS).contains(&new.days) {
-        wrong.push((
-            "days".to_owned(),
-            format!("The number of days must be from 1 to {MAX_DAYS}."),
-        ));
-    }
-    if !wrong.is_empty() {
-        return Err(Error::fields(wrong));
-    }
-    let text = new_token_text(PREFIX);
+    let name = program_secrets::validate(&new.name, new.days, MAX_DAYS)?;
+    let text = program_secrets::new_text(PREFIX);
     let now = clock.now();
     let mut tx = db.write().await?;
-    let row = sqlx::query(
+    let token: Token = sqlx::query_as(
         "INSERT INTO tokens (id, user_id, name, scope, hash, created_at, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7)
          RETURNING *",
@@ -83,19 +65,18 @@ pub async fn create(
     .bind(TokenId::new())
     .bind(&owner.user)
     .bind(name)
-    .bind(new.scope.word())
+    .bind(new.scope)
     .bind(hash(text.reveal()))
     .bind(now)
     .bind(now + i64::from(new.days) * DAY)
     .fetch_one(&mut *tx)
     .await?;
-    let token = token(&row)?;
     let event = AuditEvent {
         actor: Some(&owner.user),
         address: None,
         action: "token.create",
         object: Some(token.id.as_str()),
-        result: "done",
+        result: AuditResult::Done,
     };
     audit::record(&mut tx, clock, event).await?;
     tx.commit().await?;
@@ -104,7 +85,13 @@ pub async fn create(
 
 /// Whether `text` has the format of a token, by its checksum. Needs no database access.
 pub fn well_formed(text: &str) -> bool {
-    has_token_format(PREFIX, text)
+    program_secrets::has_format(PREFIX, text)
+}
+
+/// The token of an Authorization header of the form `Bearer TOKEN`.
+pub fn from_authorization(header: &HeaderValue) -> Option<&str> {
+    let (scheme, text) = header.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| text.trim())
 }
 
 /// The actor of this token. `None` if it is malformed, unknown, expired or revoked, or its owner is
@@ -114,15 +101,14 @@ pub async fn authenticate(db: &Db, clock: &Clock, text: &str) -> Result<Option<A
         return Ok(None);
     }
     let now = clock.now();
-    let row = sqlx::query(
+    let found: Option<Token> = sqlx::query_as(
         "SELECT * FROM tokens WHERE hash = $1 AND revoked_at IS NULL AND expires_at > $2",
     )
     .bind(hash(text))
     .bind(now)
     .fetch_optional(db.read())
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    let token = token(&row)?;
+    let Some(token) = found else { return Ok(None) };
     let Some(owner) = users::actor(db, &token.user_id).await? else {
         return Ok(None);
     };
@@ -157,16 +143,14 @@ async fn record_use(db: Db, token: TokenId, now: Millis) -> Result<()> {
 
 /// The actor of a token that was valid before. `None` if it no longer is.
 pub async fn actor(db: &Db, clock: &Clock, id: &TokenId) -> Result<Option<Actor>> {
-    let row = sqlx::query(
+    let found: Option<Token> = sqlx::query_as(
         "SELECT * FROM tokens WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2",
     )
     .bind(id)
     .bind(clock.now())
     .fetch_optional(db.read())
     .await?;
-    let Some(token) = row.as_ref().map(token).transpose()? else {
-        return Ok(None);
-    };
+    let Some(token) = found else { return Ok(None) };
     let owner = users::actor(db, &token.user_id).await?;
     Ok(owner.map(|owner| Actor {
         scope: Some(token.scope),
@@ -184,7 +168,7 @@ pub async fn list(db: &Db, of: Option<&UserId>) -> Result<Vec<Token>> {
     .bind(of)
     .fetch_all(db.read())
     .await?;
-    Ok(decode_each(&rows, token).0)
+    Ok(decode_readable(rows))
 }
 
 /// Revokes a token at once. `by`: its owner or an admin; `None` on the command line.
@@ -193,10 +177,7 @@ pub async fn revoke(db: &Db, clock: &Clock, id: &TokenId, by: Option<&Actor>) ->
         .bind(id)
         .fetch_optional(db.read())
         .await?;
-    let allowed = |owner: &UserId| {
-        by.is_none_or(|actor| actor.scope.is_none() && (actor.is_admin() || actor.user == *owner))
-    };
-    if !owner.as_ref().is_some_and(allowed) {
+    if !owner.is_some_and(|owner| program_secrets::may_revoke(by, &owner)) {
         return Err(Error::not_found("token"));
     }
     let mut tx = db.write().await?;
@@ -214,7 +195,7 @@ pub async fn revoke(db: &Db, clock: &Clock, id: &TokenId, by: Option<&Actor>) ->
             address: None,
             action: "token.revoke",
             object: Some(id.as_str()),
-            result: "done",
+            result: AuditResult::Done,
         },
     )
     .await?;
@@ -232,21 +213,6 @@ pub(super) async fn revoke_all(
         .execute(&mut **tx)
         .await?;
     Ok(())
-}
-
-fn token(row: &SqliteRow) -> Result<Token> {
-    let scope: String = row.try_get("scope")?;
-    Ok(Token {
-        id: row.try_get("id")?,
-        user_id: row.try_get("user_id")?,
-        name: row.try_get("name")?,
-        scope: Scope::parse(&scope)
-            .ok_or_else(|| Error::damaged("a scope that this program does not know"))?,
-        created_at: row.try_get("created_at")?,
-        expires_at: row.try_get("expires_at")?,
-        revoked_at: row.try_get("revoked_at")?,
-        last_used_at: row.try_get("last_used_at")?,
-    })
 }
 
 #[cfg(test)]

@@ -216,7 +216,12 @@ async fn rotate(app: &App, id: &AccountId, file: Option<&Path>) -> Result<String
         .try_change(&system_actor(), id, &change)
         .await?
     else {
-        return Err(Error::field("secret", "The input is empty. Pass the new credential on standard input or with --secret-file. Nothing was changed.").into());
+        return Err(Error::field(
+            "secret",
+            "The input is empty. Pass the new credential on standard input or with --secret-file. \
+             Nothing was changed.",
+        )
+        .into());
     };
     app.accounts.update(&system_actor(), id, &change).await?;
     app.accounts

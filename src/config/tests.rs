@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::merge::MAX_TRANSFER_RATE;
 use super::*;
 
 fn global_args(dir: &Path) -> GlobalArgs {
@@ -14,7 +15,13 @@ fn global_args(dir: &Path) -> GlobalArgs {
 #[test]
 fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("chatlake.toml"), "listen = \"127.0.0.1:9000\"\nworkers = 2\nallow_upstream = [\"10.0.0.0/8\", \"Vendor.Test\"]\n").unwrap();
+    std::fs::write(
+        dir.path().join("chatlake.toml"),
+        "listen = \"127.0.0.1:9000\"\n\
+         workers = 2\n\
+         allow_upstream = [\"10.0.0.0/8\", \"Vendor.Test\"]\n",
+    )
+    .unwrap();
     let config = Config::resolve(
         &global_args(dir.path()),
         &ServeArgs {

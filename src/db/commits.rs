@@ -14,7 +14,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Sqlite, Transaction};
+use sqlx::{FromRow, Sqlite, Transaction};
 
 use crate::error::{Error, Result};
 
@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 pub const FILE: &str = "chatlake.commit";
 
 /// The identity of a catalogue and the number of version commits in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub struct CommitMark {
     /// 32 hexadecimal digits.
     pub id: String,
@@ -106,7 +106,8 @@ impl CommitMark {
         match found {
             Some(found) if found.id == self.id && found.commits >= self.commits => None,
             Some(found) if found.id == self.id => Some(format!(
-                "chatlake.db is older than the data directory: it has commit {}, but {FILE} has commit {}",
+                "chatlake.db is older than the data directory: it has commit {}, but {FILE} has \
+                 commit {}",
                 found.commits, self.commits
             )),
             _ => Some(format!(
@@ -130,7 +131,8 @@ pub(super) fn older_catalogue_error(dir: &Path, mismatch: &str) -> Error {
     Error::conflict(
         "older_catalogue",
         format!(
-            "{mismatch}. Restore chatlake.db together with its chatlake.db-wal, or delete {} to continue with the present chatlake.db.",
+            "{mismatch}. Restore chatlake.db together with its chatlake.db-wal, or delete {} to \
+             continue with the present chatlake.db.",
             file.display()
         ),
     )
@@ -155,14 +157,14 @@ pub(super) async fn read_mark(pool: &SqlitePool) -> Result<Option<CommitMark>> {
     if there == 0 {
         return Ok(None);
     }
-    let row: Option<(String, i64)> = sqlx::query_as("SELECT id, commits FROM catalogue")
+    Ok(sqlx::query_as("SELECT id, commits FROM catalogue")
         .fetch_optional(pool)
-        .await?;
-    Ok(row.map(|(id, commits)| CommitMark { id, commits }))
+        .await?)
 }
 
 /// Gives a new catalogue its id.
 pub(super) async fn assign_id(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
+    // Another process may have done so already.
     sqlx::query("INSERT INTO catalogue (id) SELECT $1 WHERE NOT EXISTS (SELECT 1 FROM catalogue)")
         .bind(uuid::Uuid::new_v4().simple().to_string())
         .execute(&mut **tx)
@@ -173,6 +175,7 @@ pub(super) async fn assign_id(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
 /// Replaces the id of the catalogue, so that other copies of it, which may hold later commits, no
 /// longer match.
 pub(super) async fn replace_id(tx: &mut Transaction<'_, Sqlite>) -> Result<()> {
+    // A new catalogue, without commits, keeps its id.
     sqlx::query("UPDATE catalogue SET id = $1 WHERE commits > 0")
         .bind(uuid::Uuid::new_v4().simple().to_string())
         .execute(&mut **tx)
@@ -261,7 +264,7 @@ mod tests {
         assert_eq!(
             CommitMark::read(dir.path()),
             None,
-            "whoever does not hold the directory writes nothing"
+            "a process that does not hold the directory writes nothing"
         );
         db.start_commit_file().await;
         let first = CommitMark::read(dir.path()).unwrap();

@@ -3,31 +3,26 @@
 //! in a portable subset and live in the module of their table, not here.
 
 pub mod commits;
+mod decode;
 pub mod failpoints;
 pub mod outages;
 mod pools;
+mod sqlite_settings;
 pub mod storage;
 mod upgrade_copy;
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{FromRow, Row, Sqlite, Transaction};
+use sqlx::sqlite::SqlitePool;
+use sqlx::{FromRow, Sqlite, Transaction};
 
 use crate::error::{Error, Result};
 use commits::CommitMark;
+pub use decode::{decode_each, decode_readable};
 use outages::Outages;
 use pools::Pools;
-
-/// The first SQLite without the WAL-reset race, which could lose committed writes.
-const MIN_SQLITE: (u32, u32, u32) = (3, 51, 3);
-/// A later version that the SQLite project withdrew.
-const WITHDRAWN_SQLITE: (u32, u32, u32) = (3, 52, 0);
 
 /// Limits of `write_in_background`: how many such writes run at a time, and how long the caller
 /// waits for one.
@@ -35,37 +30,6 @@ const MAX_BACKGROUND_WRITES: usize = 8;
 const BACKGROUND_WRITE_WAIT: Duration = Duration::from_millis(500);
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
-
-/// Decodes the rows that can be decoded. A row that cannot is logged and left out.
-pub fn decode_readable<T: for<'r> FromRow<'r, SqliteRow>>(rows: Vec<SqliteRow>) -> Vec<T> {
-    let read = |row: SqliteRow| {
-        T::from_row(&row).inspect_err(|why| {
-            let id: String = row.try_get("id").unwrap_or_default();
-            tracing::error!("a row of the catalogue cannot be read and is skipped ({id}): {why}");
-        })
-    };
-    rows.into_iter().filter_map(|row| read(row).ok()).collect()
-}
-
-/// Like `decode_readable`, with `read` as the decoder. Also returns the ids of the rows that could
-/// not be decoded.
-pub fn decode_each<T>(
-    rows: &[SqliteRow],
-    read: impl Fn(&SqliteRow) -> Result<T>,
-) -> (Vec<T>, Vec<String>) {
-    let (mut all, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
-    for row in rows {
-        match read(row) {
-            Ok(one) => all.push(one),
-            Err(error) => {
-                let id: String = row.try_get("id").unwrap_or_default();
-                tracing::error!(id, cause = ?error.log_cause(), "a row of the catalogue cannot be read and is skipped: {error}");
-                damaged.push(id);
-            }
-        }
-    }
-    (all, damaged)
-}
 
 /// The catalogue. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -86,6 +50,13 @@ struct Inner {
     /// The last written content of the commit file; `None` in a process that does not hold the data
     /// directory.
     commit_file: tokio::sync::Mutex<Option<LastWrittenMark>>,
+}
+
+/// A row of `PRAGMA foreign_key_check`.
+#[derive(FromRow)]
+struct DanglingReferenceRow {
+    table: String,
+    parent: String,
 }
 
 /// What was last written to the commit file, if it is known.
@@ -110,7 +81,8 @@ impl Db {
                 })?;
                 tracing::error!(
                     cause = ?why.log_cause(),
-                    "The disk is full. Nothing can be saved. Pages and API reads work; changes are refused. {}",
+                    "The disk is full. Nothing can be saved. Pages and API reads work; \
+                     changes are refused. {}",
                     storage::advice(dir_of(path))
                 );
                 Ok(Self::of(path, initial_pool, None))
@@ -197,15 +169,16 @@ impl Db {
             .fetch_all(self.read())
             .await?;
         found.retain(|line| line != "ok");
-        for row in sqlx::query("PRAGMA foreign_key_check")
+        let dangling: Vec<DanglingReferenceRow> = sqlx::query_as("PRAGMA foreign_key_check")
             .fetch_all(self.read())
-            .await?
-        {
-            let (table, other): (String, String) = (row.try_get(0)?, row.try_get(2)?);
-            found.push(format!(
-                "a row of {table} refers to a row of {other} that does not exist"
-            ));
-        }
+            .await?;
+        found.extend(
+            dangling
+                .iter()
+                .map(|DanglingReferenceRow { table, parent }| {
+                    format!("a row of {table} refers to a row of {parent} that does not exist")
+                }),
+        );
         Ok(found)
     }
 
@@ -310,109 +283,9 @@ fn dir_of(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-fn connect_options(path: &Path) -> Result<SqliteConnectOptions> {
-    Ok(SqliteConnectOptions::from_str("sqlite://")?
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(Duration::from_secs(5))
-        .pragma("trusted_schema", "OFF")
-        .pragma("secure_delete", "ON")
-        .pragma("mmap_size", "0")
-        .pragma("cell_size_check", "ON"))
-}
-
-async fn assert_settings(pool: &SqlitePool) -> Result<()> {
-    let version: String = sqlx::query_scalar("SELECT sqlite_version()")
-        .fetch_one(pool)
-        .await?;
-    if !is_supported_sqlite(&version) {
-        return Err(Error::conflict(
-            "old_sqlite",
-            format!(
-                "This program was built with SQLite {version}. It needs 3.51.3 or newer, but not 3.52.0, which was withdrawn."
-            ),
-        ));
-    }
-    let wanted: [(&'static str, &str); 6] = [
-        ("PRAGMA journal_mode", "wal"),
-        ("PRAGMA synchronous", "2"),
-        ("PRAGMA foreign_keys", "1"),
-        ("PRAGMA trusted_schema", "0"),
-        ("PRAGMA secure_delete", "1"),
-        ("PRAGMA busy_timeout", "5000"),
-    ];
-    for (pragma, wanted) in wanted {
-        let row = sqlx::query(pragma).fetch_one(pool).await?;
-        let found = text_or_number(&row);
-        if found != wanted {
-            return Err(Error::conflict(
-                "catalogue_settings",
-                format!(
-                    "The catalogue did not accept a setting: {pragma} is {found}, not {wanted}. The data directory may be on a network file system."
-                ),
-            ));
-        }
-    }
-    // An SQLite that was built without memory maps has no such setting.
-    let mapped: Option<i64> = sqlx::query_scalar("PRAGMA mmap_size")
-        .fetch_optional(pool)
-        .await?;
-    match mapped {
-        None | Some(0) => Ok(()),
-        Some(bytes) => Err(Error::conflict(
-            "catalogue_settings",
-            format!("The catalogue did not accept a setting: PRAGMA mmap_size is {bytes}, not 0."),
-        )),
-    }
-}
-
-/// Whether this SQLite version never loses committed writes.
-fn is_supported_sqlite(version: &str) -> bool {
-    let mut parts = version
-        .split('.')
-        .map(|part| part.parse::<u32>().unwrap_or(0));
-    let found = (
-        parts.next().unwrap_or(0),
-        parts.next().unwrap_or(0),
-        parts.next().unwrap_or(0),
-    );
-    found >= MIN_SQLITE && found != WITHDRAWN_SQLITE
-}
-
-fn text_or_number(row: &sqlx::sqlite::SqliteRow) -> String {
-    row.try_get::<String, _>(0)
-        .or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string()))
-        .unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
-    use sqlx::sqlite::SqlitePoolOptions;
-
     use super::*;
-
-    #[test]
-    fn a_sqlite_that_may_lose_commits_or_was_withdrawn_is_not_sound() {
-        for (version, sound) in [
-            ("3.51.2", false),
-            ("3.50.9", false),
-            ("2.99.99", false),
-            ("", false),
-            ("3.51.3", true),
-            ("3.51.10", true),
-        ] {
-            assert_eq!(is_supported_sqlite(version), sound, "{version}");
-        }
-        assert!(
-            !is_supported_sqlite("3.52.0")
-                && is_supported_sqlite("3.52.1")
-                && is_supported_sqlite("3.53.0")
-                && is_supported_sqlite("4.0.0")
-        );
-    }
 
     /// Simulates SQLite on a full disk or after an I/O error: SQLite rolls the transaction back
     /// without the caller.
@@ -447,29 +320,5 @@ mod tests {
         }
         db.ready().await.unwrap();
         assert_eq!(db.commit_mark().await.unwrap().unwrap().commits, 0);
-    }
-
-    #[tokio::test]
-    async fn a_catalogue_that_is_mapped_into_memory_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("chatlake.db");
-        Db::open(&path).await.unwrap().close().await;
-        let with = async |mapped: &'static str| {
-            let options = connect_options(&path).unwrap().pragma("mmap_size", mapped);
-            let pool = SqlitePoolOptions::new()
-                .max_connections(1)
-                .connect_with(options)
-                .await
-                .unwrap();
-            let said = assert_settings(&pool).await;
-            pool.close().await;
-            said
-        };
-        with("0").await.unwrap();
-        let refused = with("1048576").await.unwrap_err();
-        assert!(
-            refused.message().contains("mmap_size is 1048576"),
-            "{refused}"
-        );
     }
 }

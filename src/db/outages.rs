@@ -58,7 +58,11 @@ impl Outages {
             } else {
                 String::new()
             };
-            tracing::error!(cause = ?error.log_cause(), "{what}; Chatlake retries and does not log this again until it works: {error}{advice}");
+            tracing::error!(
+                cause = ?error.log_cause(),
+                "{what}; Chatlake retries and does not log this again until it works: \
+                 {error}{advice}"
+            );
         }
         !known
     }

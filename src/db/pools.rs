@@ -8,7 +8,8 @@ use sqlx::Connection;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
 
 use super::commits::{self, CommitMark};
-use super::{MIGRATIONS, assert_settings, connect_options, dir_of, storage, upgrade_copy};
+use super::sqlite_settings::{assert_settings, connect_options};
+use super::{MIGRATIONS, dir_of, storage, upgrade_copy};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The connections of a catalogue that is open for writing.
@@ -66,17 +67,22 @@ impl Pools {
 /// no transaction could be started on this connection again. Such a connection is closed instead of
 /// reused.
 fn pool_options() -> SqlitePoolOptions {
-    SqlitePoolOptions::new().acquire_timeout(Duration::from_secs(30)).after_release(|connection, _| {
-        Box::pin(async move {
-            // A rollback may still be in progress; the ping completes after it.
-            connection.ping().await?;
-            let is_over = !connection.is_in_transaction();
-            if !is_over {
-                tracing::debug!("a connection to the catalogue is closed, because its transaction ended with an error of the disk");
-            }
-            Ok(is_over)
+    SqlitePoolOptions::new()
+        .acquire_timeout(Duration::from_secs(30))
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                // A rollback may still be in progress; the ping completes after it.
+                connection.ping().await?;
+                let is_over = !connection.is_in_transaction();
+                if !is_over {
+                    tracing::debug!(
+                        "a connection to the catalogue is closed, because its transaction ended \
+                         with an error of the disk"
+                    );
+                }
+                Ok(is_over)
+            })
         })
-    })
 }
 
 fn migration_error(why: sqlx::migrate::MigrateError) -> Error {
@@ -84,8 +90,9 @@ fn migration_error(why: sqlx::migrate::MigrateError) -> Error {
         sqlx::migrate::MigrateError::VersionMissing(number) => Error::conflict(
             "newer_catalogue",
             format!(
-                "The catalogue was written by a newer Chatlake (it has migration {number}). Start the newer version, \
-                 or restore the copy or the backup of the catalogue from before the upgrade."
+                "The catalogue was written by a newer Chatlake (it has migration {number}). \
+                 Start the newer version, or restore the copy or the backup of the catalogue from \
+                 before the upgrade."
             ),
         ),
         sqlx::migrate::MigrateError::Execute(why)
@@ -180,10 +187,11 @@ fn wal_bytes(path: &Path) -> Option<u64> {
 }
 
 async fn check_migration_version(pool: &SqlitePool) -> Result<()> {
-    let (there,): (i64,) =
-        sqlx::query_as("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success = 1")
-            .fetch_one(pool)
-            .await?;
+    let there: i64 = sqlx::query_scalar(
+        "SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success = 1",
+    )
+    .fetch_one(pool)
+    .await?;
     let known = MIGRATIONS
         .iter()
         .map(|migration| migration.version)
@@ -195,7 +203,8 @@ async fn check_migration_version(pool: &SqlitePool) -> Result<()> {
     Err(Error::conflict(
         "other_catalogue",
         format!(
-            "The catalogue has migration {there}, but this program has migration {known}. Use the Chatlake version that serves this directory."
+            "The catalogue has migration {there}, but this program has migration {known}. \
+             Use the Chatlake version that serves this directory."
         ),
     ))
 }

@@ -114,7 +114,8 @@ fn refuse_without_space(dir: &Path, needed: u64, free: u64) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "The catalogue was not upgraded: {} has {} free, and the upgrade needs {} for a copy of the catalogue. Nothing was changed.",
+        "The catalogue was not upgraded: {} has {} free, and the upgrade needs {} for a copy of \
+         the catalogue. Nothing was changed.",
         dir.display(),
         storage::format_bytes(free),
         storage::format_bytes(needed),

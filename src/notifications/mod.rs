@@ -1,7 +1,7 @@
 //! Notifications: who is notified of what, and the delivery. The transaction that changes something
 //! also writes its notifications to the outbox (`enqueue_notification`). `compose_messages`
 //! combines all notifications of a recipient into one message, and `sender` delivers it by `mail`
-//! or `webhooks` with retries. Start at `outbox.rs`.
+//! or `webhooks` with retries. Start at `outbox/mod.rs`.
 
 pub mod mail;
 pub mod outbox;
@@ -56,7 +56,8 @@ impl Deref for Notifications {
 }
 
 /// The delivery channel of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
+#[sqlx(rename_all = "snake_case", type_name = "TEXT")]
 pub enum Channel {
     Mail,
     Webhook,
@@ -67,14 +68,6 @@ impl Channel {
         match self {
             Channel::Mail => "mail",
             Channel::Webhook => "webhook",
-        }
-    }
-
-    fn parse(word: &str) -> Self {
-        if word == "webhook" {
-            Self::Webhook
-        } else {
-            Self::Mail
         }
     }
 }
@@ -166,10 +159,10 @@ pub async fn enqueue_notification(
     let has_mail: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM mail_server")
         .fetch_one(&mut **tx)
         .await?;
-    let known: Vec<(String,)> = if to.webhooks.is_empty() {
+    let known: Vec<String> = if to.webhooks.is_empty() {
         Vec::new()
     } else {
-        sqlx::query_as("SELECT id FROM webhooks")
+        sqlx::query_scalar("SELECT id FROM webhooks")
             .fetch_all(&mut **tx)
             .await?
     };
@@ -181,7 +174,7 @@ pub async fn enqueue_notification(
     let webhooks = to
         .webhooks
         .iter()
-        .filter(|id| known.iter().any(|(known,)| known == *id))
+        .filter(|id| known.contains(id))
         .map(|id| (Channel::Webhook, id));
     let text = serde_json::to_string(details).map_err(Error::internal)?;
     for (channel, recipient) in emails.chain(webhooks) {
@@ -190,7 +183,7 @@ pub async fn enqueue_notification(
              VALUES ($1, $2, $3, $4, $5, $6)",
         )
         .bind(NotificationId::new())
-        .bind(channel.word())
+        .bind(channel)
         .bind(recipient)
         .bind(kind.word())
         .bind(&text)

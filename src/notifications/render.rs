@@ -171,7 +171,14 @@ impl Notifications {
         });
         let items: Vec<_> = items.collect();
         let more = notifications.len().saturating_sub(MAX_IN_JSON);
-        json!({ "id": id, "created_at": iso(now), "text": escape_for_slack(&self.render_text(notifications)), "notices": items, "more": more }).to_string()
+        json!({
+            "id": id,
+            "created_at": iso(now),
+            "text": escape_for_slack(&self.render_text(notifications)),
+            "notices": items,
+            "more": more,
+        })
+        .to_string()
     }
 }
 

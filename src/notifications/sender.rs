@@ -43,7 +43,7 @@ pub(super) async fn send_until_stopped(notifications: Notifications, stop: Cance
             .track("notifications could not be read from the database", polled)
             .unwrap_or_default();
         for message in due {
-            let of = (message.channel(), message.id.clone());
+            let of = (message.channel, message.id.clone());
             busy.insert(tasks.spawn(send(notifications.clone(), message)).id(), of);
         }
         if prune {
@@ -55,18 +55,24 @@ pub(super) async fn send_until_stopped(notifications: Notifications, stop: Cance
         let until = next.map_or(now + MAX_POLL_INTERVAL, |next| {
             next.clamp(now + 50, now + MAX_POLL_INTERVAL)
         });
+        let longest_wait = Duration::from_millis(MAX_POLL_INTERVAL.unsigned_abs());
         tokio::select! {
             () = stop.cancelled() => return finish(tasks).await,
             () = notifications.wake.notified() => {}
-            () = notifications.clock.wait_until_or_for(until, Duration::from_millis(MAX_POLL_INTERVAL.unsigned_abs())) => {}
+            () = notifications.clock.wait_until_or_for(until, longest_wait) => {}
             Some(ended) = tasks.join_next_with_id() => {
-                let task = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(task, ())| *task);
+                let task =
+                    ended.as_ref().map_or_else(tokio::task::JoinError::id, |(task, ())| *task);
                 let of = busy.remove(&task);
                 if let Err(why) = ended {
                     // The message is retried when it is due, like one whose delivery failed. The
                     // panic message is not logged.
                     let message = of.map(|(_, id)| id.to_string()).unwrap_or_default();
-                    tracing::error!(message, cause = ?Error::from(why).log_cause(), "a delivery failed with an internal error; Chatlake retries it");
+                    tracing::error!(
+                        message,
+                        cause = ?Error::from(why).log_cause(),
+                        "a delivery failed with an internal error; Chatlake retries it"
+                    );
                 }
             }
         }
@@ -79,7 +85,8 @@ async fn finish(mut tasks: JoinSet<()>) {
     let ended = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await.is_err() {
         tracing::warn!(
-            "some deliveries did not finish before the server stopped; Chatlake retries them after the next start"
+            "some deliveries did not finish before the server stopped; \
+             Chatlake retries them after the next start"
         );
     }
 }
@@ -129,7 +136,10 @@ async fn send(notifications: Notifications, message: Message) {
     let sent = notifications.deliver(&message).await;
     kill_point("notify.delivered");
     if let Err(error) = notifications.record_attempt(&message, &sent).await {
-        tracing::error!(cause = ?error.log_cause(), "the result of a delivery could not be saved: {error}");
+        tracing::error!(
+            cause = ?error.log_cause(),
+            "the result of a delivery could not be saved: {error}"
+        );
     }
     kill_point("notify.settled");
 }
@@ -137,7 +147,7 @@ async fn send(notifications: Notifications, message: Message) {
 impl Notifications {
     /// One attempt. `Err` is the reason of the failure.
     pub(super) async fn deliver(&self, message: &Message) -> std::result::Result<(), String> {
-        match message.channel() {
+        match message.channel {
             Channel::Mail => self.send_mail(message).await,
             Channel::Webhook => self.post(message).await,
         }

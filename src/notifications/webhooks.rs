@@ -166,13 +166,13 @@ impl Notifications {
     pub(super) async fn post(&self, message: &Message) -> std::result::Result<(), String> {
         let missing = || "The webhook was deleted.".to_owned();
         let id = WebhookId::parse(&message.recipient).ok_or_else(missing)?;
-        let sealed: Option<(Vec<u8>,)> =
-            sqlx::query_as("SELECT sealed FROM webhooks WHERE id = $1")
+        let sealed: Option<Vec<u8>> =
+            sqlx::query_scalar("SELECT sealed FROM webhooks WHERE id = $1")
                 .bind(&id)
                 .fetch_optional(self.db.read())
                 .await
                 .map_err(|_| "The database could not be read.".to_owned())?;
-        let (sealed,) = sealed.ok_or_else(missing)?;
+        let sealed = sealed.ok_or_else(missing)?;
         let plain = self
             .vault
             .open_sealed(&sealed, &seal_context(&id))

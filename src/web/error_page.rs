@@ -15,6 +15,7 @@ use super::Web;
 use super::components::{Action, Chrome};
 use crate::auth::sessions::{self, Session};
 use crate::datasets::download::TOO_MANY_DOWNLOADS;
+pub use crate::error::http_status;
 use crate::error::{Error, ErrorKind};
 
 /// The error type of all page handlers.
@@ -27,22 +28,6 @@ struct PendingError(Arc<Error>);
 impl<E: Into<Error>> From<E> for PageError {
     fn from(error: E) -> Self {
         Self(error.into())
-    }
-}
-
-pub fn http_status(kind: ErrorKind) -> StatusCode {
-    match kind {
-        ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
-        ErrorKind::Forbidden => StatusCode::FORBIDDEN,
-        ErrorKind::NotFound => StatusCode::NOT_FOUND,
-        ErrorKind::BadRequest => StatusCode::BAD_REQUEST,
-        ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorKind::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        ErrorKind::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
-        ErrorKind::Conflict => StatusCode::CONFLICT,
-        ErrorKind::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

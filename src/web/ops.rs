@@ -74,17 +74,12 @@ async fn may_read(web: &Web, address: IpAddr, headers: &HeaderMap) -> Result<()>
         }
         return Err(no_token("This address needs a token."));
     };
-    let text = shown
-        .to_str()
-        .ok()
-        .and_then(|shown| shown.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let Some((_, text)) = text else {
+    let Some(text) = tokens::from_authorization(shown) else {
         return Err(no_token(
             "The Authorization header is not of the form Bearer TOKEN.",
         ));
     };
-    match tokens::authenticate(&web.db, &web.clock, text.trim()).await? {
+    match tokens::authenticate(&web.db, &web.clock, text).await? {
         Some(actor) if actor.scope.is_some_and(Scope::reads_metrics) => Ok(()),
         Some(_) => Err(Error::forbidden(
             "This token does not allow this. It needs the scope “metrics” or “manage”.",

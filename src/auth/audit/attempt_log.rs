@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{AuditEvent, insert};
+use super::{AuditEvent, AuditResult, insert};
 use crate::clock::{Clock, Millis, millis};
 use crate::connection::client_network;
 use crate::db::Db;
@@ -26,7 +26,7 @@ const MAX_ENTRIES: usize = 100;
 const MAX_ADDRESSES: usize = 10_000;
 
 /// The key of a count: address, action and result.
-type AttemptKey = (Option<IpAddr>, &'static str, &'static str);
+type AttemptKey = (Option<IpAddr>, &'static str, AuditResult);
 
 /// The counts. Cheap to clone.
 #[derive(Clone, Default)]
@@ -117,7 +117,10 @@ impl AttemptLog {
             }
             if let Err(error) = write(db, clock, &pending).await {
                 let attempts: i64 = pending.iter().map(|(_, count)| count.attempts).sum();
-                tracing::error!(cause = ?error.log_cause(), "{attempts} refused attempts could not be written to the audit log: {error}");
+                tracing::error!(
+                    cause = ?error.log_cause(),
+                    "{attempts} refused attempts could not be written to the audit log: {error}"
+                );
             }
         }
     }
@@ -161,7 +164,7 @@ async fn write(db: &Db, clock: &Clock, pending: &[(AttemptKey, AttemptCount)]) -
             address: *address,
             action,
             object: count.object.as_deref(),
-            result,
+            result: *result,
         };
         insert(&mut tx, clock.now(), event, count.attempts).await?;
     }
@@ -182,7 +185,7 @@ mod tests {
             address: Some(Ipv4Addr::from(address).into()),
             action: "user.sign_in",
             object,
-            result: "slowed",
+            result: AuditResult::Slowed,
         }
     }
 

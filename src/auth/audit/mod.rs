@@ -7,7 +7,7 @@ mod attempt_log;
 use std::net::IpAddr;
 
 use serde::Serialize;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::{FromRow, Sqlite, Transaction};
 
 pub use attempt_log::AttemptLog;
 
@@ -27,8 +27,17 @@ pub struct AuditEvent<'a> {
     pub action: &'static str,
     /// The id of the object.
     pub object: Option<&'a str>,
-    /// `done`, `refused` or `slowed`.
-    pub result: &'static str,
+    pub result: AuditResult,
+}
+
+/// How an action ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
+#[sqlx(rename_all = "snake_case", type_name = "TEXT")]
+pub enum AuditResult {
+    Done,
+    Refused,
+    /// Too many failed attempts came before it, so it was not examined.
+    Slowed,
 }
 
 /// The person who acts, and their address. No address on the command line.
@@ -56,13 +65,13 @@ impl<'a> AuditEvent<'a> {
             address,
             action,
             object: Some(object),
-            result: "done",
+            result: AuditResult::Done,
         }
     }
 }
 
 /// An entry of the audit log.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, FromRow)]
 pub struct AuditEntry {
     pub id: AuditId,
     pub at: Millis,
@@ -70,6 +79,7 @@ pub struct AuditEntry {
     pub address: Option<String>,
     pub action: String,
     pub object: Option<String>,
+    /// The word of an `AuditResult`.
     pub result: String,
     /// The number of attempts that the entry counts; 1 for everything that a signed-in person did.
     pub attempts: i64,
@@ -182,7 +192,8 @@ pub async fn sweep(db: &Db, clock: &Clock, keep: AuditRetention) -> Result<u64> 
 
 /// The newest `limit` entries, newest first; with `before`, those older than that entry.
 pub async fn list(db: &Db, before: Option<&AuditId>, limit: u32) -> Result<Vec<AuditEntry>> {
-    let rows = sqlx::query(
+    // Ids sort by the time of their creation.
+    Ok(sqlx::query_as(
         "SELECT id, at, actor, address, action, object, result, attempts
          FROM audit
          WHERE $1 IS NULL OR id < $1
@@ -192,21 +203,7 @@ pub async fn list(db: &Db, before: Option<&AuditId>, limit: u32) -> Result<Vec<A
     .bind(before)
     .bind(i64::from(limit))
     .fetch_all(db.read())
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(AuditEntry {
-                id: row.try_get("id")?,
-                at: row.try_get("at")?,
-                actor: row.try_get("actor")?,
-                address: row.try_get("address")?,
-                action: row.try_get("action")?,
-                object: row.try_get("object")?,
-                result: row.try_get("result")?,
-                attempts: row.try_get("attempts")?,
-            })
-        })
-        .collect()
+    .await?)
 }
 
 #[cfg(test)]
@@ -226,7 +223,7 @@ mod tests {
                     address: None,
                     action,
                     object: None,
-                    result: "done",
+                    result: AuditResult::Done,
                 },
             )
             .await
@@ -253,26 +250,26 @@ mod tests {
             address: Some([10, 0, 0, 1].into()),
             action: "user.sign_in",
             object: None,
-            result: "slowed",
+            result: AuditResult::Slowed,
         };
         let events = [
             AuditEvent {
                 actor: Some(&person),
                 action: "dataset.pause",
-                result: "done",
+                result: AuditResult::Done,
                 ..stranger
             },
             AuditEvent {
                 actor: Some(&person),
                 action: "user.change_password",
-                result: "refused",
+                result: AuditResult::Refused,
                 ..stranger
             },
             // On the command line.
             AuditEvent {
                 address: None,
                 action: "user.create",
-                result: "done",
+                result: AuditResult::Done,
                 ..stranger
             },
         ];

@@ -1,10 +1,11 @@
 //! Tests with an owner, a stranger who guesses passwords, and a stopped clock.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
-use crate::auth::passwords;
 use crate::auth::test_support::{AuthFixture, PASSWORD};
+use crate::auth::{Actor, Scope, Transport, passwords};
+use crate::error::ErrorKind;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

@@ -2,32 +2,31 @@
 //! the row. A session ends 60 minutes after its last use, 12 hours after sign-in, at sign-out, or
 //! when its person is deactivated or gets another password or role, whichever comes first.
 //! Downloads and streams of the session end with it. All of this is decided on the server by its
-//! clock, never by the cookie. `session_layer.rs` reads and sets the cookie.
+//! clock, never by the cookie. This file stores the rows, `request_session.rs` has the session of a
+//! request, and `session_layer.rs` reads and sets the cookie.
+
+mod request_session;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use serde::Serialize;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, Transaction};
-use tokio::sync::{Mutex, MutexGuard};
+use sqlx::{FromRow, Sqlite, Transaction};
 
-use super::audit::{self, AuditActor, AuditEvent};
-use super::users::{self, User};
-use super::{Actor, hash, random_text};
+use super::audit::{self, AuditActor, AuditEvent, AuditResult};
+use super::{hash, random_text};
 use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::UserId;
 use crate::secret::Secret;
+pub(super) use request_session::CookieChange;
+pub use request_session::{Session, actor_of, begin, finish, handle, renew};
 
 const IDLE_TIMEOUT: Millis = 60 * 60 * 1_000;
 const ABSOLUTE_TIMEOUT: Millis = 12 * 60 * 60 * 1_000;
 /// A use extends the session at most this often, so that not every page view writes a row.
 const EXTEND_EVERY: Millis = 60 * 1_000;
-/// The length of a cookie value. Other values were not created by this server.
-const VALUE_LENGTH: usize = 43;
 
 /// The values that a session row stores besides its person.
 type Data = BTreeMap<String, String>;
@@ -40,12 +39,22 @@ pub struct Sessions {
 }
 
 /// A session as its person sees it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, FromRow)]
 pub struct SessionInfo {
     /// The id of the session for `end`. It reveals nothing about the cookie.
     pub handle: String,
     pub created_at: Millis,
     pub expires_at: Millis,
+}
+
+/// A row of `sessions`.
+#[derive(FromRow)]
+struct SessionRow {
+    user_id: Option<UserId>,
+    /// `Data` as JSON.
+    data: String,
+    created_at: Millis,
+    expires_at: Millis,
 }
 
 impl Sessions {
@@ -81,8 +90,8 @@ impl Sessions {
 
     /// The active sessions of a person, newest first.
     pub async fn list_for(&self, user: &UserId) -> Result<Vec<SessionInfo>> {
-        let rows = sqlx::query(
-            "SELECT id_hash, created_at, expires_at
+        Ok(sqlx::query_as(
+            "SELECT id_hash AS handle, created_at, expires_at
              FROM sessions
              WHERE user_id = $1 AND expires_at > $2
              ORDER BY created_at DESC",
@@ -90,16 +99,7 @@ impl Sessions {
         .bind(user)
         .bind(self.clock.now())
         .fetch_all(self.db.read())
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(SessionInfo {
-                    handle: row.try_get("id_hash")?,
-                    created_at: row.try_get("created_at")?,
-                    expires_at: row.try_get("expires_at")?,
-                })
-            })
-            .collect()
+        .await?)
     }
 
     /// When each person was last active, to the minute, from their sessions and remembered
@@ -108,6 +108,7 @@ impl Sessions {
         let rows: Vec<(UserId, Millis)> = sqlx::query_as(
             "SELECT user_id, MAX(at)
              FROM (
+                 -- each use of a session sets its expiry to an idle timeout later
                  SELECT user_id, expires_at - $1 AS at
                  FROM sessions
                  WHERE user_id IS NOT NULL
@@ -166,7 +167,7 @@ impl Sessions {
                 address,
                 action: "user.sign_out",
                 object: Some(user.as_str()),
-                result: "done",
+                result: AuditResult::Done,
             };
             audit::record(&mut tx, &self.clock, event).await?;
         }
@@ -207,18 +208,15 @@ impl Sessions {
         let Some(row) = touch(&self.db, &self.clock, &hash(value.reveal())).await? else {
             return Ok(None);
         };
-        let data: String = row.try_get("data")?;
-        Ok(Some((
-            row.try_get("user_id")?,
-            serde_json::from_str(&data).map_err(Error::internal)?,
-        )))
+        let data = serde_json::from_str(&row.data).map_err(Error::internal)?;
+        Ok(Some((row.user_id, data)))
     }
 }
 
 /// Reads the row of an active session and extends its expiry. `None` if the session has ended.
-async fn touch(db: &Db, clock: &Clock, hash: &str) -> Result<Option<SqliteRow>> {
+async fn touch(db: &Db, clock: &Clock, hash: &str) -> Result<Option<SessionRow>> {
     let now = clock.now();
-    let row = sqlx::query(
+    let row: Option<SessionRow> = sqlx::query_as(
         "SELECT user_id, data, created_at, expires_at
          FROM sessions
          WHERE id_hash = $1 AND expires_at > $2",
@@ -228,10 +226,8 @@ async fn touch(db: &Db, clock: &Clock, hash: &str) -> Result<Option<SqliteRow>> 
     .fetch_optional(db.read())
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let (created_at, expires_at): (Millis, Millis) =
-        (row.try_get("created_at")?, row.try_get("expires_at")?);
-    let ends = (now + IDLE_TIMEOUT).min(created_at + ABSOLUTE_TIMEOUT);
-    if ends >= expires_at + EXTEND_EVERY {
+    let ends = (now + IDLE_TIMEOUT).min(row.created_at + ABSOLUTE_TIMEOUT);
+    if ends >= row.expires_at + EXTEND_EVERY {
         // Runs in the background, because the catalogue may be locked or the disk full.
         db.write_in_background(
             "a session could not be extended",
@@ -244,6 +240,7 @@ async fn touch(db: &Db, clock: &Clock, hash: &str) -> Result<Option<SqliteRow>> 
 
 async fn extend(db: Db, hash: String, ends: Millis) -> Result<()> {
     let mut tx = db.write().await?;
+    // Several requests may extend the session at once: the expiry never moves back.
     sqlx::query("UPDATE sessions SET expires_at = $2 WHERE id_hash = $1 AND expires_at < $2")
         .bind(hash)
         .bind(ends)
@@ -256,212 +253,10 @@ async fn extend(db: Db, hash: String, ends: Millis) -> Result<()> {
 /// downloads and streams count as use and extend the session.
 pub(super) async fn is_alive(db: &Db, clock: &Clock, user: &UserId, handle: &str) -> Result<bool> {
     let row = touch(db, clock, handle).await?;
-    let owner: Option<UserId> = row.map(|row| row.try_get("user_id")).transpose()?.flatten();
-    Ok(owner.as_ref() == Some(user))
+    Ok(row.and_then(|row| row.user_id).as_ref() == Some(user))
 }
 
-impl std::fmt::Debug for Sessions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Sessions(...)")
-    }
-}
-
-fn text(data: &Data) -> Result<String> {
-    serde_json::to_string(data).map_err(Error::internal)
-}
-
-/// The session of a request. Its row is read on first access and written once, when the response is
-/// ready. Clones share one session. A session without a row has no person, and its values last only
-/// for the request.
-#[derive(Clone)]
-pub struct Session(Arc<Inner>);
-
-struct Inner {
-    sessions: Sessions,
-    state: Mutex<SessionState>,
-}
-
-#[derive(Default)]
-struct SessionState {
-    /// Whether the browser sent a cookie, valid or not.
-    had_cookie: bool,
-    /// The cookie value, until it is known that no row belongs to it.
-    value: Option<Secret>,
-    /// Whether the row was read; the next fields are its content.
-    loaded: bool,
-    user: Option<UserId>,
-    data: Data,
-    changed: bool,
-    cookie_change: Option<CookieChange>,
-}
-
-/// The change of the cookie that is sent to the browser.
-#[derive(Clone)]
-pub(super) enum CookieChange {
-    Set(Secret),
-    Remove,
-}
-
-impl Session {
-    /// `cookie` is the value that the browser sent.
-    pub fn new(sessions: Sessions, cookie: Option<&str>) -> Self {
-        let value = cookie
-            .filter(|value| value.len() == VALUE_LENGTH)
-            .map(Secret::new);
-        Self(Arc::new(Inner {
-            sessions,
-            state: Mutex::new(SessionState {
-                had_cookie: cookie.is_some(),
-                value,
-                ..SessionState::default()
-            }),
-        }))
-    }
-
-    async fn load(&self) -> Result<MutexGuard<'_, SessionState>> {
-        let mut state = self.0.state.lock().await;
-        if !state.loaded {
-            let found = match &state.value {
-                Some(value) => self.0.sessions.find(value).await?,
-                None => None,
-            };
-            match found {
-                Some((user, data)) => (state.user, state.data) = (user, data),
-                None => state.value = None,
-            }
-            state.loaded = true;
-        }
-        Ok(state)
-    }
-
-    /// The person of the session. `None` if it has ended or never existed.
-    pub async fn user(&self) -> Result<Option<UserId>> {
-        Ok(self.load().await?.user.clone())
-    }
-
-    pub async fn insert(&self, key: &str, text: impl Into<String>) -> Result<()> {
-        let mut state = self.load().await?;
-        state.data.insert(key.to_owned(), text.into());
-        state.changed = true;
-        Ok(())
-    }
-
-    /// Removes a value and returns it. The session is only written if there was one.
-    pub async fn remove(&self, key: &str) -> Result<Option<String>> {
-        let mut state = self.load().await?;
-        let taken = state.data.remove(key);
-        state.changed |= taken.is_some();
-        Ok(taken)
-    }
-
-    /// Writes the session if it was changed.
-    pub(super) async fn save(&self) -> Result<()> {
-        let mut state = self.0.state.lock().await;
-        let changed = std::mem::take(&mut state.changed);
-        match &state.value {
-            Some(value) if changed => self.0.sessions.write(value, &state.data).await,
-            _ => Ok(()),
-        }
-    }
-
-    pub(super) async fn cookie_change(&self) -> Option<CookieChange> {
-        self.0.state.lock().await.cookie_change.clone()
-    }
-}
-
-impl std::fmt::Debug for Session {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Session(...)")
-    }
-}
-
-/// Signs the browser in: ends the earlier session and sends a new cookie.
-pub async fn begin(session: &Session, user: &User) -> Result<()> {
-    let mut state = session.0.state.lock().await;
-    let value = session
-        .0
-        .sessions
-        .create(&user.id, state.value.as_ref())
-        .await?;
-    let cookie_change = Some(CookieChange::Set(value.clone()));
-    *state = SessionState {
-        had_cookie: state.had_cookie,
-        value: Some(value),
-        loaded: true,
-        user: Some(user.id.clone()),
-        cookie_change,
-        ..SessionState::default()
-    };
-    Ok(())
-}
-
-/// Replaces the cookie value after a change of permissions, so that a copy of the old cookie is no
-/// longer valid.
-pub async fn renew(session: &Session) -> Result<()> {
-    let mut state = session.load().await?;
-    let Some(old) = &state.value else {
-        return Ok(());
-    };
-    let renamed = session.0.sessions.rename(old, &state.data).await?;
-    match renamed {
-        Some(value) => {
-            state.cookie_change = Some(CookieChange::Set(value.clone()));
-            state.value = Some(value);
-            state.changed = false;
-        }
-        None => {
-            *state = SessionState {
-                had_cookie: state.had_cookie,
-                loaded: true,
-                cookie_change: Some(CookieChange::Remove),
-                ..SessionState::default()
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Signs the browser out: deletes the row and the cookie. `address` is for the audit log.
-pub async fn finish(session: &Session, address: Option<IpAddr>) -> Result<()> {
-    let mut state = session.0.state.lock().await;
-    if let Some(value) = &state.value {
-        session.0.sessions.sign_out(value, address).await?;
-    }
-    let cookie_change = (state.had_cookie || state.value.is_some()).then_some(CookieChange::Remove);
-    *state = SessionState {
-        had_cookie: state.had_cookie,
-        loaded: true,
-        cookie_change,
-        ..SessionState::default()
-    };
-    Ok(())
-}
-
-/// The actor of the session. `None` if nobody is signed in or the person was deactivated.
-pub async fn actor_of(db: &Db, session: &Session) -> Result<Option<Actor>> {
-    let Some(id) = session.user().await? else {
-        return Ok(None);
-    };
-    let actor = users::actor(db, &id).await?;
-    let handle = handle(session).await;
-    Ok(actor.map(|actor| Actor {
-        session: handle,
-        ..actor
-    }))
-}
-
-/// The name of this session in `SessionInfo::handle`; `None` if it has no row.
-pub async fn handle(session: &Session) -> Option<String> {
-    session
-        .0
-        .state
-        .lock()
-        .await
-        .value
-        .as_ref()
-        .map(|value| hash(value.reveal()))
-}
-
+/// Ends the sessions of a person; `keep`: the handle of one that stays.
 pub(super) async fn end_all(
     tx: &mut Transaction<'_, Sqlite>,
     user: &UserId,
@@ -473,6 +268,16 @@ pub(super) async fn end_all(
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sessions(...)")
+    }
+}
+
+fn text(data: &Data) -> Result<String> {
+    serde_json::to_string(data).map_err(Error::internal)
 }
 
 #[cfg(test)]

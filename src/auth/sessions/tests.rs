@@ -2,8 +2,8 @@
 //! plant a cookie.
 
 use super::*;
-use crate::auth::Role;
 use crate::auth::test_support::{AuthFixture, PASSWORD};
+use crate::auth::{Actor, Role, users};
 
 const MINUTE: Millis = 60_000;
 

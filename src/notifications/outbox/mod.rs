@@ -1,19 +1,19 @@
-//! The outbox in the catalogue: notifications are combined into messages, messages are delivered,
-//! and their results are stored for 30 days. All SQL of notifications and messages is here, except
-//! the insert in `enqueue_notification`.
+//! The outbox in the catalogue: notifications are combined into messages (`compose.rs`), messages
+//! are delivered, and their results are stored for 30 days. All SQL of notifications and messages
+//! is here, except the insert in `enqueue_notification`.
+
+mod compose;
 
 use std::time::Duration;
 
 use backon::BackoffBuilder;
 use sqlx::{FromRow, Sqlite, Transaction};
 
-use super::render::{self, Notification};
-use super::{Channel, NotificationKind, Notifications};
+use super::{Channel, Notifications, render};
 use crate::clock::Millis;
 use crate::db::decode_readable;
-use crate::db::failpoints::kill_point;
 use crate::error::Result;
-use crate::ids::{MessageId, NotificationId};
+use crate::ids::MessageId;
 
 /// How long a notification waits for others, so that one cause that affects many DataSets gives one
 /// message.
@@ -26,14 +26,12 @@ const HOUR: Millis = 3_600_000;
 pub const GIVE_UP_AFTER: Millis = 24 * HOUR;
 /// How long the result of a message is stored.
 const RETENTION: Millis = 30 * 24 * HOUR;
-/// The maximum number of notifications in a message; further ones become another message.
-const MAX_PER_MESSAGE: i64 = 1_000;
 
 /// A message to deliver.
 #[derive(Clone, Debug, FromRow)]
 pub struct Message {
     pub id: MessageId,
-    channel: String,
+    pub(super) channel: Channel,
     pub recipient: String,
     pub subject: String,
     pub body: String,
@@ -42,10 +40,13 @@ pub struct Message {
     created_at: i64,
 }
 
-impl Message {
-    pub fn channel(&self) -> Channel {
-        Channel::parse(&self.channel)
-    }
+/// The state of a message. The last two are final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
+#[sqlx(rename_all = "snake_case", type_name = "TEXT")]
+enum MessageState {
+    Waiting,
+    Sent,
+    Failed,
 }
 
 /// The result of a message.
@@ -78,130 +79,7 @@ fn retry_delay(attempt: i64) -> Millis {
     i64::try_from(delay.as_millis()).unwrap_or(HOUR)
 }
 
-type PendingNotification = (NotificationId, String, String, i64);
-
 impl Notifications {
-    /// Composes a message for each recipient whose notifications have waited long enough. Returns
-    /// when the next message is due.
-    pub(super) async fn compose_messages(&self) -> Result<Option<Millis>> {
-        let now = self.clock.now();
-        let waiting: Vec<(String, String, i64)> = sqlx::query_as(
-            "SELECT channel, recipient, MIN(created_at)
-             FROM notifications
-             WHERE message_id IS NULL
-             GROUP BY channel, recipient",
-        )
-        .fetch_all(self.db.read())
-        .await?;
-        let mut next: Option<Millis> = None;
-        for (channel, recipient, since) in waiting {
-            let ready_at = self
-                .earliest_send(&channel, &recipient, since + BATCH_WINDOW, now)
-                .await?;
-            if ready_at > now {
-                next = Some(next.map_or(ready_at, |next| next.min(ready_at)));
-            } else {
-                self.compose_message(Channel::parse(&channel), &recipient, now)
-                    .await?;
-            }
-        }
-        Ok(next)
-    }
-
-    /// The earliest time for a message to a recipient whose notifications are ready at `ready`.
-    async fn earliest_send(
-        &self,
-        channel: &str,
-        recipient: &str,
-        ready: Millis,
-        now: Millis,
-    ) -> Result<Millis> {
-        if ready > now {
-            return Ok(ready);
-        }
-        let recent: Vec<(i64,)> = sqlx::query_as(
-            "SELECT created_at
-             FROM messages
-             WHERE channel = $1
-                 AND recipient = $2
-                 AND created_at > $3
-                 AND created_at <= $5
-                 AND is_test = 0
-             ORDER BY created_at DESC
-             LIMIT $4",
-        )
-        .bind(channel)
-        .bind(recipient)
-        .bind(now - HOUR)
-        .bind(MAX_PER_HOUR)
-        .bind(now)
-        .fetch_all(self.db.read())
-        .await?;
-        // The maximum number of messages was sent; the next one may be sent an hour after the
-        // oldest of them.
-        let full = i64::try_from(recent.len()).is_ok_and(|count| count >= MAX_PER_HOUR);
-        Ok(recent
-            .last()
-            .filter(|_| full)
-            .map_or(ready, |(oldest,)| oldest + HOUR))
-    }
-
-    async fn compose_message(&self, channel: Channel, recipient: &str, now: Millis) -> Result<()> {
-        let mut tx = self.db.write().await?;
-        let rows: Vec<PendingNotification> = sqlx::query_as(
-            "SELECT id, kind, about, created_at
-             FROM notifications
-             WHERE message_id IS NULL AND channel = $1 AND recipient = $2
-             ORDER BY created_at, id
-             LIMIT $3",
-        )
-        .bind(channel.word())
-        .bind(recipient)
-        .bind(MAX_PER_MESSAGE)
-        .fetch_all(&mut *tx)
-        .await?;
-        let read = |(_, kind, details, at): &PendingNotification| {
-            Some(Notification {
-                kind: NotificationKind::parse(kind)?,
-                details: serde_json::from_str(details).ok()?,
-                at: *at,
-            })
-        };
-        let notifications: Vec<Notification> = rows.iter().filter_map(read).collect();
-        let id = MessageId::new();
-        let body = match channel {
-            Channel::Mail => self.render_text(&notifications),
-            Channel::Webhook => self.render_json(&id, &notifications, now),
-        };
-        sqlx::query(
-            "INSERT INTO messages (
-                 id, channel, recipient, subject, body, notification_count, state, next_try_at,
-                 created_at
-             )
-             VALUES ($1, $2, $3, $4, $5, $6, 'waiting', $7, $7)",
-        )
-        .bind(&id)
-        .bind(channel.word())
-        .bind(recipient)
-        .bind(render::subject(&notifications))
-        .bind(body)
-        .bind(i64::try_from(rows.len()).unwrap_or(i64::MAX))
-        .bind(now)
-        .execute(&mut *tx)
-        .await?;
-        for (notification_id, ..) in &rows {
-            sqlx::query("UPDATE notifications SET message_id = $1 WHERE id = $2")
-                .bind(&id)
-                .bind(notification_id)
-                .execute(&mut *tx)
-                .await?;
-        }
-        kill_point("notify.gathered");
-        tx.commit().await?;
-        kill_point("notify.message");
-        Ok(())
-    }
-
     /// Claims at most `limit` due messages of a channel that are not `busy`: counts the attempt and
     /// sets the time of the next one before anything is sent, so that a message is sent again after
     /// a crash and never lost.
@@ -221,7 +99,7 @@ impl Notifications {
              LIMIT $3",
         )
         .bind(now)
-        .bind(channel.word())
+        .bind(channel)
         .bind(i64::try_from(limit + busy.len()).unwrap_or(i64::MAX))
         .fetch_all(&mut *tx)
         .await?;
@@ -255,17 +133,20 @@ impl Notifications {
         let now = self.clock.now();
         let given_up = sent.is_err() && message.next_try_at > message.created_at + GIVE_UP_AFTER;
         let state = match sent {
-            Ok(()) => "sent",
-            Err(_) if given_up => "failed",
-            Err(_) => "waiting",
+            Ok(()) => MessageState::Sent,
+            Err(_) if given_up => MessageState::Failed,
+            Err(_) => MessageState::Waiting,
         };
+        let (channel, attempt) = (message.channel.word(), message.attempts);
         match sent {
-            Ok(()) => {
-                tracing::info!(message = %message.id, channel = message.channel, attempt = message.attempts, "delivered")
-            }
-            Err(why) => {
-                tracing::warn!(message = %message.id, channel = message.channel, attempt = message.attempts, given_up, "not delivered: {why}")
-            }
+            Ok(()) => tracing::info!(message = %message.id, channel, attempt, "delivered"),
+            Err(why) => tracing::warn!(
+                message = %message.id,
+                channel,
+                attempt,
+                given_up,
+                "not delivered: {why}"
+            ),
         }
         let mut tx = self.db.write().await?;
         sqlx::query(
@@ -294,13 +175,21 @@ impl Notifications {
             Channel::Mail => format!("{text}\n"),
             Channel::Webhook => {
                 let at = crate::clock::iso(now);
-                serde_json::json!({ "id": id, "created_at": at, "text": render::escape_for_slack(&text), "notices": [], "more": 0, "test": true }).to_string()
+                serde_json::json!({
+                    "id": id,
+                    "created_at": at,
+                    "text": render::escape_for_slack(&text),
+                    "notices": [],
+                    "more": 0,
+                    "test": true,
+                })
+                .to_string()
             }
         };
         // The attempt is in progress: no other task claims it, and after a crash `prune` ends it.
         let message = Message {
             id,
-            channel: channel.word().to_owned(),
+            channel,
             recipient: recipient.to_owned(),
             subject: "Chatlake test notification".to_owned(),
             body,
@@ -317,7 +206,7 @@ impl Notifications {
              VALUES ($1, $2, $3, $4, $5, 0, 1, 'waiting', 1, $6, $7)",
         )
         .bind(&message.id)
-        .bind(&message.channel)
+        .bind(message.channel)
         .bind(&message.recipient)
         .bind(&message.subject)
         .bind(&message.body)
@@ -362,6 +251,7 @@ impl Notifications {
 
     /// The newest deliveries, newest first.
     pub async fn deliveries(&self, limit: i64) -> Result<Vec<Delivery>> {
+        // The recipient of a webhook's message is the id of the webhook.
         let rows = sqlx::query(
             "SELECT
                  m.id, m.channel,
@@ -391,10 +281,12 @@ pub(crate) async fn shift_times_back(
     back: Millis,
 ) -> Result<()> {
     for moved in [
+        // The creation decides when a notification becomes part of a message.
         "UPDATE notifications
          SET created_at = created_at - $2
          WHERE message_id IS NULL AND created_at > $1",
         "UPDATE messages SET created_at = created_at - $2 WHERE created_at > $1",
+        // No attempt moves into the past.
         "UPDATE messages
          SET next_try_at = CASE WHEN next_try_at - $2 > $1 THEN next_try_at - $2 ELSE $1 END
          WHERE state = 'waiting' AND is_test = 0 AND next_try_at > $1",
