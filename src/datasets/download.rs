@@ -128,7 +128,8 @@ impl Downloads {
     fn too_many(&self) -> Error {
         let (until, seconds) = (self.clock.now() + millis(RETRY_IN), SLOT_WAIT.as_secs());
         let message = format!(
-            "Nothing was downloaded. For {seconds} seconds, you had {} downloads in progress or the server had {}.",
+            "Nothing was downloaded. For {seconds} seconds, you had {} downloads in progress or \
+             the server had {}.",
             self.per_person, self.total
         );
         Error::new(ErrorKind::TooMany { until }, TOO_MANY_DOWNLOADS, message)
@@ -178,7 +179,13 @@ impl Downloads {
                 )?;
                 encoder.replaced_nul = self.replaced_nul.clone();
                 let of = id.clone();
-                let on_error = move |why: &Error| tracing::error!(version = %of, cause = ?why.log_cause(), "a CSV download stopped early: {why}");
+                let on_error = move |why: &Error| {
+                    tracing::error!(
+                        version = %of,
+                        cause = ?why.log_cause(),
+                        "a CSV download stopped early: {why}"
+                    );
+                };
                 Some(
                     self.body(
                         slot,
@@ -306,7 +313,9 @@ where
         let (mut stream, ended, checks) = body?;
         tokio::select! {
             biased;
-            () = ended.cancelled() => Some((Err(io::Error::other("the right to this download has ended")), None)),
+            () = ended.cancelled() => {
+                Some((Err(io::Error::other("the right to this download has ended")), None))
+            }
             part = stream.next() => part.map(|part| (part, Some((stream, ended, checks)))),
         }
     })

@@ -1,6 +1,6 @@
 //! DataSets: create, list, get, rename, configure, share and delete. A DataSet holds the rows of
-//! one report and has its own menus, schedule and update mode. `segments` stores its rows,
-//! `versions` its states; `preview` and `export` read them.
+//! one report and has its own menus, schedule and update mode. `stored_settings` creates and
+//! changes it, `segments` stores its rows, `versions` its states; `preview` and `export` read them.
 
 pub mod columns;
 pub mod download;
@@ -18,12 +18,15 @@ pub mod schedule_state;
 pub mod schema_change;
 pub mod scrub;
 pub mod segments;
+mod stored_settings;
 pub mod update_mode;
 pub mod verify_versions;
 pub mod versions;
 
 #[cfg(test)]
 mod testing;
+
+use sqlx::FromRow;
 
 use crate::actor::Actor;
 use crate::clock::{Clock, Millis};
@@ -32,12 +35,13 @@ use crate::connectors::{Connector, Menus};
 use crate::db::Db;
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, DatasetId, UserId, VersionId};
-use options::{DatasetOptions, options_json};
+use options::DatasetOptions;
 use policies::DatasetPolicies;
 use provenance::Provenance;
 use row::{DatasetRow, select_dataset};
-use schedule_state::{ScheduleState, StoredSchedule};
+use schedule_state::ScheduleState;
 use segments::Segments;
+pub use stored_settings::{DatasetDescription, DatasetName, DatasetSettings};
 use versions::Versions;
 
 /// Access to all DataSets. Cheap to clone.
@@ -119,84 +123,6 @@ impl CurrentVersion {
     }
 }
 
-/// Validated settings for a new or changed DataSet.
-#[derive(Clone, Debug)]
-pub struct DatasetSettings {
-    pub name: DatasetName,
-    pub description: DatasetDescription,
-    pub account_id: AccountId,
-    pub connector: Connector,
-    pub report: &'static Report,
-    pub menus: Menus,
-    pub update_mode: UpdateMode,
-    pub options: DatasetOptions,
-    pub time_zone: String,
-    /// `None` for manual runs only.
-    pub schedule: Option<StoredSchedule>,
-}
-
-/// A DataSet's name: 1 to 200 characters, no control characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DatasetName(String);
-
-/// The description of a DataSet: at most 2,000 characters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DatasetDescription(String);
-
-impl DatasetName {
-    pub fn parse(text: &str) -> Result<Self> {
-        let text = text.trim();
-        let length = text.chars().count();
-        if length == 0 {
-            return Err(Error::field("name", "Enter a name for the DataSet."));
-        }
-        if length > 200 {
-            return Err(Error::field(
-                "name",
-                format!("Name must have 200 characters or fewer (now {length})."),
-            ));
-        }
-        if !text.chars().all(crate::text::is_allowed_in_name) {
-            return Err(Error::field(
-                "name",
-                "Name must be one line without control characters, invisible characters or text direction marks.",
-            ));
-        }
-        Ok(Self(text.to_owned()))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl DatasetDescription {
-    pub fn parse(text: &str) -> Result<Self> {
-        let text = text.trim().replace("\r\n", "\n");
-        let length = text.chars().count();
-        if length > 2_000 {
-            return Err(Error::field(
-                "description",
-                format!("Description must have 2,000 characters or fewer (now {length})."),
-            ));
-        }
-        if text
-            .chars()
-            .any(|c| c.is_control() && c != '\n' && c != '\t')
-        {
-            return Err(Error::field(
-                "description",
-                "Description must not contain control characters.",
-            ));
-        }
-        Ok(Self(text))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 /// Replaces the name of an account that the reader may not see.
 pub const PRIVATE_ACCOUNT: &str = "private account";
 
@@ -235,7 +161,7 @@ impl Dataset {
 }
 
 /// What deleting a DataSet would remove.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromRow)]
 pub struct DatasetContents {
     pub rows: i64,
     pub versions: i64,
@@ -263,7 +189,11 @@ impl Datasets {
             match row::decode(&row) {
                 Ok(dataset) => all.push(dataset.redacted_for(actor)),
                 Err((id, error)) => {
-                    tracing::error!(dataset = id, cause = ?error.log_cause(), "a DataSet cannot be read and is not listed: {error}");
+                    tracing::error!(
+                        dataset = id,
+                        cause = ?error.log_cause(),
+                        "a DataSet cannot be read and is not listed: {error}"
+                    );
                     damaged.push(id);
                 }
             }
@@ -323,182 +253,6 @@ impl Datasets {
             .ok_or_else(|| Error::not_found("DataSet"))
     }
 
-    /// Creates a DataSet of this person. The caller has checked the permission to use the account.
-    pub async fn create(&self, actor: &Actor, settings: &DatasetSettings) -> Result<DatasetId> {
-        if !actor.may_edit() {
-            return Err(Error::forbidden(
-                "Viewers cannot create DataSets. An admin can change your role.",
-            ));
-        }
-        let id = DatasetId::new();
-        let now = self.clock.now();
-        let mut tx = self.db.write().await?;
-        sqlx::query(
-            "INSERT INTO datasets (
-                 id, owner_id, account_id, connector, report, name, description, menus,
-                 update_mode, time_zone, schedule, next_run_at, created_at, updated_at,
-                 last_due_at, options, schedule_plan
-             )
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $13, $14, $15)",
-        )
-        .bind(&id)
-        .bind(&actor.user)
-        .bind(&settings.account_id)
-        .bind(settings.connector.id())
-        .bind(settings.report.id)
-        .bind(settings.name.as_str())
-        .bind(settings.description.as_str())
-        .bind(menus_json(&settings.menus)?)
-        .bind(settings.update_mode.word())
-        .bind(&settings.time_zone)
-        .bind(
-            settings
-                .schedule
-                .as_ref()
-                .and_then(|planned| planned.cron.as_deref()),
-        )
-        .bind(settings.schedule.as_ref().and_then(|planned| planned.next))
-        .bind(now)
-        .bind(options_json(&settings.options)?)
-        .bind(
-            settings
-                .schedule
-                .as_ref()
-                .and_then(|planned| planned.plan.as_deref()),
-        )
-        .execute(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        Ok(id)
-    }
-
-    /// Changes a DataSet's settings. The rows stay until the next run. A DataSet whose report
-    /// changes from Chats to another one is unpublished.
-    pub async fn configure(
-        &self,
-        actor: &Actor,
-        id: &DatasetId,
-        settings: &DatasetSettings,
-    ) -> Result<()> {
-        self.get_to_change(actor, id).await?;
-        let mut tx = self.db.write().await?;
-        sqlx::query(
-            "UPDATE datasets
-             SET
-                 account_id = $1, connector = $2, report = $3, name = $4, description = $5,
-                 menus = $6, update_mode = $7, time_zone = $8, schedule = $9,
-                 next_run_at = CASE WHEN paused_at IS NULL THEN $10 ELSE NULL END,
-                 updated_at = $11, options = $14, schedule_plan = $15,
-                 paused_at = CASE WHEN $9 IS NULL THEN NULL ELSE paused_at END,
-                 schedule_error = NULL, missed = 0, last_due_at = $11,
-                 retry_at = CASE
-                     WHEN $9 IS NULL AND schedule IS NOT NULL THEN NULL
-                     ELSE retry_at
-                 END,
-                 expected_since = CASE
-                     WHEN account_id IS NULL OR time_zone <> $8 OR COALESCE(
-                         schedule, ''
-                     ) <> COALESCE($9, '') OR COALESCE(
-                         schedule_plan, ''
-                     ) <> COALESCE($15, '') THEN $11
-                     ELSE expected_since
-                 END,
-                 published = CASE WHEN $13 = 1 THEN published ELSE 0 END
-             WHERE id = $12",
-        )
-        .bind(&settings.account_id)
-        .bind(settings.connector.id())
-        .bind(settings.report.id)
-        .bind(settings.name.as_str())
-        .bind(settings.description.as_str())
-        .bind(menus_json(&settings.menus)?)
-        .bind(settings.update_mode.word())
-        .bind(&settings.time_zone)
-        .bind(
-            settings
-                .schedule
-                .as_ref()
-                .and_then(|planned| planned.cron.as_deref()),
-        )
-        .bind(settings.schedule.as_ref().and_then(|planned| planned.next))
-        .bind(self.clock.now())
-        .bind(id)
-        .bind(i64::from(published::is_publishable(
-            settings.connector,
-            settings.report,
-        )))
-        .bind(options_json(&settings.options)?)
-        .bind(
-            settings
-                .schedule
-                .as_ref()
-                .and_then(|planned| planned.plan.as_deref()),
-        )
-        .execute(&mut *tx)
-        .await?;
-        policies::clear_stop(&mut tx, id).await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
-    /// Changes the name and description of a DataSet.
-    pub async fn rename(
-        &self,
-        actor: &Actor,
-        id: &DatasetId,
-        name: &DatasetName,
-        description: &DatasetDescription,
-    ) -> Result<()> {
-        self.get_to_change(actor, id).await?;
-        let mut tx = self.db.write().await?;
-        sqlx::query(
-            "UPDATE datasets SET name = $1, description = $2, updated_at = $3 WHERE id = $4",
-        )
-        .bind(name.as_str())
-        .bind(description.as_str())
-        .bind(self.clock.now())
-        .bind(id)
-        .execute(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
-    /// Sets whether everyone who is signed in may read it, or only its owner and admins.
-    pub async fn share(&self, actor: &Actor, id: &DatasetId, shared: bool) -> Result<()> {
-        self.get_to_change(actor, id).await?;
-        let mut tx = self.db.write().await?;
-        sqlx::query("UPDATE datasets SET shared = $1, updated_at = $2 WHERE id = $3")
-            .bind(i64::from(shared))
-            .bind(self.clock.now())
-            .bind(id)
-            .execute(&mut *tx)
-            .await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
-    /// Removes the schedule. Also works for a DataSet whose account was deleted.
-    pub async fn unschedule(&self, actor: &Actor, id: &DatasetId) -> Result<()> {
-        self.get_to_change(actor, id).await?;
-        let mut tx = self.db.write().await?;
-        sqlx::query(
-            "UPDATE datasets
-             SET
-                 schedule = NULL, schedule_plan = NULL, next_run_at = NULL, paused_at = NULL,
-                 paused_by = NULL, schedule_error = NULL, missed = 0, retry_at = NULL,
-                 updated_at = $1
-             WHERE id = $2",
-        )
-        .bind(self.clock.now())
-        .bind(id)
-        .execute(&mut *tx)
-        .await?;
-        policies::clear_stop(&mut tx, id).await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
     /// When the next schedule fires; `None` if no DataSet has a schedule.
     pub async fn next_scheduled(&self) -> Result<Option<Millis>> {
         Ok(sqlx::query_scalar(
@@ -510,7 +264,7 @@ impl Datasets {
 
     /// Counts what deleting the DataSet would delete.
     pub async fn contents(&self, id: &DatasetId) -> Result<DatasetContents> {
-        let (rows, versions, bytes): (i64, i64, i64) = sqlx::query_as(
+        Ok(sqlx::query_as(
             "SELECT
                  COALESCE(
                      (
@@ -520,20 +274,15 @@ impl Datasets {
                          WHERE d.id = $1
                      ),
                      0
-                 ),
-                 (SELECT COUNT(*) FROM versions WHERE dataset_id = $1),
+                 ) AS rows,
+                 (SELECT COUNT(*) FROM versions WHERE dataset_id = $1) AS versions,
                  COALESCE(
                      (SELECT SUM(bytes) FROM segments WHERE dataset_id = $1 AND state = 'kept'), 0
-                 )",
+                 ) AS bytes",
         )
         .bind(id)
         .fetch_one(self.db.read())
-        .await?;
-        Ok(DatasetContents {
-            rows,
-            versions,
-            bytes,
-        })
+        .await?)
     }
 
     /// Deletes a DataSet with its runs and versions. A running pull loses its lease; the sweep
@@ -553,8 +302,4 @@ impl Datasets {
         tx.commit().await?;
         Ok(())
     }
-}
-
-fn menus_json(menus: &Menus) -> Result<String> {
-    serde_json::to_string(menus).map_err(Error::internal)
 }

@@ -83,6 +83,7 @@ impl Datasets {
              FROM datasets d
              JOIN runs r
                  ON r.id IN (
+                     -- The newest runs of one DataSet.
                      SELECT x.id
                      FROM runs x
                      WHERE x.dataset_id = d.id
@@ -183,6 +184,7 @@ impl Datasets {
              WHERE dataset_id = $1
                  AND state IN ('failed', 'parked')
                  AND trigger NOT IN ('revert', 'backfill')
+                 -- After the last success.
                  AND queued_at > COALESCE(
                      (
                          SELECT MAX(queued_at)

@@ -12,6 +12,7 @@ use crate::connectors::report::UpdateMode;
 use crate::error::{Error, Result};
 use crate::ids::{AccountId, DatasetId, UserId, VersionId};
 
+/// A DataSet with its owner, its account and its current version.
 #[derive(FromRow)]
 pub(super) struct DatasetRow {
     id: DatasetId,
@@ -56,23 +57,43 @@ pub(super) struct DatasetRow {
     policies: DatasetPolicies,
 }
 
+/// The query whose rows are of type `DatasetRow`, with the given conditions and order.
 macro_rules! select_dataset {
     ($rest:literal) => {
         concat!(
-            "SELECT d.id, d.owner_id, o.name AS owner_name, d.account_id, a.name AS account_name, a.owner_id AS account_owner_id, a.shared AS account_shared, d.connector, d.report, d.name, d.description, d.menus, ",
-            "d.schedule_plan, d.paused_at, p.name AS paused_by_name, d.schedule_error, d.last_due_at, d.missed, ",
-            "d.update_mode, d.options, d.pending_version, v.provenance AS version_provenance, d.time_zone, d.schedule, d.next_run_at, d.shared, d.published, d.created_at, d.updated_at, v.id AS version_id, v.number AS version_number, ",
-            "v.rows AS version_rows, v.bytes AS version_bytes, v.columns AS version_columns, v.created_at AS version_created_at, (SELECT r.rows_after - r.rows_before FROM runs r WHERE r.id = v.run_id) AS version_change, ",
-            "v.confirmed_at AS version_confirmed_at, ",
-            // There are few damaged segments, so the query starts with them.
-            "EXISTS (SELECT 1 FROM segments s CROSS JOIN version_segments x WHERE s.damage IS NOT NULL AND x.segment_id = s.id AND x.version_id = v.id) AS version_damaged, ",
-            "d.retry_minutes, d.max_retries, d.retry_at, d.retry_number, d.expected_hours, d.last_success_at, d.late_since, d.stopped_at, d.stop_reason, ",
-            "d.notify_emails, d.notify_webhooks, d.notify_on, d.notify_after ",
-            "FROM datasets d
+            "SELECT
+                 d.id, d.owner_id, o.name AS owner_name, d.account_id, a.name AS account_name,
+                 a.owner_id AS account_owner_id, a.shared AS account_shared, d.connector,
+                 d.report, d.name, d.description, d.menus, d.update_mode, d.options, d.time_zone,
+                 d.schedule, d.schedule_plan, d.paused_at, p.name AS paused_by_name,
+                 d.schedule_error, d.last_due_at, d.missed, d.next_run_at, d.shared, d.published,
+                 d.pending_version, d.created_at, d.updated_at, v.id AS version_id,
+                 v.number AS version_number, v.rows AS version_rows, v.bytes AS version_bytes,
+                 v.columns AS version_columns, v.created_at AS version_created_at,
+                 v.provenance AS version_provenance,
+                 (
+                     SELECT r.rows_after - r.rows_before
+                     FROM runs r
+                     WHERE r.id = v.run_id
+                 ) AS version_change,
+                 v.confirmed_at AS version_confirmed_at,
+                 -- There are few damaged segments, so the query starts with them: CROSS JOIN fixes
+                 -- the order.
+                 EXISTS (
+                     SELECT 1
+                     FROM segments s
+                     CROSS JOIN version_segments x
+                     WHERE s.damage IS NOT NULL AND x.segment_id = s.id AND x.version_id = v.id
+                 ) AS version_damaged,
+                 d.retry_minutes, d.max_retries, d.retry_at, d.retry_number, d.expected_hours,
+                 d.last_success_at, d.late_since, d.stopped_at, d.stop_reason, d.notify_emails,
+                 d.notify_webhooks, d.notify_on, d.notify_after
+             FROM datasets d
              JOIN users o ON o.id = d.owner_id
              LEFT JOIN accounts a ON a.id = d.account_id
              LEFT JOIN versions v ON v.id = d.current_version
-             LEFT JOIN users p ON p.id = d.paused_by ",
+             LEFT JOIN users p ON p.id = d.paused_by
+             ",
             $rest
         )
     };

@@ -187,7 +187,8 @@ mod tests {
         assert_eq!(change.verdict, SchemaRule::Stop);
         assert_eq!(
             change.in_words(),
-            "1 column is new: new. 1 column was removed: old. 1 column has another type: n (integer, was text)."
+            "1 column is new: new. 1 column was removed: old. 1 column has another type: n \
+             (integer, was text)."
         );
         assert_eq!(
             between(&before, &before[..3], &DatasetOptions::default()),

@@ -272,7 +272,10 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(3_000))]
         #[test]
-        fn moments_and_days_are_written_as_jiff_writes_them(micros in -62_167_219_200_000_000_i64..253_402_200_000_000_000, whole in 0..3) {
+        fn moments_and_days_are_written_as_jiff_writes_them(
+            micros in -62_167_219_200_000_000_i64..253_402_200_000_000_000,
+            whole in 0..3,
+        ) {
             let micros = match whole {
                 0 => micros,
                 1 => micros.div_euclid(1_000) * 1_000,
@@ -285,7 +288,8 @@ mod tests {
                 (_, 0) => format!("{moment:.3}"),
                 _ => format!("{moment:.6}"),
             };
-            prop_assert_eq!(written(micros, day), [expected, moment.to_zoned(jiff::tz::TimeZone::UTC).date().to_string()]);
+            let date = moment.to_zoned(jiff::tz::TimeZone::UTC).date();
+            prop_assert_eq!(written(micros, day), [expected, date.to_string()]);
         }
     }
 }

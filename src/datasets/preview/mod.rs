@@ -77,7 +77,8 @@ pub fn too_deep(field: &str) -> Error {
     Error::field(
         field,
         format!(
-            "Sorted rows are available up to row {MAX_SORTED_DEPTH}. Sort in the other direction, filter, or download the rows."
+            "Sorted rows are available up to row {MAX_SORTED_DEPTH}. Sort in the other direction, \
+             filter, or download the rows."
         ),
     )
 }

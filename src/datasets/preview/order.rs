@@ -185,7 +185,8 @@ impl SortOrder {
         if self.bytes > MAX_KEY_BYTES {
             return Err(Error::field(
                 "sort",
-                "The values of this column are too long to sort this many rows. Sort by another column, or filter first.",
+                "The values of this column are too long to sort this many rows. Sort by another \
+                 column, or filter first.",
             ));
         }
         if changed && self.best.len() == self.limit {

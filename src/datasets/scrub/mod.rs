@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use sqlx::Row;
+use sqlx::FromRow;
 use tokio_util::sync::CancellationToken;
 
 use super::columns::ColumnInfo;
 use super::segments::digest::Digest;
-use super::segments::{Checksums, SegmentMeta, Segments, segment_columns};
+use super::segments::{Checksums, SegmentMeta, SegmentRow, Segments};
 use super::verify_versions::digest_of;
 use crate::clock::{Clock, Millis, millis};
 use crate::db::Db;
@@ -43,6 +43,17 @@ pub struct Scrubbed {
     pub damaged: u64,
 }
 
+/// A segment to check.
+#[derive(FromRow)]
+struct DueSegmentRow {
+    #[sqlx(flatten)]
+    segment: SegmentRow,
+    /// JSON.
+    columns: String,
+    /// 1 if the file is known to be damaged.
+    known_damaged: i64,
+}
+
 /// The result of checking a file. Contains checksums and digest if the catalogue has none.
 type CheckResult = Result<Option<(Checksums, Digest)>>;
 
@@ -62,7 +73,10 @@ impl Scrub {
             match self.byte_budget(CHECK_INTERVAL).await {
                 Ok(share) => allowance = (allowance + share).min(share.saturating_mul(6)),
                 Err(error) => {
-                    tracing::error!(cause = ?error.log_cause(), "the integrity check could not read the catalogue: {error}")
+                    tracing::error!(
+                        cause = ?error.log_cause(),
+                        "the integrity check could not read the catalogue: {error}"
+                    )
                 }
             }
             match self.round(&mut allowance, &stop).await {
@@ -77,7 +91,10 @@ impl Scrub {
                     "the integrity check found nothing wrong"
                 ),
                 Err(error) => {
-                    tracing::error!(cause = ?error.log_cause(), "the integrity check stopped: {error}")
+                    tracing::error!(
+                        cause = ?error.log_cause(),
+                        "the integrity check stopped: {error}"
+                    )
                 }
             }
         }
@@ -100,33 +117,40 @@ impl Scrub {
         let mut done = Scrubbed::default();
         let due_before =
             self.clock.conservative_now() - DAY * 100 / i64::from(self.percent.clamp(1, 100));
-        let rows = sqlx::query(concat!(
-            "SELECT ",
-            segment_columns!(),
-            ", s.columns, CASE WHEN s.damage IS NOT NULL THEN 1 ELSE 0 END AS known FROM segments s WHERE s.state = 'kept' AND CASE WHEN s.damage IS NOT NULL THEN COALESCE(s.checked_at, 0) < $3
-                                           ELSE s.checksums IS NULL OR COALESCE(s.checked_at, s.created_at) < $1 END
-             ORDER BY CASE WHEN s.damage IS NOT NULL THEN 0 WHEN s.checksums IS NULL THEN 1 ELSE 2 END, COALESCE(s.checked_at, s.created_at), s.id LIMIT $2"
-        ))
+        let rows: Vec<DueSegmentRow> = sqlx::query_as(
+            "SELECT
+                 id, rows, bytes, checksums, digest, columns,
+                 CASE WHEN damage IS NOT NULL THEN 1 ELSE 0 END AS known_damaged
+             FROM segments
+             WHERE state = 'kept'
+                 -- A damaged file is due if it was last checked before $3, another one before $1.
+                 AND CASE
+                     WHEN damage IS NOT NULL THEN COALESCE(checked_at, 0) < $3
+                     ELSE checksums IS NULL OR COALESCE(checked_at, created_at) < $1
+                 END
+             -- Damaged files first, then those without checksums.
+             ORDER BY
+                 CASE WHEN damage IS NOT NULL THEN 0 WHEN checksums IS NULL THEN 1 ELSE 2 END,
+                 COALESCE(checked_at, created_at), id
+             LIMIT $2",
+        )
         .bind(due_before)
         .bind(FILES_PER_ROUND)
         .bind(self.clock.now() - RECHECK_DAMAGED_AFTER)
         .fetch_all(self.db.read())
         .await?;
         for row in rows {
-            let known = row.try_get::<i64, _>("known")? != 0;
-            if (*allowance <= 0 && !known) || stop.is_cancelled() {
+            let known_damaged = row.known_damaged != 0;
+            if (*allowance <= 0 && !known_damaged) || stop.is_cancelled() {
                 break;
             }
-            let (meta, columns) = (
-                SegmentMeta::read(&row)?,
-                row.try_get::<String, _>("columns")?,
-            );
+            let meta: SegmentMeta = row.segment.try_into()?;
             let columns: Vec<ColumnInfo> =
-                serde_json::from_str(&columns).map_err(Error::damaged)?;
+                serde_json::from_str(&row.columns).map_err(Error::damaged)?;
             done.files += 1;
             done.bytes += meta.bytes;
             let cost = i64::try_from(meta.bytes).unwrap_or(i64::MAX).max(1);
-            *allowance = allowance.saturating_sub(if known { 0 } else { cost });
+            *allowance = allowance.saturating_sub(if known_damaged { 0 } else { cost });
             let (segments, id) = (self.segments.clone(), meta.id.clone());
             let checked = tokio::task::spawn_blocking(move || check(&segments, &meta, &columns))
                 .await
@@ -149,7 +173,11 @@ impl Scrub {
             Err(error) if error.code() == DATA_DAMAGED => (None, self.segments.known_damage(id)),
             // A disk error may be temporary, so the file is checked again later.
             Err(error) => {
-                tracing::warn!(cause = ?error.log_cause(), segment = %id, "a segment could not be checked: {error}");
+                tracing::warn!(
+                    cause = ?error.log_cause(),
+                    segment = %id,
+                    "a segment could not be checked: {error}"
+                );
                 return Ok(false);
             }
         };

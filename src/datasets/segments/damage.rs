@@ -162,15 +162,21 @@ impl Segments {
         };
         let db = self.0.db.clone();
         runtime.spawn(async move {
-            let noted = async {
+            let saved = async {
                 let mut tx = db.write().await?;
-                sqlx::query(
-                    "UPDATE segments SET damage = $1 WHERE id = $2").bind(why).bind(&id).execute(&mut *tx).await?;
+                sqlx::query("UPDATE segments SET damage = $1 WHERE id = $2")
+                    .bind(why)
+                    .bind(&id)
+                    .execute(&mut *tx)
+                    .await?;
                 tx.commit().await.map_err(Error::from)
             };
             // A read-only command cannot save the damage; its user sees the error itself.
-            if let Err(error) = noted.await {
-                tracing::debug!(cause = ?error.log_cause(), "the damage of a segment could not be saved: {error}");
+            if let Err(error) = saved.await {
+                tracing::debug!(
+                    cause = ?error.log_cause(),
+                    "the damage of a segment could not be saved: {error}"
+                );
             }
         });
     }

@@ -16,8 +16,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::checksum::ChecksumWriter;
 use super::digest::Digest;
-use super::writer::WrittenSegment;
-use super::{BATCH_ROWS, parquet};
+use super::{BATCH_ROWS, WrittenSegment, parquet};
 use crate::datasets::columns::{self, ColumnInfo};
 use crate::error::Result;
 use crate::ids::SegmentId;

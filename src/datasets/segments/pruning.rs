@@ -9,7 +9,8 @@ use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::file::statistics::Statistics;
 
-use super::{BATCH_BYTES, BATCH_ROWS, BatchReader, OpenSegment};
+use super::open_segment::BATCH_BYTES;
+use super::{BATCH_ROWS, BatchReader, OpenSegment};
 use crate::clock::Millis;
 use crate::connectors::report::ColumnKind;
 use crate::error::Result;

@@ -1,21 +1,19 @@
 //! Writes the rows of one run into as many segments as they need. `SegmentWriter` is the async
-//! side; `write_all` encodes on the blocking pool, with one `FileWriter` per file.
+//! side; `encoder_task.rs` encodes on the blocking pool.
 
-use std::collections::HashMap;
-use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::FromRow;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::checksum::Checksums;
 use super::digest::Digest;
-use super::file_writer::FileWriter;
-use super::{SegmentMeta, Segments, segment_columns};
+use super::encoder_task::{WriterCommand, write_all};
+use super::field_ids::field_ids;
+use super::{SegmentMeta, SegmentRow, Segments, WrittenSegment};
 use crate::datasets::columns::{self, ColumnInfo};
 use crate::error::{Error, Result};
 use crate::ids::{DatasetId, RunId, SegmentId};
@@ -26,65 +24,6 @@ const SEGMENT_BYTES: u64 = 128 << 20;
 /// they are merged into one.
 pub(in crate::datasets) const MAX_SMALL_SEGMENTS: usize = 32;
 pub(super) const SMALL_SEGMENT_BYTES: u64 = 8 << 20;
-
-/// A finished segment: synced to the disk, staged, and not yet in a version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WrittenSegment {
-    pub id: SegmentId,
-    pub rows: u64,
-    /// The length of the file.
-    pub bytes: u64,
-    pub columns: Vec<ColumnInfo>,
-    /// `None` only for a segment that an older version of the program staged.
-    pub checksums: Option<Checksums>,
-    pub digest: Option<Digest>,
-}
-
-impl WrittenSegment {
-    pub fn meta(&self) -> SegmentMeta {
-        SegmentMeta {
-            id: self.id.clone(),
-            rows: self.rows,
-            bytes: self.bytes,
-            checksums: self.checksums.clone(),
-            digest: self.digest,
-        }
-    }
-}
-
-/// Records complete segments, so that an interrupted run can continue after them. The next attempt
-/// ignores segments that are not recorded.
-pub async fn record(
-    tx: &mut Transaction<'static, Sqlite>,
-    written: &[WrittenSegment],
-) -> Result<()> {
-    for segment in written {
-        sqlx::query(
-            "UPDATE segments
-             SET rows = $1, bytes = $2, columns = $3, checksums = $4, digest = $5
-             WHERE id = $6 AND state = 'staged'",
-        )
-        .bind(to_i64(segment.rows))
-        .bind(to_i64(segment.bytes))
-        .bind(serde_json::to_string(&segment.columns).map_err(Error::internal)?)
-        .bind(segment.checksums.as_ref().map(Checksums::to_text))
-        .bind(segment.digest.map(Digest::to_text))
-        .bind(&segment.id)
-        .execute(&mut **tx)
-        .await?;
-    }
-    Ok(())
-}
-
-/// Reverses `record` for a run: the next attempt ignores its segments, and they are deleted when
-/// the run ends.
-pub async fn discard_recorded(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<()> {
-    sqlx::query("UPDATE segments SET rows = 0 WHERE run_id = $1 AND state = 'staged'")
-        .bind(run)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
 
 /// Writes the rows of one run into as many segments as they need. Dropping the writer abandons the
 /// open segment: it stays staged until the run ends or the sweep deletes it.
@@ -110,19 +49,13 @@ struct OpenState {
     bytes: Arc<AtomicU64>,
 }
 
-enum WriterCommand {
-    Begin {
-        id: SegmentId,
-        columns: Vec<ColumnInfo>,
-        /// The id of each column in the file.
-        field_ids: Vec<i64>,
-        bytes: Arc<AtomicU64>,
-    },
-    /// Rows, with their digest if known.
-    Write(RecordBatch, Option<Digest>),
-    /// Closes the last segment, syncs the directory, and returns the segments that were closed
-    /// since the last `Close`.
-    Close(oneshot::Sender<Vec<WrittenSegment>>),
+/// A segment of an earlier attempt.
+#[derive(FromRow)]
+struct StagedSegmentRow {
+    #[sqlx(flatten)]
+    segment: SegmentRow,
+    /// JSON.
+    columns: String,
 }
 
 impl SegmentWriter {
@@ -145,11 +78,13 @@ impl SegmentWriter {
     /// Other staged segments of that attempt are ignored and deleted when the run ends.
     pub(super) async fn resumed(mut self) -> Result<Self> {
         let db = &self.segments.0.db;
-        let rows = sqlx::query(concat!(
-            "SELECT ",
-            segment_columns!(),
-            ", s.columns FROM segments s WHERE s.run_id = $1 AND s.state = 'staged' AND s.rows > 0 ORDER BY s.position"
-        ))
+        let rows: Vec<StagedSegmentRow> = sqlx::query_as(
+            "SELECT id, rows, bytes, checksums, digest, columns
+             FROM segments
+             -- A segment that is not recorded has no rows.
+             WHERE run_id = $1 AND state = 'staged' AND rows > 0
+             ORDER BY position",
+        )
         .bind(&self.run)
         .fetch_all(db.read())
         .await?;
@@ -166,8 +101,8 @@ impl SegmentWriter {
                 bytes,
                 checksums,
                 digest,
-            } = SegmentMeta::read(&row)?;
-            let columns = serde_json::from_str(row.try_get("columns")?).map_err(Error::internal)?;
+            } = row.segment.try_into()?;
+            let columns = serde_json::from_str(&row.columns).map_err(Error::internal)?;
             self.written.push(WrittenSegment {
                 id,
                 rows,
@@ -420,38 +355,6 @@ impl SegmentWriter {
     }
 }
 
-/// The field ids of these columns: the ids that the DataSet already uses, or the next free ones.
-async fn field_ids(
-    tx: &mut Transaction<'static, Sqlite>,
-    dataset: &DatasetId,
-    columns: &[ColumnInfo],
-) -> Result<Vec<i64>> {
-    let rows: Vec<(String, i64)> =
-        sqlx::query_as("SELECT name, field_id FROM dataset_columns WHERE dataset_id = $1")
-            .bind(dataset)
-            .fetch_all(&mut **tx)
-            .await?;
-    let mut next = rows.iter().map(|(_, id)| *id).max().unwrap_or(0) + 1;
-    let mut known: HashMap<String, i64> = rows.into_iter().collect();
-    let mut ids = Vec::with_capacity(columns.len());
-    for column in columns {
-        if let Some(id) = known.get(&column.name) {
-            ids.push(*id);
-            continue;
-        }
-        sqlx::query("INSERT INTO dataset_columns (dataset_id, name, field_id) VALUES ($1, $2, $3)")
-            .bind(dataset)
-            .bind(&column.name)
-            .bind(next)
-            .execute(&mut **tx)
-            .await?;
-        known.insert(column.name.clone(), next);
-        ids.push(next);
-        next += 1;
-    }
-    Ok(ids)
-}
-
 /// Returns the index at which the small segments at the end begin, if there are more than
 /// `max_small` of them. `bytes`: the sizes of all segments, in order.
 pub(in crate::datasets) fn small_tail(bytes: &[u64], max_small: usize) -> Option<usize> {
@@ -460,51 +363,4 @@ pub(in crate::datasets) fn small_tail(bytes: &[u64], max_small: usize) -> Option
         .rposition(|bytes| *bytes >= SMALL_SEGMENT_BYTES)
         .map_or(0, |at| at + 1);
     (bytes.len() - begin > max_small).then_some(begin)
-}
-
-/// Converts a number for the catalogue.
-pub(in crate::datasets) fn to_i64(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// The blocking side of a `SegmentWriter`: encodes commands until the channel closes. A file left
-/// open then has no footer, so no reader accepts it as a segment.
-fn write_all(segments: &Segments, mut from: mpsc::Receiver<WriterCommand>) -> Result<()> {
-    let mut closed = Vec::new();
-    let mut open: Option<FileWriter> = None;
-    while let Some(command) = from.blocking_recv() {
-        match command {
-            WriterCommand::Begin {
-                id,
-                columns,
-                field_ids,
-                bytes,
-            } => {
-                if let Some(done) = open.take() {
-                    closed.push(done.close()?);
-                }
-                open = Some(FileWriter::create(
-                    segments.path(&id),
-                    id,
-                    columns,
-                    &field_ids,
-                    bytes,
-                )?);
-            }
-            WriterCommand::Write(batch, digest) => match &mut open {
-                Some(open) => open.write(&batch, digest)?,
-                None => return Err(Error::internal("a batch came before its segment")),
-            },
-            WriterCommand::Close(to) => {
-                if let Some(done) = open.take() {
-                    closed.push(done.close()?);
-                }
-                File::open(&segments.0.dir)?.sync_all()?;
-                // The receiver is gone if the writer was dropped.
-                let _ = to.send(std::mem::take(&mut closed));
-            }
-        }
-        segments.count_io();
-    }
-    Ok(())
 }

@@ -1,16 +1,18 @@
 //! Verifies stored data: versions against segments, and segments against files, in both directions.
 //! Read-only; works with a running server.
 
+mod catalogue_rules;
+
 use std::collections::HashSet;
 
 use arrow::datatypes::SchemaRef;
 use serde::Serialize;
-use sqlx::Row;
+use sqlx::{FromRow, Row};
 
 use super::columns::{self, ColumnInfo};
 use super::row::{self, select_dataset};
 use super::segments::digest::Digest;
-use super::segments::{OpenSegment, SegmentMeta, Segments, segment_columns};
+use super::segments::{OpenSegment, SegmentMeta, SegmentRow, Segments};
 use super::versions::trash;
 use crate::db::Db;
 use crate::error::{Error, Result};
@@ -41,121 +43,6 @@ impl Finding {
     }
 }
 
-/// SQL statements that find violations: each returns the id of the object and a message.
-const STATEMENTS: [(&str, &str); 10] = [
-    (
-        "version_rows",
-        "SELECT v.id, 'has ' || v.rows || ' rows, but its segments have ' || s.rows
-         FROM versions v
-         JOIN (
-             SELECT
-                 o.id AS id,
-                 COALESCE(
-                     (
-                         SELECT SUM(g.rows)
-                         FROM version_segments x
-                         JOIN segments g ON g.id = x.segment_id
-                         WHERE x.version_id = o.id
-                     ),
-                     0
-                 ) AS rows
-             FROM versions o
-         ) s
-             ON s.id = v.id
-         WHERE v.rows <> s.rows",
-    ),
-    (
-        "version_order",
-        "SELECT x.version_id, 'has a gap in the order of its segments'
-         FROM version_segments x
-         GROUP BY x.version_id
-         HAVING COUNT(*) <> MAX(x.position) + 1 OR MIN(x.position) <> 0",
-    ),
-    (
-        "version_segment",
-        "SELECT x.version_id, 'uses segment ' || s.id || ', which is ' || s.state
-         FROM version_segments x
-         JOIN segments s ON s.id = x.segment_id
-         WHERE s.state <> 'kept'",
-    ),
-    (
-        "segment_dataset",
-        "SELECT x.version_id, 'uses segment ' || s.id || ' of another DataSet'
-         FROM version_segments x
-         JOIN segments s ON s.id = x.segment_id
-         JOIN versions v ON v.id = x.version_id
-         WHERE s.dataset_id <> v.dataset_id",
-    ),
-    (
-        "segment_unnamed",
-        "SELECT s.id, 'is stored, but no version uses it'
-         FROM segments s
-         WHERE s.state = 'kept'
-             AND NOT EXISTS (SELECT 1 FROM version_segments x WHERE x.segment_id = s.id)",
-    ),
-    (
-        "current_pointer",
-        "SELECT d.id, 'its current version does not exist or belongs to another DataSet'
-         FROM datasets d
-         WHERE d.current_version IS NOT NULL
-             AND NOT EXISTS (
-                 SELECT 1
-                 FROM versions v
-                 WHERE v.id = d.current_version AND v.dataset_id = d.id
-             )",
-    ),
-    (
-        "held_pointer",
-        "SELECT
-             d.id,
-             'its version that is waiting for approval does not exist, belongs to another DataSet, or is the current one'
-         FROM datasets d
-         WHERE d.pending_version IS NOT NULL
-             AND (
-                 d.pending_version = d.current_version
-                 OR NOT EXISTS (
-                     SELECT 1
-                     FROM versions v
-                     WHERE v.id = d.pending_version AND v.dataset_id = d.id
-                 )
-             )",
-    ),
-    // Newer versions are ignored if they were not approved, or if they are older than the approval
-    // of the current version.
-    (
-        "current_newest",
-        "SELECT d.id, 'its current version is not the newest one'
-         FROM datasets d
-         LEFT JOIN versions c ON c.id = d.current_version
-         LEFT JOIN runs a ON a.id = c.run_id AND a.outcome = 'accepted'
-         WHERE EXISTS (
-             SELECT 1
-             FROM versions v
-             LEFT JOIN runs r ON r.id = v.run_id
-             WHERE v.dataset_id = d.id
-                 AND v.number > COALESCE(c.number, 0)
-                 AND COALESCE(r.outcome, '') NOT IN ('held', 'discarded', 'superseded')
-                 AND v.created_at > COALESCE(a.decided_at, 0)
-         )",
-    ),
-    (
-        "next_number",
-        "SELECT d.id, 'the number of its next version is already used'
-         FROM datasets d
-         WHERE d.next_version_number <= (
-             SELECT MAX(v.number)
-             FROM versions v
-             WHERE v.dataset_id = d.id
-         )",
-    ),
-    (
-        "owner",
-        "SELECT o.id, 'has no owner'
-         FROM (SELECT id, owner_id FROM datasets UNION ALL SELECT id, owner_id FROM accounts) o
-         WHERE NOT EXISTS (SELECT 1 FROM users u WHERE u.id = o.owner_id)",
-    ),
-];
-
 /// Returns all violated rules of versions, segments and files. `deep`: also reads every value of
 /// every file.
 pub async fn verify(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Finding>> {
@@ -165,28 +52,36 @@ pub async fn verify(db: &Db, segments: &Segments, deep: bool) -> Result<Vec<Find
         .into_iter()
         .map(|line| Finding::new("catalogue", "chatlake.db", line))
         .collect();
-    for (check, statement) in STATEMENTS {
-        let rows: Vec<(String, String)> = sqlx::query_as(statement).fetch_all(db.read()).await?;
-        found.extend(
-            rows.into_iter()
-                .map(|(object, message)| Finding::new(check, object, message)),
-        );
-    }
+    found.extend(catalogue_rules::violations(db).await?);
     found.extend(unreadable_records(db).await?);
     // A catalogue row is created before its file, so the files are listed first.
     let listed = on_disk(segments).await?;
     found.extend(columns_of_versions(db).await?);
-    let kept = sqlx::query(concat!(
-        "SELECT ",
-        segment_columns!(),
-        ", s.columns FROM segments s WHERE s.state = 'kept' OR (s.state = 'staged' AND s.columns <> '[]'
-            AND EXISTS (SELECT 1 FROM windows w WHERE w.run_id = s.run_id AND w.checkpointed = 1)) ORDER BY s.id"
-    ))
+    let rows = sqlx::query(
+        "SELECT s.id, s.rows, s.bytes, s.checksums, s.digest, s.columns
+         FROM segments s
+         WHERE s.state = 'kept'
+             -- The recorded segments of a run, from which it continues after an interruption.
+             OR (
+                 s.state = 'staged'
+                 AND s.columns <> '[]'
+                 AND EXISTS (
+                     SELECT 1
+                     FROM windows w
+                     WHERE w.run_id = s.run_id AND w.checkpointed = 1
+                 )
+             )
+         ORDER BY s.id",
+    )
     .fetch_all(db.read())
     .await?;
-    for row in kept {
+    for row in rows {
+        // The id is read by itself, so that an entry that cannot be read becomes a finding.
         let (id, columns): (SegmentId, String) = (row.try_get("id")?, row.try_get("columns")?);
-        let meta = match SegmentMeta::read(&row) {
+        let meta = SegmentRow::from_row(&row)
+            .map_err(Error::from)
+            .and_then(SegmentMeta::try_from);
+        let meta = match meta {
             Ok(meta) => meta,
             Err(error) => {
                 found.push(Finding::new(
@@ -227,10 +122,18 @@ pub async fn without_checksums(db: &Db) -> Result<i64> {
     .await?)
 }
 
+/// A version that uses a segment.
+#[derive(FromRow)]
+struct SegmentUserRow {
+    dataset: String,
+    dataset_name: String,
+    version_number: i64,
+}
+
 /// The versions that use a segment, in words: " (rows of “Agents”, ds_1, version 5)".
 async fn versions_of_segment(db: &Db, id: &SegmentId) -> Result<String> {
-    let rows: Vec<(String, String, i64)> = sqlx::query_as(
-        "SELECT d.name, d.id, v.number
+    let rows: Vec<SegmentUserRow> = sqlx::query_as(
+        "SELECT d.id AS dataset, d.name AS dataset_name, v.number AS version_number
          FROM version_segments x
          JOIN versions v ON v.id = x.version_id
          JOIN datasets d ON d.id = v.dataset_id
@@ -240,17 +143,22 @@ async fn versions_of_segment(db: &Db, id: &SegmentId) -> Result<String> {
     .bind(id)
     .fetch_all(db.read())
     .await?;
-    let Some((name, dataset, _)) = rows.first() else {
+    let Some(first) = rows.first() else {
         return Ok(String::new());
     };
-    let numbers: Vec<String> = rows.iter().map(|(.., number)| number.to_string()).collect();
+    let numbers: Vec<String> = rows
+        .iter()
+        .map(|row| row.version_number.to_string())
+        .collect();
     let versions = if numbers.len() == 1 {
         "version"
     } else {
         "versions"
     };
     Ok(format!(
-        " (rows of “{name}”, {dataset}, {versions} {})",
+        " (rows of “{}”, {}, {versions} {})",
+        first.dataset_name,
+        first.dataset,
         numbers.join(", ")
     ))
 }
@@ -286,10 +194,10 @@ async fn on_disk(segments: &Segments) -> Result<Vec<SegmentId>> {
 
 /// Files that are not in the catalogue.
 async fn orphans(db: &Db, segments: &Segments, listed: Vec<SegmentId>) -> Result<Vec<Finding>> {
-    let rows: Vec<(SegmentId,)> = sqlx::query_as("SELECT id FROM segments")
+    let ids: Vec<SegmentId> = sqlx::query_scalar("SELECT id FROM segments")
         .fetch_all(db.read())
         .await?;
-    let named: HashSet<SegmentId> = rows.into_iter().map(|(id,)| id).collect();
+    let named: HashSet<SegmentId> = ids.into_iter().collect();
     let nameless: Vec<SegmentId> = listed
         .into_iter()
         .filter(|id| !named.contains(id))
@@ -315,10 +223,21 @@ async fn is_named(db: &Db, id: &SegmentId) -> Result<bool> {
     )
 }
 
+/// A version and one of its segments, each with its columns as JSON.
+#[derive(FromRow)]
+struct VersionSegmentRow {
+    version: String,
+    version_columns: String,
+    segment: String,
+    segment_columns: String,
+}
+
 /// A version must have every column of its segments.
 async fn columns_of_versions(db: &Db) -> Result<Vec<Finding>> {
-    let rows: Vec<(String, String, String, String)> = sqlx::query_as(
-        "SELECT v.id, v.columns, s.id, s.columns
+    let rows: Vec<VersionSegmentRow> = sqlx::query_as(
+        "SELECT
+             v.id AS version, v.columns AS version_columns, s.id AS segment,
+             s.columns AS segment_columns
          FROM versions v
          JOIN version_segments x ON x.version_id = v.id
          JOIN segments s ON s.id = x.segment_id
@@ -328,8 +247,8 @@ async fn columns_of_versions(db: &Db) -> Result<Vec<Finding>> {
     .await?;
     let read = |text: &str| serde_json::from_str::<Vec<ColumnInfo>>(text).ok();
     let mut found = Vec::new();
-    for (version, all, segment, some) in rows {
-        match (read(&all), read(&some)) {
+    for row in rows {
+        match (read(&row.version_columns), read(&row.segment_columns)) {
             (Some(all), Some(some)) => {
                 if let Some(column) = some.iter().find(|column| {
                     !all.iter().any(|of_version| {
@@ -338,17 +257,17 @@ async fn columns_of_versions(db: &Db) -> Result<Vec<Finding>> {
                 }) {
                     found.push(Finding::new(
                         "version_columns",
-                        &version,
+                        &row.version,
                         format!(
-                            "does not have the column {} of segment {segment}",
-                            column.name
+                            "does not have the column {} of segment {}",
+                            column.name, row.segment
                         ),
                     ));
                 }
             }
             _ => found.push(Finding::new(
                 "version_columns",
-                &version,
+                &row.version,
                 "its columns, or those of a segment, cannot be read",
             )),
         }

@@ -1,5 +1,7 @@
 //! The known integrity of versions, from all reads and checks so far.
 
+use sqlx::FromRow;
+
 use super::{Versions, to_u64};
 use crate::error::Result;
 use crate::ids::{DatasetId, VersionId};
@@ -48,15 +50,46 @@ impl VersionIntegrity {
     }
 }
 
+#[derive(FromRow)]
+struct VersionIntegrityRow {
+    version: VersionId,
+    number: i64,
+    segments: i64,
+    damaged: i64,
+    damaged_rows: i64,
+    unchecked: i64,
+}
+
+impl From<VersionIntegrityRow> for VersionIntegrity {
+    fn from(row: VersionIntegrityRow) -> Self {
+        Self {
+            version: row.version,
+            number: to_u64(row.number),
+            segments: to_u64(row.segments),
+            damaged: to_u64(row.damaged),
+            damaged_rows: to_u64(row.damaged_rows),
+            unchecked: if row.segments == 0 {
+                0
+            } else {
+                to_u64(row.unchecked)
+            },
+        }
+    }
+}
+
 impl Versions {
     /// The integrity of the versions of a DataSet, newest first.
     pub async fn integrity(&self, dataset: &DatasetId) -> Result<Vec<VersionIntegrity>> {
-        let rows: Vec<(VersionId, i64, i64, i64, i64, i64)> = sqlx::query_as(
+        let rows: Vec<VersionIntegrityRow> = sqlx::query_as(
             "SELECT
-                 v.id, v.number, COUNT(s.id),
-                 COALESCE(SUM(CASE WHEN s.damage IS NOT NULL THEN 1 ELSE 0 END), 0),
-                 COALESCE(SUM(CASE WHEN s.damage IS NOT NULL THEN s.rows ELSE 0 END), 0),
-                 COALESCE(SUM(CASE WHEN s.checksums IS NULL THEN 1 ELSE 0 END), 0)
+                 v.id AS version, v.number, COUNT(s.id) AS segments,
+                 COALESCE(SUM(CASE WHEN s.damage IS NOT NULL THEN 1 ELSE 0 END), 0) AS damaged,
+                 COALESCE(
+                     SUM(CASE WHEN s.damage IS NOT NULL THEN s.rows ELSE 0 END), 0
+                 ) AS damaged_rows,
+                 -- A version without rows has no segment: the join then returns a row of nulls,
+                 -- which counts here.
+                 COALESCE(SUM(CASE WHEN s.checksums IS NULL THEN 1 ELSE 0 END), 0) AS unchecked
              FROM versions v
              LEFT JOIN version_segments x ON x.version_id = v.id
              LEFT JOIN segments s ON s.id = x.segment_id
@@ -67,22 +100,6 @@ impl Versions {
         .bind(dataset)
         .fetch_all(self.db.read())
         .await?;
-        let read = |(version, number, segments, damaged, damaged_rows, unchecked): (
-            VersionId,
-            i64,
-            i64,
-            i64,
-            i64,
-            i64,
-        )| VersionIntegrity {
-            version,
-            number: to_u64(number),
-            // A version without rows has no segment; the join then returns one row of nulls.
-            segments: to_u64(segments),
-            damaged: to_u64(damaged),
-            damaged_rows: to_u64(damaged_rows),
-            unchecked: if segments == 0 { 0 } else { to_u64(unchecked) },
-        };
-        Ok(rows.into_iter().map(read).collect())
+        Ok(rows.into_iter().map(VersionIntegrity::from).collect())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::Row;
+use sqlx::FromRow;
 
 use super::{DAY, Versions, lock, to_u64};
 use crate::clock::Millis;
@@ -79,6 +79,18 @@ pub struct Sizes {
     pub pending_deletion: u64,
 }
 
+/// A version that retention may drop.
+#[derive(FromRow)]
+struct RetainedVersionRow {
+    id: VersionId,
+    /// When the next version was created; for the newest version, when it was created itself.
+    replaced_at: Millis,
+    /// 1 for the current version and for one that waits for approval.
+    current: i64,
+    /// 1 for an intermediate version of a backfill that has continued since.
+    stage: i64,
+}
+
 impl Versions {
     /// The retention in the server's settings.
     pub fn default_retention(&self) -> Retention {
@@ -113,6 +125,7 @@ impl Versions {
                          FROM version_segments x
                          JOIN segments s ON s.id = x.segment_id
                          WHERE x.version_id = v.id
+                             -- A file that another version contains is not freed.
                              AND NOT EXISTS (
                                  SELECT 1
                                  FROM version_segments o
@@ -127,7 +140,7 @@ impl Versions {
         .bind(dataset)
         .fetch_all(self.db.read())
         .await?;
-        let (kept, going): (i64, i64) = sqlx::query_as(
+        let (stored, pending_deletion): (i64, i64) = sqlx::query_as(
             "SELECT
                  COALESCE(SUM(CASE WHEN state = 'kept' THEN bytes ELSE 0 END), 0),
                  COALESCE(SUM(CASE WHEN state = 'dropped' THEN bytes ELSE 0 END), 0)
@@ -143,8 +156,8 @@ impl Versions {
             .collect();
         Ok(Sizes {
             alone,
-            stored: to_u64(kept),
-            pending_deletion: to_u64(going),
+            stored: to_u64(stored),
+            pending_deletion: to_u64(pending_deletion),
         })
     }
 
@@ -155,7 +168,7 @@ impl Versions {
     pub async fn apply_retention(&self, dataset: &DatasetId) -> Result<u64> {
         let retention = self.retention_override(dataset).await?.or(self.retention);
         let oldest = self.clock.conservative_now() - i64::from(retention.days) * DAY;
-        let rows = sqlx::query(
+        let rows: Vec<RetainedVersionRow> = sqlx::query_as(
             "SELECT
                  v.id,
                  COALESCE(
@@ -165,11 +178,13 @@ impl Versions {
                          WHERE n.dataset_id = v.dataset_id AND n.number > v.number
                      ),
                      v.created_at
-                 ),
+                 ) AS replaced_at,
                  CASE
                      WHEN v.id IN (d.current_version, d.pending_version) THEN 1
                      ELSE 0
                  END AS current,
+                 -- The run of the version was a chunk of a backfill, and the next chunk has built
+                 -- another version on it.
                  CASE
                      WHEN EXISTS (
                          SELECT 1
@@ -189,16 +204,12 @@ impl Versions {
         .fetch_all(self.db.read())
         .await?;
         let (mut dropped, mut place) = (0, 0);
-        for row in &rows {
-            let (id, replaced_at, current, stage): (VersionId, Millis, i64, i64) = (
-                row.try_get(0)?,
-                row.try_get(1)?,
-                row.try_get(2)?,
-                row.try_get(3)?,
-            );
-            let kept = stage == 0 && place < retention.versions && replaced_at >= oldest;
-            place += u32::from(stage == 0);
-            if current == 1 || kept || lock(&self.pins).versions.contains_key(&id) {
+        for row in rows {
+            let id = row.id;
+            let is_stage = row.stage == 1;
+            let is_retained = !is_stage && place < retention.versions && row.replaced_at >= oldest;
+            place += u32::from(!is_stage);
+            if row.current == 1 || is_retained || lock(&self.pins).versions.contains_key(&id) {
                 continue;
             }
             let mut tx = self.db.write().await?;

@@ -35,6 +35,7 @@ impl Versions {
                      SELECT s.id
                      FROM segments s
                      WHERE s.state = 'staged'
+                         -- Its run has ended or was deleted.
                          AND NOT EXISTS (
                              SELECT 1
                              FROM runs r
@@ -66,7 +67,9 @@ impl Versions {
                  FROM segments
                  WHERE state = 'dropped'
                      AND dropped_at <= $1
+                     -- Segments in use stay, so the next page begins after the last id.
                      AND id > $2
+                     -- A segment that a version names is never deleted.
                      AND NOT EXISTS (
                          SELECT 1
                          FROM version_segments v
@@ -97,6 +100,7 @@ impl Versions {
              SET state = 'dropped', dropped_at = 0
              WHERE run_id = $1
                  AND state = 'staged'
+                 -- The run has ended.
                  AND NOT EXISTS (
                      SELECT 1
                      FROM runs r
@@ -130,7 +134,11 @@ impl Versions {
                 deleted.len()
             ),
             Err(error) => {
-                tracing::error!(cause = ?error.log_cause(), "the files of a failed run could not be deleted; the cleanup deletes them later: {error}")
+                tracing::error!(
+                    cause = ?error.log_cause(),
+                    "the files of a failed run could not be deleted; the cleanup deletes them \
+                     later: {error}"
+                )
             }
         }
     }

@@ -120,8 +120,9 @@ impl Versions {
         });
         let moved = moved.await?;
         tracing::warn!(
-            "{moved} files in segments/ are not in the catalogue. They were moved to trash/ and will be deleted in 24 hours. \
-             If rows are missing, restore the chatlake.db that lists these files before then."
+            "{moved} files in segments/ are not in the catalogue. They were moved to trash/ and \
+             will be deleted in 24 hours. If rows are missing, restore the chatlake.db that lists \
+             these files before then."
         );
         Ok(moved)
     }
@@ -140,7 +141,8 @@ impl Versions {
         let deleted = self.delete_from_trash(|_| true).await?;
         if deleted > 0 {
             tracing::warn!(
-                "{deleted} files in trash/ were deleted before their 24 hours ended, because the disk is nearly full"
+                "{deleted} files in trash/ were deleted before their 24 hours ended, because the \
+                 disk is nearly full"
             );
         }
         Ok(deleted)

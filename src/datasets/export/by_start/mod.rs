@@ -4,47 +4,27 @@
 //! repeated ids; then the rows are read in that order in small groups. Between two rows all buffers
 //! can be released; they are read again for the next row.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod row_keys;
+mod slice_plan;
+
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use arrow::array::{AsArray, RecordBatch, StringArray};
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
-use sha2::{Digest, Sha256};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
 
-use super::super::columns::{self, ColumnInfo};
-use super::super::segments::{BatchReader, Segments};
-use super::super::versions::Pin;
 use crate::clock::Millis;
 use crate::connectors::report::ColumnKind;
+use crate::datasets::columns::{self, ColumnInfo};
+use crate::datasets::segments::Segments;
+use crate::datasets::versions::Pin;
 use crate::error::{Error, Result};
+use row_keys::RowKey;
+use slice_plan::{LIMITS, Limits, SlicePlan};
 
 /// The columns by which rows are ordered and identified.
 pub const START_COLUMN: &str = "start";
 pub const ID_COLUMN: &str = "id";
-
-const MINUTE: Millis = 60_000;
-
-/// Memory limits.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    /// The maximum number of rows in a slice. A minute with more rows is a slice by itself.
-    keys: usize,
-    /// The maximum number of rows in one minute.
-    keys_of_a_minute: u32,
-    /// The target size of a group of complete rows, in bytes and in rows.
-    rows_bytes: usize,
-    rows: usize,
-    /// If a group is larger than this, the next attempt reads half as many rows.
-    max_bytes: usize,
-}
-
-const LIMITS: Limits = Limits {
-    keys: 32 << 10,
-    keys_of_a_minute: 1 << 20,
-    rows_bytes: 2 << 20,
-    rows: 2_048,
-    max_bytes: 6 << 20,
-};
 
 /// A version to read, and the columns to read of it.
 pub struct VersionSource {
@@ -69,17 +49,6 @@ pub struct ReadCounts {
     pub without_start: u64,
 }
 
-/// The place and the start of a row.
-#[derive(Clone, Copy, Debug)]
-struct RowKey {
-    start: Millis,
-    /// `None` if the id is empty: such a row is never a duplicate.
-    id: Option<u128>,
-    source: u32,
-    segment: u32,
-    row: u64,
-}
-
 /// Iterates over the rows that start within a period (its end excluded), ordered by start; rows
 /// with the same start keep the order of the sources, then the order in which they were pulled. If
 /// several rows have the same id, the first source wins, and within a source the last row. The
@@ -99,12 +68,6 @@ pub struct ByStart {
     rows: Option<LoadedRows>,
     /// The number of slices whose duplicates were counted.
     counted: usize,
-}
-
-struct SlicePlan {
-    slices: Vec<Range<Millis>>,
-    /// The number of complete rows to read in one group.
-    at_once: usize,
 }
 
 /// A group of complete rows in memory.
@@ -248,145 +211,6 @@ impl ByStart {
         }
     }
 
-    /// Computes the slices that have rows, and the size of a group.
-    fn make_plan(&mut self) -> Result<SlicePlan> {
-        let minutes = usize::try_from((self.period.end - self.period.start + MINUTE - 1) / MINUTE)
-            .unwrap_or(0);
-        let mut counts = vec![0_u32; minutes];
-        let schema = columns::to_schema(&[column(START_COLUMN, ColumnKind::Timestamp)]);
-        let mut row_bytes = 1;
-        for source in &self.sources {
-            let whole = columns::to_schema(&source.columns);
-            for meta in &source.version.segments {
-                let open = self.segments.open(meta)?;
-                let within = open.groups_within(START_COLUMN, &self.period);
-                self.counts.without_start += within.empty;
-                if within.groups.is_empty() {
-                    continue;
-                }
-                row_bytes = row_bytes.max(open.row_bytes(&whole));
-                for batch in open.read(&schema, Some(&within.groups))? {
-                    for start in moments(&batch?)?
-                        .flatten()
-                        .filter(|start| self.period.contains(start))
-                    {
-                        let minute = usize::try_from((start - self.period.start) / MINUTE)
-                            .unwrap_or(usize::MAX);
-                        if let Some(count) = counts.get_mut(minute) {
-                            *count += 1;
-                            if *count > self.limits.keys_of_a_minute {
-                                return Err(Error::internal(
-                                    "more rows start in one minute than can be put in order",
-                                ));
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        Ok(SlicePlan {
-            slices: self.slices(&counts),
-            at_once: (self.limits.rows_bytes / row_bytes.max(1)).clamp(1, self.limits.rows),
-        })
-    }
-
-    fn slices(&self, counts: &[u32]) -> Vec<Range<Millis>> {
-        let mut slices: Vec<Range<Millis>> = Vec::new();
-        let mut keys = 0;
-        for (start, count) in (self.period.start..)
-            .step_by(MINUTE as usize)
-            .zip(counts)
-            .filter(|(_, count)| **count > 0)
-        {
-            let (count, end) = (*count as usize, (start + MINUTE).min(self.period.end));
-            match slices.last_mut() {
-                Some(last) if keys + count <= self.limits.keys => {
-                    last.end = end;
-                    keys += count;
-                }
-                _ => {
-                    slices.push(start..end);
-                    keys = count;
-                }
-            }
-        }
-        slices
-    }
-
-    /// Reads the keys of all rows that start in the slice.
-    fn keys(&self, slice: &Range<Millis>) -> Result<Vec<RowKey>> {
-        let mut keys = Vec::new();
-        for (number, source) in (0_u32..).zip(&self.sources) {
-            for (segment, meta) in (0_u32..).zip(&source.version.segments) {
-                let open = self.segments.open(meta)?;
-                for group in open.groups_within(START_COLUMN, slice).groups {
-                    let first = group.start;
-                    each_key(
-                        open.read(&key_schema(), Some(&[group]))?,
-                        |at, start, id| {
-                            if let Some(start) = start.filter(|start| slice.contains(start)) {
-                                keys.push(RowKey {
-                                    start,
-                                    id: id.map(hash),
-                                    source: number,
-                                    segment,
-                                    row: first + at,
-                                });
-                            }
-                        },
-                    )?;
-                }
-            }
-        }
-        Ok(keys)
-    }
-
-    /// Keeps one row per id: from the first source, and there the last row. Another source may have
-    /// the same id at a time outside the slice, so whole sources are compared. Returns the number
-    /// of removed rows.
-    fn leave_out_repeated(&self, keys: &mut Vec<RowKey>) -> Result<u64> {
-        let before = keys.len();
-        keys.sort_unstable_by(|a, b| {
-            (a.id, a.source)
-                .cmp(&(b.id, b.source))
-                .then((b.segment, b.row).cmp(&(a.segment, a.row)))
-        });
-        keys.dedup_by(|next, kept| next.id.is_some() && next.id == kept.id);
-        // Maps an id of this slice to the number of its source, for all sources but the first.
-        let mut later: HashMap<u128, u32> = keys
-            .iter()
-            .filter(|key| key.source > 0)
-            .filter_map(|key| Some((key.id?, key.source)))
-            .collect();
-        let mut elsewhere: HashSet<u128> = HashSet::new();
-        for (number, source) in (0_u32..).zip(&self.sources) {
-            if !later.values().any(|has| *has > number) {
-                break;
-            }
-            for meta in &source.version.segments {
-                each_key(
-                    self.segments.open(meta)?.read(&key_schema(), None)?,
-                    |_, start, id| {
-                        // A row without a start belongs to no period, so it is not counted as a
-                        // duplicate.
-                        let (Some(_), Some(id)) = (start, id.map(hash)) else {
-                            return;
-                        };
-                        if later.get(&id).is_some_and(|has| *has > number) {
-                            later.remove(&id);
-                            elsewhere.insert(id);
-                        }
-                    },
-                )?;
-            }
-        }
-        keys.retain(|key| {
-            key.id
-                .is_none_or(|id| key.source == 0 || !elsewhere.contains(&id))
-        });
-        Ok((before - keys.len()) as u64)
-    }
-
     /// Reads the batches that contain these rows, and the place of each row in them. `None` if
     /// several rows together are too large.
     #[expect(clippy::type_complexity, reason = "used in one place")]
@@ -441,29 +265,6 @@ fn column(name: &str, kind: ColumnKind) -> ColumnInfo {
     }
 }
 
-fn key_schema() -> SchemaRef {
-    columns::to_schema(&[
-        column(START_COLUMN, ColumnKind::Timestamp),
-        column(ID_COLUMN, ColumnKind::Text),
-    ])
-}
-
-/// Calls `key` with the number, start and id of each row.
-fn each_key(
-    batches: BatchReader,
-    mut key: impl FnMut(u64, Option<Millis>, Option<&str>),
-) -> Result<()> {
-    let mut first = 0;
-    for batch in batches {
-        let batch = batch?;
-        for (at, (start, id)) in (first..).zip(moments(&batch)?.zip(texts(&batch)?)) {
-            key(at, start, id.filter(|id| !id.is_empty()));
-        }
-        first += batch.num_rows() as u64;
-    }
-    Ok(())
-}
-
 /// The start of each row in milliseconds.
 fn moments(batch: &RecordBatch) -> Result<impl Iterator<Item = Option<Millis>> + '_> {
     let column = batch
@@ -473,21 +274,6 @@ fn moments(batch: &RecordBatch) -> Result<impl Iterator<Item = Option<Millis>> +
     Ok(column
         .iter()
         .map(|micros| micros.map(|micros| micros.div_euclid(1_000))))
-}
-
-fn texts(batch: &RecordBatch) -> Result<&StringArray> {
-    batch
-        .column_by_name(ID_COLUMN)
-        .and_then(|column| column.as_string_opt::<i32>())
-        .ok_or_else(|| Error::internal("a batch without its ids"))
-}
-
-fn hash(id: &str) -> u128 {
-    let digest = Sha256::digest(id.as_bytes());
-    digest
-        .iter()
-        .take(16)
-        .fold(0, |sum, byte| sum << 8 | u128::from(*byte))
 }
 
 #[cfg(test)]

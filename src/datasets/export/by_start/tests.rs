@@ -1,5 +1,7 @@
 //! Compares reads with small slices to a simple model that sorts all rows in memory.
 
+use std::collections::HashSet;
+
 use super::super::super::testing::{NOW, World, batch, text, timestamp};
 use super::super::super::versions::Version;
 use super::*;

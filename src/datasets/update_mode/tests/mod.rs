@@ -1,5 +1,9 @@
 //! Compares the list operations with a simple model: a vector of rows.
 
+mod files;
+mod identity;
+mod random_files;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -62,18 +66,25 @@ proptest! {
                     VersionPiece::Reused(rows) | VersionPiece::New(rows) => got.extend(rows),
                     VersionPiece::Rewritten(rows, ranges) => {
                         prop_assert!(!ranges.is_empty(), "what loses all its rows is left out");
-                        prop_assert!(ranges.windows(2).all(|two| two[0].end < two[1].start), "ranges are in order and apart");
-                        got.extend(ranges.iter().flat_map(|range| &rows[range.start as usize..range.end as usize]));
+                        prop_assert!(
+                            ranges.windows(2).all(|two| two[0].end < two[1].start),
+                            "ranges are in order and apart"
+                        );
+                        let cut = |range: &Range<u64>| {
+                            &rows[range.start as usize..range.end as usize]
+                        };
+                        got.extend(ranges.iter().flat_map(cut));
                     }
                 }
             }
             prop_assert_eq!(&got, &model(mode, &old, &flat, &days), "{:?}", mode);
             let untouched = marked.iter().filter(|(_, marks)| marks.marked() == 0).count();
-            let reused = pieces.iter().filter(|piece| matches!(piece, VersionPiece::Reused(_))).count();
-            prop_assert_eq!(reused, if mode == UpdateMode::Replace { 0 } else { untouched }, "a segment that loses no row is used again");
+            let is_reused = |piece: &&_| matches!(piece, VersionPiece::Reused(_));
+            prop_assert_eq!(
+                pieces.iter().filter(is_reused).count(),
+                if mode == UpdateMode::Replace { 0 } else { untouched },
+                "a segment that loses no row is used again"
+            );
         }
     }
 }
-
-mod files;
-mod identity;

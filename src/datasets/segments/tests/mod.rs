@@ -1,8 +1,15 @@
 //! Segments: written rows can be read again, and an incomplete file is not a segment.
 
+mod damaged_files;
+mod file_format;
+
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use super::super::columns;
 use super::super::testing::{World, batch, integer, mixed, text};
 use super::file_writer::ROW_GROUP_ROWS;
 use super::*;
