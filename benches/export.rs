@@ -96,8 +96,9 @@ async fn table(address: &str, document: &Path, scratch: &Path) {
         resident("VmHWM:"),
     );
     println!(
-        "| LiveLeader: a document of {} MiB by the connector, all reports: {chats} chats | {:.0} MB/s, {own:.0} s of processor time; {:.0} MiB above the \
-         {idle:.0} MiB at rest | under 64 MiB above |",
+        "| LiveLeader: a document of {} MiB by the connector, all reports: {chats} chats | \
+         {:.0} MB/s, {own:.0} s of processor time; \
+         {:.0} MiB above the {idle:.0} MiB at rest | under 64 MiB above |",
         LONG >> 20,
         LONG as f64 / MB / wall,
         peak - idle
@@ -125,17 +126,21 @@ async fn table(address: &str, document: &Path, scratch: &Path) {
     let [bare, read] = alone.map(|mut speeds| median(&mut speeds));
     let (ours, own) = (median(&mut ours), median(&mut own));
     println!(
-        "| LiveLeader: the bare event loop of quick-xml over {mb:.0} MB with {} chats and {} messages | {bare:.0} MB/s; {:.0} MiB |  |",
+        "| LiveLeader: the bare event loop of quick-xml over {mb:.0} MB \
+         with {} chats and {} messages | {bare:.0} MB/s; {:.0} MiB |  |",
         rows.0, rows.1, peaks[0]
     );
     println!(
-        "| LiveLeader: the document's reader alone | {read:.0} MB/s, {:.0} % of the bare loop; {:.0} MiB |  |",
+        "| LiveLeader: the document's reader alone | {read:.0} MB/s, {:.0} % of the bare loop; \
+         {:.0} MiB |  |",
         read / bare * 100.0,
         peaks[1]
     );
     println!(
-        "| LiveLeader: the connector, all reports, over the loopback | {ours:.0} MB/s, {:.0} % of the bare loop, with the test server on the same two cores; \
-         computed from the processor time, {own:.0} MB/s on two cores of its own; {:.0} MiB | at least 50 % |",
+        "| LiveLeader: the connector, all reports, over the loopback | \
+         {ours:.0} MB/s, {:.0} % of the bare loop, with the test server on the same two cores; \
+         computed from the processor time, {own:.0} MB/s on two cores of its own; \
+         {:.0} MiB | at least 50 % |",
         ours / bare * 100.0,
         peaks[2]
     );

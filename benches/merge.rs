@@ -103,7 +103,10 @@ impl MergeBench {
         .await
         .unwrap();
         sqlx::query(
-            "INSERT INTO datasets (id, owner_id, connector, report, name, description, menus, update_mode, time_zone, created_at, updated_at)
+            "INSERT INTO datasets (
+                 id, owner_id, connector, report, name, description, menus, update_mode, time_zone,
+                 created_at, updated_at
+             )
              VALUES ($1, $2, 'livechat', 'chat', 'Chat', '', '{}', 'merge', 'UTC', 0, 0)",
         )
         .bind(&dataset)

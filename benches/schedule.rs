@@ -66,7 +66,7 @@ async fn scheduled_app(dir: &std::path::Path, clock: &Clock) -> App {
     .await
     .unwrap_or_else(|why| panic!("{why:?}"));
     let new = NewUser {
-        email: "ada@house.test".to_owned(),
+        email: "ada@bench.test".to_owned(),
         name: "Ada".to_owned(),
         role: Role::Admin,
         password: None,
@@ -96,13 +96,23 @@ async fn scheduled_app(dir: &std::path::Path, clock: &Clock) -> App {
             .unwrap()
             + 3_600_000;
         sqlx::query(
-            "INSERT INTO datasets (id, owner_id, account_id, connector, report, name, description, menus, update_mode, time_zone, schedule, next_run_at, \
-             created_at, updated_at, last_due_at) VALUES ($1, $2, $3, 'livechat', $4, $5, '', '{}', 'replace', 'Europe/Oslo', $6, $7, $8, $8, $8)",
+            "INSERT INTO datasets (
+                 id, owner_id, account_id, connector, report, name, description, menus,
+                 update_mode, time_zone, schedule, next_run_at, created_at, updated_at, last_due_at
+             )
+             VALUES (
+                 $1, $2, $3, 'livechat', $4, $5, '', '{}',
+                 'replace', 'Europe/Oslo', $6, $7, $8, $8, $8
+             )",
         )
         .bind(DatasetId::new())
         .bind(&owner.user)
         .bind(&accounts[n % ACCOUNTS])
-        .bind(if (n / ACCOUNTS).is_multiple_of(2) { "agents" } else { "groups" })
+        .bind(if (n / ACCOUNTS).is_multiple_of(2) {
+            "agents"
+        } else {
+            "groups"
+        })
         .bind(format!("Number {n}"))
         .bind(cron)
         .bind(next)
@@ -171,7 +181,8 @@ async fn table() {
     }
     idle.sort_by(f64::total_cmp);
     println!(
-        "| One scheduler pass over {DATASETS} scheduled DataSets, none due | {:.1} ms, at worst {:.1} ms | under 50 ms |",
+        "| One scheduler pass over {DATASETS} scheduled DataSets, none due | \
+         {:.1} ms, at worst {:.1} ms | under 50 ms |",
         idle[ROUNDS / 2],
         idle[ROUNDS - 1]
     );
@@ -179,7 +190,8 @@ async fn table() {
     let took = tick(&app).await;
     assert_eq!(runs(&app, "SELECT COUNT(*) FROM runs").await, DUE);
     println!(
-        "| {DUE} of {DATASETS} DataSets due at once: one pass that queues all of them | {took:.0} ms | |"
+        "| {DUE} of {DATASETS} DataSets due at once: one pass that queues all of them | \
+         {took:.0} ms | |"
     );
 
     let began = Instant::now();
@@ -193,7 +205,8 @@ async fn table() {
         DUE
     );
     println!(
-        "| {DUE} DataSets of {ACCOUNTS} accounts due in the same minute, until the last commit, four workers | {pulled:.1} s | |"
+        "| {DUE} DataSets of {ACCOUNTS} accounts due in the same minute, until the last commit, \
+         four workers | {pulled:.1} s | |"
     );
     app.stop().await;
 }

@@ -48,7 +48,10 @@ pub struct Api {
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 fn documented() -> OpenApiRouter<Api> {
-    use v1::{accounts, connectors, data, datasets, history, notifications, runs};
+    use v1::{
+        accounts, connectors, data, datasets, history, notifications, rows, runs, schema, versions,
+        windows,
+    };
     OpenApiRouter::new()
         .routes(routes!(connectors::list))
         .routes(routes!(connectors::get))
@@ -68,11 +71,11 @@ fn documented() -> OpenApiRouter<Api> {
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::accept))
         .routes(routes!(runs::discard))
-        .routes(routes!(data::rows))
+        .routes(routes!(rows::list))
         .routes(routes!(data::download))
-        .routes(routes!(data::versions))
-        .routes(routes!(data::windows))
-        .routes(routes!(data::schema))
+        .routes(routes!(versions::list))
+        .routes(routes!(windows::list))
+        .routes(routes!(schema::get))
         .routes(routes!(history::revert))
         .routes(routes!(history::delete_version))
         .routes(routes!(history::retention, history::update_retention))

@@ -22,7 +22,8 @@ pub fn finish(mut document: OpenApi) -> OpenApi {
         .title("Chatlake")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(
-            "DataSets with data from LiveChat and LiveLeader. Send a token as Authorization: Bearer TOKEN; its scope is read, run or manage. \
+            "DataSets with data from LiveChat and LiveLeader. \
+             Send a token as Authorization: Bearer TOKEN; its scope is read, run or manage. \
              All errors have the same format; lists are {items, next}.",
         ))
         .build();

@@ -38,8 +38,10 @@ impl FromRequestParts<Api> for Bearer {
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ApiError> {
         let refused = |message: &str| {
             ApiError(
-                Error::new(ErrorKind::Unauthenticated, "unauthenticated", message)
-                    .action("Send the header Authorization: Bearer TOKEN. chatlake token create creates a token. A token in the address is ignored."),
+                Error::new(ErrorKind::Unauthenticated, "unauthenticated", message).action(
+                    "Send the header Authorization: Bearer TOKEN. \
+                     chatlake token create creates a token. A token in the address is ignored.",
+                ),
             )
         };
         let Some(header) = parts.headers.get(AUTHORIZATION) else {

@@ -93,8 +93,10 @@ async fn may_read(web: &Web, address: IpAddr, headers: &HeaderMap) -> Result<()>
 }
 
 fn no_token(message: &str) -> Error {
-    Error::new(ErrorKind::Unauthenticated, "unauthenticated", message)
-        .action("Send Authorization: Bearer TOKEN with a token of scope metrics. Create one with chatlake token create, or use --metrics-listen.")
+    Error::new(ErrorKind::Unauthenticated, "unauthenticated", message).action(
+        "Send Authorization: Bearer TOKEN with a token of scope metrics. \
+         Create one with chatlake token create, or use --metrics-listen.",
+    )
 }
 
 /// The error for programs: one line.

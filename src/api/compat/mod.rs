@@ -211,7 +211,9 @@ async fn answer(api: &Api, request: Request, method: &Method) -> Result<Response
         ByStart::new(&api.datasets.segments, sources, period),
         api.metrics.clone(),
     )?;
-    let broke = |why: &Error| tracing::error!(cause = ?why.log_cause(), "an export of chats stopped early: {why}");
+    let broke = |why: &Error| {
+        tracing::error!(cause = ?why.log_cause(), "an export of chats stopped early: {why}");
+    };
     let body =
         Body::from_stream(
             api.downloads

@@ -139,7 +139,12 @@ fn require_account_viewer(bearer: Bearer) -> Result<Actor, ApiError> {
 }
 
 /// List accounts
-#[utoipa::path(get, operation_id = "list_accounts", path = "/accounts", responses((status = 200, body = List<AccountBody>)))]
+#[utoipa::path(
+    get,
+    operation_id = "list_accounts",
+    path = "/accounts",
+    responses((status = 200, body = List<AccountBody>))
+)]
 pub async fn list(State(api): State<Api>, bearer: Bearer) -> ApiResult<Json<List<AccountBody>>> {
     let actor = require_account_viewer(bearer)?;
     let accounts = api.accounts.list(&actor).await?;
@@ -152,7 +157,13 @@ pub async fn list(State(api): State<Api>, bearer: Bearer) -> ApiResult<Json<List
 }
 
 /// Add an account
-#[utoipa::path(post, operation_id = "create_account", path = "/accounts", request_body = CreateAccount, responses((status = 201, body = AccountBody), (status = 422)))]
+#[utoipa::path(
+    post,
+    operation_id = "create_account",
+    path = "/accounts",
+    request_body = CreateAccount,
+    responses((status = 201, body = AccountBody), (status = 422))
+)]
 pub async fn create(
     State(api): State<Api>,
     bearer: Bearer,
@@ -178,7 +189,13 @@ pub async fn create(
 }
 
 /// Get an account
-#[utoipa::path(get, operation_id = "get_account", path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = AccountBody), (status = 404)))]
+#[utoipa::path(
+    get,
+    operation_id = "get_account",
+    path = "/accounts/{id}",
+    params(("id" = String, Path)),
+    responses((status = 200, body = AccountBody), (status = 404))
+)]
 pub async fn get(
     State(api): State<Api>,
     bearer: Bearer,
@@ -192,7 +209,14 @@ pub async fn get(
 }
 
 /// Change an account
-#[utoipa::path(patch, operation_id = "update_account", path = "/accounts/{id}", params(("id" = String, Path)), request_body = PatchAccount, responses((status = 200, body = AccountBody), (status = 404), (status = 422)))]
+#[utoipa::path(
+    patch,
+    operation_id = "update_account",
+    path = "/accounts/{id}",
+    params(("id" = String, Path)),
+    request_body = PatchAccount,
+    responses((status = 200, body = AccountBody), (status = 404), (status = 422))
+)]
 pub async fn change(
     State(api): State<Api>,
     bearer: Bearer,
@@ -224,7 +248,13 @@ pub struct Stopped {
 /// Delete an account
 ///
 /// Its DataSets keep their rows and stop updating. Returns their names.
-#[utoipa::path(delete, operation_id = "delete_account", path = "/accounts/{id}", params(("id" = String, Path)), responses((status = 200, body = Stopped), (status = 404)))]
+#[utoipa::path(
+    delete,
+    operation_id = "delete_account",
+    path = "/accounts/{id}",
+    params(("id" = String, Path)),
+    responses((status = 200, body = Stopped), (status = 404))
+)]
 pub async fn delete(
     State(api): State<Api>,
     bearer: Bearer,
@@ -245,7 +275,13 @@ pub struct CheckBody {
 }
 
 /// Test the credentials of an account
-#[utoipa::path(post, operation_id = "check_account", path = "/accounts/{id}/check", params(("id" = String, Path)), responses((status = 200, body = CheckBody), (status = 404)))]
+#[utoipa::path(
+    post,
+    operation_id = "check_account",
+    path = "/accounts/{id}/check",
+    params(("id" = String, Path)),
+    responses((status = 200, body = CheckBody), (status = 404))
+)]
 pub async fn check(
     State(api): State<Api>,
     bearer: Bearer,
@@ -277,8 +313,13 @@ pub struct ChoiceBody {
 }
 
 /// List the options of a menu
-#[utoipa::path(get, operation_id = "list_account_choices", path = "/accounts/{id}/choices", params(("id" = String, Path), ("menu" = String, Query, description = "group, login or tag")),
-    responses((status = 200, body = List<ChoiceBody>), (status = 404), (status = 422)))]
+#[utoipa::path(
+    get,
+    operation_id = "list_account_choices",
+    path = "/accounts/{id}/choices",
+    params(("id" = String, Path), ("menu" = String, Query, description = "group, login or tag")),
+    responses((status = 200, body = List<ChoiceBody>), (status = 404), (status = 422))
+)]
 pub async fn choices(
     State(api): State<Api>,
     bearer: Bearer,

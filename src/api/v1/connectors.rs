@@ -131,7 +131,12 @@ fn body(connector: Connector) -> ConnectorBody {
 }
 
 /// List connectors
-#[utoipa::path(get, operation_id = "list_connectors", path = "/connectors", responses((status = 200, body = List<ConnectorBody>)))]
+#[utoipa::path(
+    get,
+    operation_id = "list_connectors",
+    path = "/connectors",
+    responses((status = 200, body = List<ConnectorBody>))
+)]
 pub async fn list(bearer: Bearer) -> ApiResult<Json<List<ConnectorBody>>> {
     bearer.require(Scope::Read)?;
     Ok(Json(List::complete(
@@ -140,7 +145,13 @@ pub async fn list(bearer: Bearer) -> ApiResult<Json<List<ConnectorBody>>> {
 }
 
 /// Get a connector with its fields and reports
-#[utoipa::path(get, operation_id = "get_connector", path = "/connectors/{id}", params(("id" = String, Path)), responses((status = 200, body = ConnectorBody), (status = 404)))]
+#[utoipa::path(
+    get,
+    operation_id = "get_connector",
+    path = "/connectors/{id}",
+    params(("id" = String, Path)),
+    responses((status = 200, body = ConnectorBody), (status = 404))
+)]
 pub async fn get(bearer: Bearer, Ids(id): Ids<String>) -> ApiResult<Json<ConnectorBody>> {
     bearer.require(Scope::Read)?;
     Ok(Json(body(

@@ -36,7 +36,14 @@ pub struct RevertTo {
 /// Creates a new version with the rows and columns of the older one. No data is pulled. Returns a
 /// run that records the change. 409 while a run is in progress (`run_under_way`) and for the
 /// current version (`version_current`).
-#[utoipa::path(post, operation_id = "revert_dataset", path = "/datasets/{id}/revert", params(("id" = String, Path)), request_body = RevertTo, responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
+#[utoipa::path(
+    post,
+    operation_id = "revert_dataset",
+    path = "/datasets/{id}/revert",
+    params(("id" = String, Path)),
+    request_body = RevertTo,
+    responses((status = 200, body = RunBody), (status = 404), (status = 409))
+)]
 pub async fn revert(
     State(api): State<Api>,
     bearer: Bearer,
@@ -49,7 +56,13 @@ pub async fn revert(
 }
 
 /// Delete a version that is not the current one
-#[utoipa::path(delete, operation_id = "delete_version", path = "/datasets/{id}/versions/{version}", params(("id" = String, Path), ("version" = String, Path)), responses((status = 204), (status = 404), (status = 409, description = "version_current")))]
+#[utoipa::path(
+    delete,
+    operation_id = "delete_version",
+    path = "/datasets/{id}/versions/{version}",
+    params(("id" = String, Path), ("version" = String, Path)),
+    responses((status = 204), (status = 404), (status = 409, description = "version_current"))
+)]
 pub async fn delete_version(
     State(api): State<Api>,
     bearer: Bearer,
@@ -106,7 +119,13 @@ async fn retention_of(api: &Api, id: &DatasetId) -> ApiResult<Json<RetentionBody
 }
 
 /// Get the retention of a DataSet
-#[utoipa::path(get, operation_id = "get_retention", path = "/datasets/{id}/retention", params(("id" = String, Path)), responses((status = 200, body = RetentionBody), (status = 404)))]
+#[utoipa::path(
+    get,
+    operation_id = "get_retention",
+    path = "/datasets/{id}/retention",
+    params(("id" = String, Path)),
+    responses((status = 200, body = RetentionBody), (status = 404))
+)]
 pub async fn retention(
     State(api): State<Api>,
     bearer: Bearer,
@@ -121,7 +140,14 @@ pub async fn retention(
 ///
 /// Sets both values. Absent or null: the setting of the server. Versions beyond the limits are
 /// deleted at once.
-#[utoipa::path(patch, operation_id = "update_retention", path = "/datasets/{id}/retention", params(("id" = String, Path)), request_body = Retention, responses((status = 200, body = RetentionBody), (status = 404), (status = 422)))]
+#[utoipa::path(
+    patch,
+    operation_id = "update_retention",
+    path = "/datasets/{id}/retention",
+    params(("id" = String, Path)),
+    request_body = Retention,
+    responses((status = 200, body = RetentionBody), (status = 404), (status = 422))
+)]
 pub async fn update_retention(
     State(api): State<Api>,
     bearer: Bearer,
@@ -164,7 +190,13 @@ pub struct DayBody {
 /// present, not verified. `so_far`: today. `stale`: incomplete, pulled before the day ended.
 /// `short`: LiveChat or LiveLeader returned fewer records than it reported, so nothing of the day
 /// is saved. `missing`: not saved. Empty for a report without days.
-#[utoipa::path(get, operation_id = "list_days", path = "/datasets/{id}/coverage", params(("id" = String, Path)), responses((status = 200, body = List<DayBody>), (status = 404)))]
+#[utoipa::path(
+    get,
+    operation_id = "list_days",
+    path = "/datasets/{id}/coverage",
+    params(("id" = String, Path)),
+    responses((status = 200, body = List<DayBody>), (status = 404))
+)]
 pub async fn days(
     State(api): State<Api>,
     bearer: Bearer,
@@ -241,7 +273,13 @@ pub struct BackfillDays {
 }
 
 /// List backfills, newest first
-#[utoipa::path(get, operation_id = "list_backfills", path = "/datasets/{id}/backfills", params(("id" = String, Path)), responses((status = 200, body = List<BackfillBody>), (status = 404)))]
+#[utoipa::path(
+    get,
+    operation_id = "list_backfills",
+    path = "/datasets/{id}/backfills",
+    params(("id" = String, Path)),
+    responses((status = 200, body = List<BackfillBody>), (status = 404))
+)]
 pub async fn backfills(
     State(api): State<Api>,
     bearer: Bearer,
@@ -259,7 +297,14 @@ pub async fn backfills(
 /// Pulls old days. 409 `replaces_all` for a DataSet that replaces all rows, and `no_days` for a
 /// report without days. Each date range is a run with the trigger `backfill`; its rows are saved
 /// when it succeeds. Scheduled and manual runs go first between two date ranges.
-#[utoipa::path(post, operation_id = "start_backfill", path = "/datasets/{id}/backfills", params(("id" = String, Path)), request_body = BackfillDays, responses((status = 202, body = BackfillBody), (status = 404), (status = 409), (status = 422)))]
+#[utoipa::path(
+    post,
+    operation_id = "start_backfill",
+    path = "/datasets/{id}/backfills",
+    params(("id" = String, Path)),
+    request_body = BackfillDays,
+    responses((status = 202, body = BackfillBody), (status = 404), (status = 409), (status = 422))
+)]
 pub async fn backfill(
     State(api): State<Api>,
     bearer: Bearer,
@@ -286,7 +331,13 @@ pub async fn backfill(
 /// Cancel a backfill
 ///
 /// The run of the current date range is cancelled. Rows that are already saved stay.
-#[utoipa::path(post, operation_id = "cancel_backfill", path = "/datasets/{id}/backfills/{backfill}/cancel", params(("id" = String, Path), ("backfill" = String, Path)), responses((status = 200, body = BackfillBody), (status = 404)))]
+#[utoipa::path(
+    post,
+    operation_id = "cancel_backfill",
+    path = "/datasets/{id}/backfills/{backfill}/cancel",
+    params(("id" = String, Path), ("backfill" = String, Path)),
+    responses((status = 200, body = BackfillBody), (status = 404))
+)]
 pub async fn cancel(
     State(api): State<Api>,
     bearer: Bearer,
@@ -303,7 +354,13 @@ pub async fn cancel(
 }
 
 /// Resume a backfill where it stopped
-#[utoipa::path(post, operation_id = "resume_backfill", path = "/datasets/{id}/backfills/{backfill}/resume", params(("id" = String, Path), ("backfill" = String, Path)), responses((status = 200, body = BackfillBody), (status = 404), (status = 409)))]
+#[utoipa::path(
+    post,
+    operation_id = "resume_backfill",
+    path = "/datasets/{id}/backfills/{backfill}/resume",
+    params(("id" = String, Path), ("backfill" = String, Path)),
+    responses((status = 200, body = BackfillBody), (status = 404), (status = 409))
+)]
 pub async fn resume(
     State(api): State<Api>,
     bearer: Bearer,
@@ -323,7 +380,13 @@ pub async fn resume(
 ///
 /// Creates a DataSet with the same settings and schedule, named "Copy of ...". You are its owner.
 /// It has no rows, and no run starts.
-#[utoipa::path(post, operation_id = "duplicate_dataset", path = "/datasets/{id}/duplicate", params(("id" = String, Path)), responses((status = 201, body = DatasetBody), (status = 404)))]
+#[utoipa::path(
+    post,
+    operation_id = "duplicate_dataset",
+    path = "/datasets/{id}/duplicate",
+    params(("id" = String, Path)),
+    responses((status = 201, body = DatasetBody), (status = 404))
+)]
 pub async fn duplicate(
     State(api): State<Api>,
     bearer: Bearer,

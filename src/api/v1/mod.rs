@@ -8,7 +8,11 @@ pub mod datasets;
 pub mod history;
 pub mod notifications;
 pub mod options;
+pub mod rows;
 pub mod runs;
+pub mod schema;
+pub mod versions;
+pub mod windows;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -147,7 +147,13 @@ pub struct PatchNotifications {
 }
 
 /// Get the notifications of a DataSet
-#[utoipa::path(get, operation_id = "get_notifications", path = "/datasets/{id}/notifications", params(("id" = String, Path)), responses((status = 200, body = NotificationsBody), (status = 404)))]
+#[utoipa::path(
+    get,
+    operation_id = "get_notifications",
+    path = "/datasets/{id}/notifications",
+    params(("id" = String, Path)),
+    responses((status = 200, body = NotificationsBody), (status = 404))
+)]
 pub async fn notifications(
     State(api): State<Api>,
     bearer: Bearer,
@@ -165,8 +171,14 @@ pub async fn notifications(
 }
 
 /// Change the notifications of a DataSet
-#[utoipa::path(patch, operation_id = "update_notifications", path = "/datasets/{id}/notifications", params(("id" = String, Path)), request_body = PatchNotifications,
-    responses((status = 200, body = NotificationsBody), (status = 404), (status = 422)))]
+#[utoipa::path(
+    patch,
+    operation_id = "update_notifications",
+    path = "/datasets/{id}/notifications",
+    params(("id" = String, Path)),
+    request_body = PatchNotifications,
+    responses((status = 200, body = NotificationsBody), (status = 404), (status = 422))
+)]
 pub async fn notify(
     State(api): State<Api>,
     bearer: Bearer,
@@ -210,7 +222,13 @@ pub async fn notify(
 /// A schedule stops after rejected credentials, after a run that stopped the server three times,
 /// and when the account is no longer shared. 409 if the schedule is not stopped, and while the
 /// account is still rejected or not shared.
-#[utoipa::path(post, operation_id = "bring_back_dataset", path = "/datasets/{id}/bring-back", params(("id" = String, Path)), responses((status = 200, body = DatasetBody), (status = 404), (status = 409)))]
+#[utoipa::path(
+    post,
+    operation_id = "bring_back_dataset",
+    path = "/datasets/{id}/bring-back",
+    params(("id" = String, Path)),
+    responses((status = 200, body = DatasetBody), (status = 404), (status = 409))
+)]
 pub async fn restore_schedule(
     State(api): State<Api>,
     bearer: Bearer,
@@ -232,7 +250,12 @@ pub struct WebhookBody {
 }
 
 /// List webhooks
-#[utoipa::path(get, operation_id = "list_webhooks", path = "/webhooks", responses((status = 200, body = List<WebhookBody>)))]
+#[utoipa::path(
+    get,
+    operation_id = "list_webhooks",
+    path = "/webhooks",
+    responses((status = 200, body = List<WebhookBody>))
+)]
 pub async fn webhooks(
     State(api): State<Api>,
     bearer: Bearer,

@@ -185,8 +185,17 @@ pub(super) fn body(api: &Api, run: Run) -> RunBody {
 }
 
 /// List runs, newest first
-#[utoipa::path(get, operation_id = "list_runs", path = "/datasets/{id}/runs", params(("id" = String, Path), ("limit" = Option<i64>, Query), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = List<RunBody>), (status = 404)))]
+#[utoipa::path(
+    get,
+    operation_id = "list_runs",
+    path = "/datasets/{id}/runs",
+    params(
+        ("id" = String, Path),
+        ("limit" = Option<i64>, Query),
+        ("cursor" = Option<String>, Query)
+    ),
+    responses((status = 200, body = List<RunBody>), (status = 404))
+)]
 pub async fn of_dataset(
     State(api): State<Api>,
     bearer: Bearer,
@@ -215,7 +224,13 @@ pub struct Nothing {}
 ///
 /// Returns the run. If a run of the DataSet is already queued, running or waiting, returns that
 /// run.
-#[utoipa::path(post, operation_id = "start_run", path = "/datasets/{id}/runs", params(("id" = String, Path)), responses((status = 202, body = RunBody), (status = 404), (status = 409)))]
+#[utoipa::path(
+    post,
+    operation_id = "start_run",
+    path = "/datasets/{id}/runs",
+    params(("id" = String, Path)),
+    responses((status = 202, body = RunBody), (status = 404), (status = 409))
+)]
 pub async fn start(
     State(api): State<Api>,
     bearer: Bearer,
@@ -228,7 +243,13 @@ pub async fn start(
 }
 
 /// Get a run
-#[utoipa::path(get, operation_id = "get_run", path = "/runs/{id}", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404)))]
+#[utoipa::path(
+    get,
+    operation_id = "get_run",
+    path = "/runs/{id}",
+    params(("id" = String, Path)),
+    responses((status = 200, body = RunBody), (status = 404))
+)]
 pub async fn get(
     State(api): State<Api>,
     bearer: Bearer,
@@ -242,7 +263,13 @@ pub async fn get(
 /// Publish a version that is waiting for approval
 ///
 /// The version of this run becomes the current version. Returns the run.
-#[utoipa::path(post, operation_id = "accept_run", path = "/runs/{id}/accept", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
+#[utoipa::path(
+    post,
+    operation_id = "accept_run",
+    path = "/runs/{id}/accept",
+    params(("id" = String, Path)),
+    responses((status = 200, body = RunBody), (status = 404), (status = 409))
+)]
 pub async fn accept(
     State(api): State<Api>,
     bearer: Bearer,
@@ -257,7 +284,13 @@ pub async fn accept(
 /// Discard a version that is waiting for approval
 ///
 /// The existing rows are unchanged. Returns the run.
-#[utoipa::path(post, operation_id = "discard_run", path = "/runs/{id}/discard", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404), (status = 409)))]
+#[utoipa::path(
+    post,
+    operation_id = "discard_run",
+    path = "/runs/{id}/discard",
+    params(("id" = String, Path)),
+    responses((status = 200, body = RunBody), (status = 404), (status = 409))
+)]
 pub async fn discard(
     State(api): State<Api>,
     bearer: Bearer,
@@ -272,7 +305,13 @@ pub async fn discard(
 /// Cancel a run
 ///
 /// Returns the run. A run that has ended is unchanged.
-#[utoipa::path(post, operation_id = "cancel_run", path = "/runs/{id}/cancel", params(("id" = String, Path)), responses((status = 200, body = RunBody), (status = 404)))]
+#[utoipa::path(
+    post,
+    operation_id = "cancel_run",
+    path = "/runs/{id}/cancel",
+    params(("id" = String, Path)),
+    responses((status = 200, body = RunBody), (status = 404))
+)]
 pub async fn cancel(
     State(api): State<Api>,
     bearer: Bearer,

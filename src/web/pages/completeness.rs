@@ -47,12 +47,14 @@ pub fn of_run(run: &Run, dataset: &Dataset) -> String {
         }
         Some(Completeness::Counted) => {
             format!(
-                "Counted: {vendor} reports {total}, and all were read. The newest days were read only once, \
+                "Counted: {vendor} reports {total}, and all were read. \
+                 The newest days were read only once, \
                  so changes during the read may be missing."
             )
         }
         Some(Completeness::Corrected) => format!(
-            "Corrected: pages changed while they were read, so they were read again. {vendor} now reports {total}."
+            "Corrected: pages changed while they were read, so they were read again. \
+             {vendor} now reports {total}."
         ),
         Some(Completeness::Complete)
             if run.state == RunState::Succeeded && run.trigger != Trigger::Revert =>
@@ -80,7 +82,8 @@ pub fn of_window(completeness: Option<Completeness>, vendor: &str, total: Option
             format!(". {vendor} reports {total}. These days were read only once.")
         }
         Some(Completeness::Corrected) => format!(
-            ". Pages changed while they were read, so they were read again. {vendor} reports {total}."
+            ". Pages changed while they were read, so they were read again. \
+             {vendor} reports {total}."
         ),
         Some(Completeness::Short) => format!(", fewer than the {total} that {vendor} reports."),
         Some(Completeness::Complete) | None => ".".to_owned(),

@@ -65,7 +65,8 @@ fn band(
         "stored files are damaged or missing"
     };
     let mut text = format!(
-        "At least {} of version {} cannot be read, because {why}. Pages and downloads that need these rows fail{}.",
+        "At least {} of version {} cannot be read, because {why}. \
+         Pages and downloads that need these rows fail{}.",
         humanize::counted(number(damaged.damaged_rows), "row", "rows"),
         damaged.number,
         if replaces {

@@ -56,7 +56,8 @@ fn switch(kind: NotificationKind, on: bool) -> NotifySwitch {
         ),
         NotificationKind::Stopped => (
             "The schedule stops",
-            "Rejected credentials, an account that is deleted or no longer shared, a run that stopped the server three times, \
+            "Rejected credentials, an account that is deleted or no longer shared, \
+             a run that stopped the server three times, \
              a schedule that cannot be used, or a pause.",
         ),
         NotificationKind::Sunset => (
@@ -220,14 +221,17 @@ pub fn next_retry_text(dataset: &Dataset, now: Millis, zone: &TimeZone) -> Optio
 fn restore_advice(why: StopReason) -> &'static str {
     match why {
         StopReason::Credentials => {
-            "The owner of the account can update them in Accounts, or press Test there when they work again. \
+            "The owner of the account can update them in Accounts, \
+             or press Test there when they work again. \
              Then the schedule resumes automatically."
         }
         StopReason::Unshared => {
-            "The owner of the account can share it again in Accounts. Then the schedule resumes automatically."
+            "The owner of the account can share it again in Accounts. \
+             Then the schedule resumes automatically."
         }
         StopReason::Parked => {
-            "First, the server administrator should check memory, disk and log. Resume, or a run that succeeds, starts the schedule again."
+            "First, the server administrator should check memory, disk and log. \
+             Resume, or a run that succeeds, starts the schedule again."
         }
     }
 }

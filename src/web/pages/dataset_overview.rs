@@ -168,7 +168,8 @@ fn bands(opened: &OpenedDataset, account: Option<&Account>) -> Vec<Band> {
         return above;
     }
     if dataset.account_id.is_none() {
-        let text = "The owner can choose another account in Settings. Until then, no runs start. The existing rows are unchanged.";
+        let text = "The owner can choose another account in Settings. Until then, no runs start. \
+                    The existing rows are unchanged.";
         return vec![Band {
             tone: "warn".to_owned(),
             title: "The account of this DataSet was deleted.".to_owned(),
@@ -214,7 +215,8 @@ fn stopped_backfill(newest: &Backfill, opened: &OpenedDataset) -> Option<Band> {
 /// The banner about the announced sunset of the vendor's API.
 fn sunset(account: &Account) -> Option<Band> {
     let title = format!("{}.", humanize::api_ends(account)?);
-    let text = "After that day, runs fail. The existing rows are unchanged. A newer version of Chatlake may support the new API.";
+    let text = "After that day, runs fail. The existing rows are unchanged. \
+                A newer version of Chatlake may support the new API.";
     Some(Band {
         tone: "warn".to_owned(),
         title,

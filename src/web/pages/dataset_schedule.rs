@@ -119,7 +119,9 @@ pub fn bands(dataset: &Dataset, mine: bool, now: Millis, zone: &TimeZone) -> Vec
     let mut all: Vec<Band> = clock_band(now).into_iter().collect();
     let timing = &dataset.schedule_state;
     if let Some(by) = paused_by_text(dataset, now, zone) {
-        let text = "Scheduled runs start again after the owner or an admin resumes it. The existing rows are unchanged.".to_owned();
+        let text = "Scheduled runs start again after the owner or an admin resumes it. \
+                    The existing rows are unchanged."
+            .to_owned();
         all.push(band(
             "info",
             format!("The schedule was paused {by}."),
@@ -129,7 +131,8 @@ pub fn bands(dataset: &Dataset, mine: bool, now: Millis, zone: &TimeZone) -> Vec
     }
     if let Some(problem) = &timing.problem {
         let text = format!(
-            "{problem} The owner or an admin must save the schedule again in Settings. Other DataSets are not affected."
+            "{problem} The owner or an admin must save the schedule again in Settings. \
+             Other DataSets are not affected."
         );
         all.push(band(
             "warn",
@@ -143,8 +146,9 @@ pub fn bands(dataset: &Dataset, mine: bool, now: Millis, zone: &TimeZone) -> Vec
             "{} missed and skipped.",
             humanize::counted(timing.missed, "run was", "runs were")
         );
-        let text = "The server was not running, its clock was set forward, or another run was still in progress. \
-             The next scheduled run updates the rows. Run now updates them at once.";
+        let text = "The server was not running, its clock was set forward, \
+                    or another run was still in progress. \
+                    The next scheduled run updates the rows. Run now updates them at once.";
         all.push(band("info", title, text.to_owned(), None));
     }
     if let Some(due) = reminder_due(dataset, now) {

@@ -87,7 +87,8 @@ pub async fn revert_form(
     let problem = if current.is_some_and(|current| current.version == version.id) {
         "This is already the current version."
     } else if is_busy(&web, &id).await? {
-        "A run is in progress and would replace these rows when it finishes. Cancel the run, or wait until it has ended. Then revert."
+        "A run is in progress and would replace these rows when it finishes. \
+         Cancel the run, or wait until it has ended. Then revert."
     } else if web
         .datasets
         .versions
@@ -96,7 +97,8 @@ pub async fn revert_form(
         .iter()
         .any(|of| of.version == version.id && of.state() == Integrity::Damaged)
     {
-        "Stored files of this version are damaged or missing, so some of its rows cannot be read. Choose another version."
+        "Stored files of this version are damaged or missing, so some of its rows cannot be read. \
+         Choose another version."
     } else {
         ""
     };

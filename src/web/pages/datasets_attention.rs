@@ -124,12 +124,22 @@ fn off_schedule(entries: &[DatasetEntry], on_page: &HashSet<DatasetId>) -> Optio
         .all(|e| e.dataset.stopped().map(|stopped| stopped.reason) == why);
     let how = match why.filter(|_| same) {
         Some(StopReason::Credentials) => {
-            format!("{} rejected the credentials {MAX_AUTH_FAILURES} times in a row. Update the account to resume.", first.dataset.connector.title())
+            format!(
+                "{} rejected the credentials {MAX_AUTH_FAILURES} times in a row. \
+                 Update the account to resume.",
+                first.dataset.connector.title()
+            )
         }
         Some(StopReason::Unshared) => {
-            "The account is no longer shared with the owner of the DataSet. Share it again, or choose another account, to resume.".to_owned()
+            "The account is no longer shared with the owner of the DataSet. \
+             Share it again, or choose another account, to resume."
+                .to_owned()
         }
-        Some(StopReason::Parked) => "A run stopped the server three times. Press Resume or Run now on the page of each DataSet.".to_owned(),
+        Some(StopReason::Parked) => {
+            "A run stopped the server three times. Press Resume or Run now \
+             on the page of each DataSet."
+                .to_owned()
+        }
         None => "The page of each DataSet shows the reason and how to resume.".to_owned(),
     };
     let actions = vec![Action {
@@ -165,7 +175,8 @@ fn damaged(entries: &[DatasetEntry]) -> Option<Band> {
         post: false,
     }];
     let text = format!(
-        "{names}. Stored files are damaged or missing. The page of each DataSet shows how to restore the rows."
+        "{names}. Stored files are damaged or missing. \
+         The page of each DataSet shows how to restore the rows."
     );
     Some(Band {
         tone: "bad".to_owned(),

@@ -85,7 +85,8 @@ fn history_chart(
         title: title.to_owned(),
         about: format!("The last {} runs{unit}", runs.len()),
         words: format!(
-            "{title}, the last {} runs, at most {}, {failed} failed. The table below has the numbers.",
+            "{title}, the last {} runs, at most {}, {failed} failed. \
+             The table below has the numbers.",
             runs.len(),
             say(max)
         ),

@@ -108,7 +108,8 @@ async fn page(web: &Web, code: String, invite: &Invite) -> Result<InvitePage, Er
         Some(user) => (
             format!("Welcome back, {}", user.name),
             format!(
-                "{by} created this link for you. Choose a new password. You are then signed out on all other devices, and the link stops working."
+                "{by} created this link for you. Choose a new password. \
+                 You are then signed out on all other devices, and the link stops working."
             ),
         ),
         None => (

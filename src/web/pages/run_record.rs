@@ -136,7 +136,8 @@ fn failure_text(run: &Run, context: &RecordContext<'_>) -> (String, String, Stri
                 ""
             };
             let next = format!(
-                "The schedule is stopped. It resumes when the credentials of the account work.{unchanged}"
+                "The schedule is stopped. It resumes when the credentials \
+                 of the account work.{unchanged}"
             );
             text(&failure.message, &failure.who, next)
         }

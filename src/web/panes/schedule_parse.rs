@@ -245,7 +245,8 @@ fn times(f: &ScheduleFields, field: &'static str) -> Result<TimesOfDay, FieldErr
         None => field_error(
             field,
             format!(
-                "Enter a time such as 09:00. Separate several times with commas, at most {MAX_TIMES}."
+                "Enter a time such as 09:00. Separate several times with commas, \
+                 at most {MAX_TIMES}."
             ),
         ),
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::form_fields::FormFields;
-use super::schedule_fields::ScheduleView;
+use super::schedule_view::ScheduleView;
 use super::update_method::{self, UpdateMethod};
 use super::view::{NextRun, Wizard};
 use super::{FormContext, schedule_parse};

@@ -56,14 +56,20 @@ pub struct UpdateMethodView {
 fn about(f: &FormContext<'_>, mode: UpdateMode) -> String {
     let connector = f.connector.title();
     match mode {
-        UpdateMode::Replace => "Each run overwrites all rows. Only the days of that run remain. Earlier versions stay in History.".into(),
-        UpdateMode::Append => "Each run adds its rows after the existing rows. If a day is pulled twice, its rows appear twice.".to_owned(),
+        UpdateMode::Replace => "Each run overwrites all rows. Only the days of that run remain. \
+                                Earlier versions stay in History."
+            .into(),
+        UpdateMode::Append => "Each run adds its rows after the existing rows. \
+             If a day is pulled twice, its rows appear twice."
+            .to_owned(),
         UpdateMode::Merge => format!(
-            "New rows replace existing rows with the same key. All other rows stay. Rows deleted in {connector} are kept. \
+            "New rows replace existing rows with the same key. All other rows stay. \
+             Rows deleted in {connector} are kept. \
              If the key is not unique, rows are lost."
         ),
         UpdateMode::Partition => format!(
-            "Each run replaces the days that it pulls. All other days stay. Rows deleted in {connector} are also deleted for these days. \
+            "Each run replaces the days that it pulls. All other days stay. \
+             Rows deleted in {connector} are also deleted for these days. \
              Only for reports whose rows have a day."
         ),
     }

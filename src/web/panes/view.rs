@@ -1,7 +1,7 @@
 //! The data of `templates/pages/wizard.html` and of the templates of its four panes.
 
 use super::retry_policy::RetryView;
-use super::schedule_fields::ScheduleView;
+use super::schedule_view::ScheduleView;
 use super::update_method::UpdateMethodView;
 use crate::connectors::Connector;
 use crate::web::cells::CellView;

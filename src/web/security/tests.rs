@@ -1,10 +1,16 @@
 //! Tests of the request checks, the CSRF protection and the failure handling.
 
+use std::time::Duration;
+
 use axum::body::Body;
+use axum::http::header;
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use tower::ServiceExt;
 
+use super::response_headers::CONTENT_SECURITY_POLICY_VALUE;
 use super::*;
+use crate::secret::Secret;
 use crate::web::client_address::ClientAddress;
 
 fn guard(public_url: &str) -> RequestGuard {
@@ -275,7 +281,8 @@ async fn every_answer_carries_the_headers_errors_too() {
 fn the_policy_is_the_strict_one() {
     assert_eq!(
         CONTENT_SECURITY_POLICY_VALUE,
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+         connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     );
 }
 
@@ -399,7 +406,8 @@ async fn a_handler_that_panics_or_hangs_is_answered_for() {
         (
             "/breaks",
             500,
-            "/breaks: Something went wrong. The server log contains the details under this request id.",
+            "/breaks: Something went wrong. The server log contains the details \
+             under this request id.",
         ),
         (
             "/hangs",

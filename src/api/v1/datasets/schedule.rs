@@ -7,7 +7,10 @@ use utoipa::ToSchema;
 /// When the DataSet runs, in `time_zone`: `cron`; or `times` or `every`, with days and months; or
 /// manually with a reminder.
 #[derive(ToSchema)]
-#[allow(dead_code, reason = "only its shape is told; `Wire` is what is read")]
+#[allow(
+    dead_code,
+    reason = "only for the OpenAPI document; `ScheduleJson` reads the JSON"
+)]
 pub struct ScheduleBody {
     /// Five fields, for example `0 9 * * *`.
     cron: Option<String>,
@@ -46,7 +49,10 @@ pub struct ScheduleBody {
 /// A number, or the word `last`.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
-#[allow(dead_code, reason = "only its shape is told; `Wire` is what is read")]
+#[allow(
+    dead_code,
+    reason = "only for the OpenAPI document; `ScheduleJson` reads the JSON"
+)]
 pub enum NumberOrLast {
     Number(u8),
     Word(Last),
@@ -55,7 +61,10 @@ pub enum NumberOrLast {
 /// The last weekday or day of a month.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[allow(dead_code, reason = "only its shape is told; `Wire` is what is read")]
+#[allow(
+    dead_code,
+    reason = "only for the OpenAPI document; `ScheduleJson` reads the JSON"
+)]
 pub enum Last {
     Last,
 }

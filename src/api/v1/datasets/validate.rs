@@ -1,7 +1,7 @@
 //! Validates the settings of a DataSet in a request: every value, and the permission to use the
 //! account.
 
-use super::{CreateDataset, PatchDataset};
+use super::dataset_patch::{CreateDataset, PatchDataset};
 use crate::actor::Actor;
 use crate::api::Api;
 use crate::api::error::ApiError;
