@@ -3,27 +3,30 @@
 
 use std::time::Instant;
 
-use crate::harness::{Browser, TIMEOUT, TestServer};
+use crate::support::PASSWORD;
+use crate::support::test_server::TestServer;
+use crate::webdriver::{Chromium, PAGE_TIMEOUT};
 
 const EMAIL: &str = "maren@example.com";
-const PASSWORD: &str = "seven wet umbrellas in Oslo";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_goes_back_to_what_was_there_before() {
-    let server = TestServer::start(300);
-    server.command(
-        &[
-            "user",
-            "add",
-            "--email",
-            EMAIL,
-            "--name",
-            "Maren Aasen",
-            "--role",
-            "admin",
-        ],
-        PASSWORD,
-    );
+    let server = TestServer::start(300).await;
+    server
+        .command(
+            &[
+                "user",
+                "add",
+                "--email",
+                EMAIL,
+                "--name",
+                "Maren Aasen",
+                "--role",
+                "admin",
+            ],
+            PASSWORD,
+        )
+        .await;
     let account = [
         "account",
         "add",
@@ -42,7 +45,9 @@ async fn somebody_goes_back_to_what_was_there_before() {
         "--requests-per-minute",
         "60000",
     ];
-    let account = server.command(&[&account[..], &at].concat(), "sandbox-key");
+    let account = server
+        .command(&[&account[..], &at].concat(), "sandbox-key")
+        .await;
     let dataset = [
         "dataset",
         "create",
@@ -55,15 +60,17 @@ async fn somebody_goes_back_to_what_was_there_before() {
         "--report",
         "chat",
     ];
-    let dataset = server.command(
-        &[&dataset[..], &["--start-days", "13", "--end-days", "1"]].concat(),
-        "",
-    );
-    server.command(&["dataset", "run", &dataset], "");
+    let dataset = server
+        .command(
+            &[&dataset[..], &["--start-days", "13", "--end-days", "1"]].concat(),
+            "",
+        )
+        .await;
+    server.command(&["dataset", "run", &dataset], "").await;
     // A day more is another version.
-    server.set_start_days(&dataset, 14).await;
-    server.command(&["dataset", "run", &dataset], "");
-    let browser = Browser::start(1280, 1000).await;
+    server.set_start_days(EMAIL, &dataset, 14).await;
+    server.command(&["dataset", "run", &dataset], "").await;
+    let browser = Chromium::start(1280, 1000).await;
     browser.sign_in(&server.url, EMAIL, PASSWORD).await;
 
     // The days, with the keyboard: a day is a link.
@@ -118,20 +125,22 @@ async fn somebody_goes_back_to_what_was_there_before() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_fills_a_month_and_goes_back() {
-    let server = TestServer::start_with_delay(600, 40);
-    server.command(
-        &[
-            "user",
-            "add",
-            "--email",
-            EMAIL,
-            "--name",
-            "Maren Aasen",
-            "--role",
-            "admin",
-        ],
-        PASSWORD,
-    );
+    let server = TestServer::start_with_delay(600, 40).await;
+    server
+        .command(
+            &[
+                "user",
+                "add",
+                "--email",
+                EMAIL,
+                "--name",
+                "Maren Aasen",
+                "--role",
+                "admin",
+            ],
+            PASSWORD,
+        )
+        .await;
     let account = [
         "account",
         "add",
@@ -150,7 +159,9 @@ async fn somebody_fills_a_month_and_goes_back() {
         "--requests-per-minute",
         "60000",
     ];
-    let account = server.command(&[&account[..], &at].concat(), "sandbox-key");
+    let account = server
+        .command(&[&account[..], &at].concat(), "sandbox-key")
+        .await;
     let dataset = [
         "dataset",
         "create",
@@ -165,12 +176,14 @@ async fn somebody_fills_a_month_and_goes_back() {
         "--update-mode",
         "merge",
     ];
-    let dataset = server.command(
-        &[&dataset[..], &["--start-days", "7", "--end-days", "1"]].concat(),
-        "",
-    );
-    server.command(&["dataset", "run", &dataset], "");
-    let browser = Browser::start(1280, 1000).await;
+    let dataset = server
+        .command(
+            &[&dataset[..], &["--start-days", "7", "--end-days", "1"]].concat(),
+            "",
+        )
+        .await;
+    server.command(&["dataset", "run", &dataset], "").await;
+    let browser = Chromium::start(1280, 1000).await;
     browser.sign_in(&server.url, EMAIL, PASSWORD).await;
     let open = async |tab: &str| {
         browser
@@ -206,7 +219,7 @@ async fn somebody_fills_a_month_and_goes_back() {
     browser.click("form[action$='/backfill'] button").await;
     browser.read("Backfill started").await;
     // How far it is, from chunk to chunk.
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + PAGE_TIMEOUT;
     let mut seen = Vec::new();
     while seen.last() != Some(&100) {
         open("backfill").await;

@@ -3,14 +3,14 @@
 
 use serde_json::Value;
 
-use crate::harness::{Browser, TIMEOUT, TestServer};
-
-const PASSWORD: &str = "seven wet umbrellas in Oslo";
+use crate::support::PASSWORD;
+use crate::support::test_server::TestServer;
+use crate::webdriver::{Chromium, PAGE_TIMEOUT};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_the_set_up_link_to_a_downloaded_csv() {
-    let server = TestServer::start(2_000);
-    let browser = Browser::start(1280, 1000).await;
+    let server = TestServer::start(2_000).await;
+    let browser = Chromium::start(1280, 1000).await;
 
     // The first admin.
     browser.driver.goto(&server.set_up).await.unwrap();
@@ -144,7 +144,7 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
         .unwrap();
     let client = reqwest::Client::builder()
         .no_proxy()
-        .timeout(TIMEOUT)
+        .timeout(PAGE_TIMEOUT)
         .build()
         .unwrap();
     browser

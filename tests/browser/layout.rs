@@ -1,9 +1,10 @@
 //! Pages on screens of all widths: nothing reaches beyond the side of the screen.
 
-use crate::harness::{Browser, TestServer};
+use crate::support::PASSWORD;
+use crate::support::test_server::TestServer;
+use crate::webdriver::Chromium;
 
 const EMAIL: &str = "maren@example.com";
-const PASSWORD: &str = "seven wet umbrellas in Oslo";
 /// A small phone, phones, tablets, small laptops, and 1280 at a zoom of 200 and 400 percent.
 const WIDTHS: [u32; 13] = [
     320, 360, 390, 480, 639, 640, 700, 800, 900, 1024, 1100, 1180, 1280,
@@ -18,20 +19,22 @@ const BEYOND: &str = "const wide = document.documentElement.clientWidth;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_page_reaches_beyond_the_side_of_a_screen() {
-    let server = TestServer::start(300);
-    server.command(
-        &[
-            "user",
-            "add",
-            "--email",
-            EMAIL,
-            "--name",
-            "Maren Aasen-Bjørnstad",
-            "--role",
-            "admin",
-        ],
-        PASSWORD,
-    );
+    let server = TestServer::start(300).await;
+    server
+        .command(
+            &[
+                "user",
+                "add",
+                "--email",
+                EMAIL,
+                "--name",
+                "Maren Aasen-Bjørnstad",
+                "--role",
+                "admin",
+            ],
+            PASSWORD,
+        )
+        .await;
     let account = [
         "account",
         "add",
@@ -50,7 +53,9 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
         "--requests-per-minute",
         "60000",
     ];
-    let account = server.command(&[&account[..], &at].concat(), "sandbox-key");
+    let account = server
+        .command(&[&account[..], &at].concat(), "sandbox-key")
+        .await;
     let refused = [
         "account",
         "add",
@@ -63,8 +68,10 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
         "--field",
         "username=agent@sandbox.test",
     ];
-    let refused = server.command(&[&refused[..], &at].concat(), "a key that was withdrawn");
-    let dataset = |name: &'static str, account: &str| {
+    let refused = server
+        .command(&[&refused[..], &at].concat(), "a key that was withdrawn")
+        .await;
+    let dataset = async |name: &str, account: &str| {
         let make = [
             "dataset",
             "create",
@@ -81,17 +88,17 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
             "--end-days",
             "1",
         ];
-        server.command(&make, "")
+        server.command(&make, "").await
     };
     let (chats, failing) = (
-        dataset("Chats of the last two weeks", &account),
-        dataset("Webshop chats", &refused),
+        dataset("Chats of the last two weeks", &account).await,
+        dataset("Webshop chats", &refused).await,
     );
-    server.command(&["dataset", "run", &chats], "");
+    server.command(&["dataset", "run", &chats], "").await;
     // Another version, so that there is one to go back to.
-    server.set_start_days(&chats, 14).await;
-    server.command(&["dataset", "run", &chats], "");
-    let browser = Browser::start(1280, 1000).await;
+    server.set_start_days(EMAIL, &chats, 14).await;
+    server.command(&["dataset", "run", &chats], "").await;
+    let browser = Chromium::start(1280, 1000).await;
     browser.sign_in(&server.url, EMAIL, PASSWORD).await;
     browser
         .driver
@@ -242,7 +249,7 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
 }
 
 /// The id of the newest run, from the history.
-async fn last_run(browser: &Browser, server: &TestServer, dataset: &str) -> String {
+async fn last_run(browser: &Chromium, server: &TestServer, dataset: &str) -> String {
     browser
         .driver
         .goto(format!("{}/datasets/{dataset}/history", server.url))

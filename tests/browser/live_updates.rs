@@ -1,27 +1,30 @@
 //! Pages that stay open: they follow a run without losing what somebody is doing on them, and the
 //! columns of a table take the widths that somebody gives them.
 
-use crate::harness::{Browser, TestServer};
+use crate::support::PASSWORD;
+use crate::support::test_server::TestServer;
+use crate::webdriver::Chromium;
 
 const EMAIL: &str = "maren@example.com";
-const PASSWORD: &str = "seven wet umbrellas in Oslo";
 
 /// Somebody who is signed in, and the id of a DataSet of theirs that asks for 30 days, one call or
 /// more a day.
-async fn signed_in_with_dataset(server: &TestServer) -> (Browser, String) {
-    server.command(
-        &[
-            "user",
-            "add",
-            "--email",
-            EMAIL,
-            "--name",
-            "Maren Aasen",
-            "--role",
-            "admin",
-        ],
-        PASSWORD,
-    );
+async fn signed_in_with_dataset(server: &TestServer) -> (Chromium, String) {
+    server
+        .command(
+            &[
+                "user",
+                "add",
+                "--email",
+                EMAIL,
+                "--name",
+                "Maren Aasen",
+                "--role",
+                "admin",
+            ],
+            PASSWORD,
+        )
+        .await;
     let account = [
         "account",
         "add",
@@ -40,7 +43,9 @@ async fn signed_in_with_dataset(server: &TestServer) -> (Browser, String) {
         "--requests-per-minute",
         "60000",
     ];
-    let account = server.command(&[&account[..], &at].concat(), "sandbox-key");
+    let account = server
+        .command(&[&account[..], &at].concat(), "sandbox-key")
+        .await;
     let dataset = [
         "dataset",
         "create",
@@ -53,22 +58,24 @@ async fn signed_in_with_dataset(server: &TestServer) -> (Browser, String) {
         "--report",
         "chat",
     ];
-    let dataset = server.command(
-        &[&dataset[..], &["--start-days", "30", "--end-days", "1"]].concat(),
-        "",
-    );
-    let browser = Browser::start(1280, 1000).await;
+    let dataset = server
+        .command(
+            &[&dataset[..], &["--start-days", "30", "--end-days", "1"]].concat(),
+            "",
+        )
+        .await;
+    let browser = Chromium::start(1280, 1000).await;
     browser.sign_in(&server.url, EMAIL, PASSWORD).await;
     (browser, dataset)
 }
 
-async fn run(browser: &Browser, script: &str) {
+async fn run(browser: &Chromium, script: &str) {
     browser.driver.execute(script, vec![]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stays_open_follows_a_run_and_keeps_what_somebody_is_doing() {
-    let server = TestServer::start_with_delay(600, 700);
+    let server = TestServer::start_with_delay(600, 700).await;
     let (browser, dataset) = signed_in_with_dataset(&server).await;
 
     // The list: begun from a row's menu, followed without loading the page again.
@@ -157,7 +164,7 @@ async fn what_stays_open_follows_a_run_and_keeps_what_somebody_is_doing() {
     browser.driver.clone().quit().await.unwrap();
 }
 
-async fn width(browser: &Browser, column: usize) -> f64 {
+async fn width(browser: &Chromium, column: usize) -> f64 {
     let script = format!(
         "return document.querySelectorAll('table.data thead th')[{column}].getBoundingClientRect().width"
     );
@@ -174,9 +181,9 @@ async fn width(browser: &Browser, column: usize) -> f64 {
 async fn the_edges_of_columns_are_dragged_and_moved_with_the_arrow_keys() {
     const RIGHT: &str = "\u{e014}";
     const ENTER: &str = "\u{e007}";
-    let server = TestServer::start(300);
+    let server = TestServer::start(300).await;
     let (browser, dataset) = signed_in_with_dataset(&server).await;
-    server.command(&["dataset", "run", &dataset], "");
+    server.command(&["dataset", "run", &dataset], "").await;
     browser
         .driver
         .goto(format!("{}/datasets/{dataset}/data", server.url))

@@ -3,9 +3,9 @@
 
 use std::process::{Command, Stdio};
 
-use crate::harness::{Browser, TestServer};
-
-const PASSWORD: &str = "seven wet umbrellas in Oslo";
+use crate::support::PASSWORD;
+use crate::support::test_server::TestServer;
+use crate::webdriver::Chromium;
 
 /// What a program prints, given this on its input.
 fn run_with_input(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
@@ -32,21 +32,23 @@ fn run_with_input(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn liveleader_is_connected_pulled_published_and_fetched_as_a_script_does() {
-    let server = TestServer::start(1_500);
-    server.command(
-        &[
-            "user",
-            "add",
-            "--email",
-            "maren@example.com",
-            "--name",
-            "Maren Aasen",
-            "--role",
-            "admin",
-        ],
-        &format!("{PASSWORD}\n"),
-    );
-    let browser = Browser::start(1280, 1000).await;
+    let server = TestServer::start(1_500).await;
+    server
+        .command(
+            &[
+                "user",
+                "add",
+                "--email",
+                "maren@example.com",
+                "--name",
+                "Maren Aasen",
+                "--role",
+                "admin",
+            ],
+            &format!("{PASSWORD}\n"),
+        )
+        .await;
+    let browser = Chromium::start(1280, 1000).await;
     browser
         .sign_in(&server.url, "maren@example.com", PASSWORD)
         .await;

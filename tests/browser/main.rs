@@ -7,7 +7,11 @@
     reason = "tests"
 )]
 
-mod harness;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/webdriver.rs"]
+mod webdriver;
+
 mod history;
 mod journey;
 mod layout;

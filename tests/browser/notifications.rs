@@ -1,74 +1,41 @@
 //! A DataSet fails, its owner is told and sees why, mends it, and is told that it works again.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use crate::support::mail::WebhookListener;
+use crate::support::test_server::TestServer;
+use crate::support::{PASSWORD, until_within};
+use crate::webdriver::{Chromium, PAGE_TIMEOUT};
 
-use crate::harness::{Browser, TIMEOUT, TestServer};
-
-const PASSWORD: &str = "seven wet umbrellas in Oslo";
-
-/// Takes webhooks and keeps what was posted.
-fn webhook_listener() -> (String, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}/services/team", listener.local_addr().unwrap());
-    let posts = Arc::new(Mutex::new(Vec::new()));
-    let posts_of_thread = posts.clone();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let (mut text, mut piece) = (Vec::new(), [0; 4_096]);
-            // The body is JSON and ends so.
-            while !text.ends_with(b"}") {
-                match stream.read(&mut piece) {
-                    Ok(0) | Err(_) => break,
-                    Ok(count) => text.extend_from_slice(&piece[..count]),
-                }
-            }
-            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
-            posts_of_thread
-                .lock()
-                .unwrap()
-                .push(String::from_utf8_lossy(&text).into_owned());
-        }
-    });
-    (address, posts)
-}
-
-async fn wait_for_post(posts: &Mutex<Vec<String>>, words: &str) {
-    let deadline = Instant::now() + TIMEOUT;
-    while !posts
-        .lock()
-        .unwrap()
-        .iter()
-        .any(|post| post.contains(words))
-    {
-        assert!(
-            Instant::now() < deadline,
-            "nobody was told {words}: {:?}",
-            posts.lock().unwrap()
-        );
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+async fn wait_for_post(listener: &WebhookListener, words: &str) {
+    until_within(PAGE_TIMEOUT, words, async || {
+        let posts = listener.all();
+        posts
+            .iter()
+            .any(|(_, body, _)| body.contains(words))
+            .then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_dataset_notifies_is_fixed_and_notifies_recovery() {
-    let server = TestServer::start(50);
-    let (address, posts) = webhook_listener();
-    server.command(
-        &[
-            "user",
-            "add",
-            "--email",
-            "maren@example.com",
-            "--name",
-            "Maren Aasen",
-            "--role",
-            "admin",
-        ],
-        PASSWORD,
-    );
+    let server = TestServer::start(50).await;
+    let listener = WebhookListener::new().await;
+    let address = format!("{}/services/team", listener.address);
+    server
+        .command(
+            &[
+                "user",
+                "add",
+                "--email",
+                "maren@example.com",
+                "--name",
+                "Maren Aasen",
+                "--role",
+                "admin",
+            ],
+            PASSWORD,
+        )
+        .await;
     let add = [
         "account",
         "add",
@@ -81,10 +48,12 @@ async fn a_failing_dataset_notifies_is_fixed_and_notifies_recovery() {
         "--field",
         "username=agent@sandbox.test",
     ];
-    let account = server.command(
-        &[&add[..], &["--api-url", &server.vendor]].concat(),
-        "a key that was withdrawn",
-    );
+    let account = server
+        .command(
+            &[&add[..], &["--api-url", &server.vendor]].concat(),
+            "a key that was withdrawn",
+        )
+        .await;
     let create = [
         "dataset",
         "create",
@@ -97,8 +66,8 @@ async fn a_failing_dataset_notifies_is_fixed_and_notifies_recovery() {
         "--account",
         &account,
     ];
-    let dataset = server.command(&create, "");
-    let browser = Browser::start(1280, 1000).await;
+    let dataset = server.command(&create, "").await;
+    let browser = Chromium::start(1280, 1000).await;
     browser
         .sign_in(&server.url, "maren@example.com", PASSWORD)
         .await;
@@ -134,7 +103,7 @@ async fn a_failing_dataset_notifies_is_fixed_and_notifies_recovery() {
     browser
         .read("LiveChat rejected the credentials of “Support”.")
         .await;
-    wait_for_post(&posts, "“Agents” failed.").await;
+    wait_for_post(&listener, "“Agents” failed.").await;
 
     // Mended where the page leads.
     browser.click(".band a[href*='/edit']").await;
@@ -155,7 +124,7 @@ async fn a_failing_dataset_notifies_is_fixed_and_notifies_recovery() {
         .await
         .unwrap();
     browser.read("Up to date").await;
-    wait_for_post(&posts, "“Agents” is up to date again.").await;
+    wait_for_post(&listener, "“Agents” is up to date again.").await;
     browser
         .driver
         .goto(format!("{}/settings/notifications", server.url))

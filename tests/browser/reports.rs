@@ -1,9 +1,9 @@
 //! The Report menu as people use it: every report of the original can be chosen and shows what it
 //! takes, and one of each shape is saved.
 
-use crate::harness::{Browser, TestServer};
-
-const PASSWORD: &str = "seven wet umbrellas in Oslo";
+use crate::support::PASSWORD;
+use crate::support::test_server::TestServer;
+use crate::webdriver::Chromium;
 
 /// The reports of the original, by the titles that people know, each with the menus that it takes.
 const ORIGINAL: [(&str, &str); 38] = [
@@ -70,7 +70,7 @@ const CHOOSE: &str = "const select = document.getElementById('report');
     return [document.getElementById('report-help').textContent, names.filter((n) => ['days', 'group', 'login', 'weekday'].includes(n)).join(' ')];";
 
 /// Chooses a report and answers its sentence and the plain menus that are shown.
-async fn choose(browser: &Browser, title: &str) -> (String, String) {
+async fn choose(browser: &Chromium, title: &str) -> (String, String) {
     let value = browser
         .driver
         .execute(CHOOSE, vec![title.into()])
@@ -82,7 +82,7 @@ async fn choose(browser: &Browser, title: &str) -> (String, String) {
 }
 
 /// Types into the search of the Report menu and presses Enter.
-async fn search(browser: &Browser, words: &str) {
+async fn search(browser: &Chromium, words: &str) {
     const ENTER: &str = "\u{e007}";
     // A press marks what is there, and what is typed takes its place.
     browser.click("#report-search").await;
@@ -96,8 +96,8 @@ async fn search(browser: &Browser, words: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_38_reports_of_the_original_are_chosen_and_one_of_each_shape_is_saved() {
-    let server = TestServer::start(300);
-    let browser = Browser::start(1280, 1000).await;
+    let server = TestServer::start(300).await;
+    let browser = Chromium::start(1280, 1000).await;
     browser.driver.goto(&server.set_up).await.unwrap();
     browser.fill("#name", "Maren Aasen").await;
     browser.fill("#email", "maren@example.com").await;

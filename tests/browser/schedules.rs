@@ -3,11 +3,13 @@
 
 use thirtyfour::components::SelectElement;
 
-use crate::harness::{Browser, TestServer};
+use crate::support::PASSWORD;
+use crate::support::test_server::TestServer;
+use crate::webdriver::Chromium;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_of_schedule_is_built_in_the_pane() {
-    let server = TestServer::start(100);
+    let server = TestServer::start(100).await;
     let user = [
         "user",
         "add",
@@ -18,7 +20,7 @@ async fn each_kind_of_schedule_is_built_in_the_pane() {
         "--role",
         "admin",
     ];
-    server.command(&user, "seven wet umbrellas in Oslo\n");
+    server.command(&user, &format!("{PASSWORD}\n")).await;
     let account = [
         "account",
         "add",
@@ -31,10 +33,12 @@ async fn each_kind_of_schedule_is_built_in_the_pane() {
         "--field",
         "username=agent@sandbox.test",
     ];
-    let account = server.command(
-        &[&account[..], &["--api-url", &server.vendor]].concat(),
-        "sandbox-key\n",
-    );
+    let account = server
+        .command(
+            &[&account[..], &["--api-url", &server.vendor]].concat(),
+            "sandbox-key\n",
+        )
+        .await;
     let dataset = [
         "dataset",
         "create",
@@ -47,29 +51,27 @@ async fn each_kind_of_schedule_is_built_in_the_pane() {
         "--report",
         "agents",
     ];
-    let made = server.command(
-        &[
-            &dataset[..],
+    let made = server
+        .command(
             &[
-                "--at",
-                "09:00,17:30",
-                "--on",
-                "mon,fri",
-                "--time-zone",
-                "Europe/Oslo",
-            ],
-        ]
-        .concat(),
-        "",
-    );
-
-    let browser = Browser::start(1280, 1400).await;
-    browser
-        .sign_in(
-            &server.url,
-            "maren@example.com",
-            "seven wet umbrellas in Oslo",
+                &dataset[..],
+                &[
+                    "--at",
+                    "09:00,17:30",
+                    "--on",
+                    "mon,fri",
+                    "--time-zone",
+                    "Europe/Oslo",
+                ],
+            ]
+            .concat(),
+            "",
         )
+        .await;
+
+    let browser = Chromium::start(1280, 1400).await;
+    browser
+        .sign_in(&server.url, "maren@example.com", PASSWORD)
         .await;
     browser
         .driver

@@ -1,13 +1,14 @@
 //! A secret that was typed stays in the open form while it is not saved, and in no page that the
 //! server makes.
 
-use crate::harness::{Browser, TestServer};
+use crate::support::PASSWORD;
+use crate::support::test_server::TestServer;
+use crate::webdriver::Chromium;
 
 const EMAIL: &str = "maren@example.com";
-const PASSWORD: &str = "seven wet umbrellas in Oslo";
 const KEY: &str = "[name='credentials.api_key']";
 
-async fn value(browser: &Browser, css: &str) -> String {
+async fn value(browser: &Chromium, css: &str) -> String {
     browser
         .see(css)
         .await
@@ -28,21 +29,23 @@ fn closed_address() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_typed_once_whatever_goes_wrong_on_the_way() {
-    let server = TestServer::start(50);
-    server.command(
-        &[
-            "user",
-            "add",
-            "--email",
-            EMAIL,
-            "--name",
-            "Maren Aasen",
-            "--role",
-            "admin",
-        ],
-        PASSWORD,
-    );
-    let browser = Browser::start(1280, 1000).await;
+    let server = TestServer::start(50).await;
+    server
+        .command(
+            &[
+                "user",
+                "add",
+                "--email",
+                EMAIL,
+                "--name",
+                "Maren Aasen",
+                "--role",
+                "admin",
+            ],
+            PASSWORD,
+        )
+        .await;
+    let browser = Chromium::start(1280, 1000).await;
     browser.sign_in(&server.url, EMAIL, PASSWORD).await;
 
     // The wizard: nobody listens at the address, which is said beside it. All that was typed is

@@ -11,11 +11,8 @@ use chatlake::puller::run::{Run, RunState, Trigger};
 use chatlake::sandbox::faults::{Fault, FaultKind, RetryAfter};
 use serde_json::{Value, json};
 
-use super::process::until;
-use super::retry_and_lateness::{api, ended, pulling, run};
-use super::test_context::TestContext;
-
-const HOUR: i64 = 3_600_000;
+use crate::support::context::TestContext;
+use crate::support::{HOUR, until};
 
 struct UnsharingFixture {
     ctx: TestContext,
@@ -29,7 +26,7 @@ struct UnsharingFixture {
 impl UnsharingFixture {
     /// Olga shares an account; Eva has a DataSet on it that is pulled every hour.
     async fn new() -> Self {
-        let ctx = pulling().await;
+        let ctx = TestContext::stopped_with_workers().await;
         let owner = ctx.person("olga", Role::Editor).await;
         let account = ctx.account(&owner, "Support").await.id;
         let eva = ctx.person("eva", Role::Editor).await;
@@ -47,15 +44,15 @@ impl UnsharingFixture {
     }
 
     async fn dataset_json(&self) -> Value {
-        api(
-            &self.ctx,
-            &self.token,
-            "GET",
-            &format!("/datasets/{}", self.dataset),
-            json!({}),
-        )
-        .await
-        .1
+        self.ctx
+            .api(
+                &self.token,
+                "GET",
+                &format!("/datasets/{}", self.dataset),
+                json!({}),
+            )
+            .await
+            .1
     }
 
     async fn stopped(&self) -> Option<StopReason> {
@@ -94,14 +91,14 @@ async fn hourly(
     name: &str,
 ) -> DatasetId {
     let dataset = ctx.dataset(of, account, "agents", name).await;
-    let (status, response) = api(
-        ctx,
-        token,
-        "PATCH",
-        &format!("/datasets/{dataset}"),
-        json!({"schedule": {"cron": "0 * * * *"}}),
-    )
-    .await;
+    let (status, response) = ctx
+        .api(
+            token,
+            "PATCH",
+            &format!("/datasets/{dataset}"),
+            json!({"schedule": {"cron": "0 * * * *"}}),
+        )
+        .await;
     assert_eq!(status, StatusCode::OK, "{response}");
     dataset
 }
@@ -248,14 +245,14 @@ async fn datasets_of_others_stop_with_a_reason_and_restart_when_the_account_is_s
     assert_eq!(page.words(".band-actions a"), "Share the account again");
 
     // Shared again, it is back by itself and works.
-    let (status, _) = api(
-        ctx,
-        &ctx.token(&fixture.owner, Scope::Manage).await,
-        "PATCH",
-        &format!("/accounts/{}", fixture.account),
-        json!({"shared": true}),
-    )
-    .await;
+    let (status, _) = ctx
+        .api(
+            &ctx.token(&fixture.owner, Scope::Manage).await,
+            "PATCH",
+            &format!("/accounts/{}", fixture.account),
+            json!({"shared": true}),
+        )
+        .await;
     assert_eq!(status, StatusCode::OK);
     until("it is back on its schedule", async || {
         fixture.dataset_json().await["next_run_at"]
@@ -307,7 +304,7 @@ async fn a_run_that_waits_for_the_vendor_fails_without_asking_again() {
     ctx.sandbox.faults().clear();
     let calls = ctx.sandbox.calls_total();
     ctx.clock.advance(2 * HOUR);
-    let over = ended(ctx, &waiting.id).await;
+    let over = ctx.ended(&waiting.id).await;
     assert_eq!(
         (over.state, over.failure.map(|failure| failure.code)),
         (RunState::Failed, Some("account_not_shared".to_owned()))
@@ -333,7 +330,7 @@ async fn a_run_in_progress_is_stopped_and_an_admin_may_use_every_account() {
     })
     .await;
     share(ctx, &fixture.owner, &fixture.account, false).await;
-    assert_eq!(ended(ctx, &running.id).await.state, RunState::Cancelled);
+    assert_eq!(ctx.ended(&running.id).await.state, RunState::Cancelled);
     ctx.sandbox.faults().clear();
     assert_eq!(fixture.stopped().await, Some(StopReason::Unshared));
 
@@ -357,7 +354,7 @@ async fn a_run_in_progress_is_stopped_and_an_admin_may_use_every_account() {
         ..fixture.eva.clone()
     };
     assert_eq!(
-        run(ctx, &eva, &fixture.dataset).await.state,
+        ctx.run(&eva, &fixture.dataset).await.state,
         RunState::Succeeded
     );
 }

@@ -7,7 +7,8 @@ use chatlake::puller::run::RunState;
 use chatlake::sandbox::faults::{Fault, FaultKind};
 use chatlake::secret::Secret;
 
-use crate::test_context::{Browser, Page, TestContext};
+use crate::support::context::TestContext;
+use crate::support::http::{Browser, Page};
 
 const CANARY: &str = "canary-4711";
 const NEW: &str = "/accounts/new?connector=livechat";

@@ -27,8 +27,9 @@ use chatlake::secret::Secret;
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 
-use super::process::{LocalSandbox, PASSWORD, noon_zone, until};
-use super::test_context::read_body;
+use crate::support::http::read_body;
+use crate::support::sandbox::LocalSandbox;
+use crate::support::{PASSWORD, noon_zone, until};
 
 const SCOPES: [Scope; 3] = [Scope::Read, Scope::Run, Scope::Manage];
 

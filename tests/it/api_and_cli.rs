@@ -13,8 +13,11 @@ use chatlake::puller::run::Trigger;
 use chatlake::sandbox::faults::{Fault, FaultKind};
 use serde_json::{Value, json};
 
-use super::process::{DataDir, LocalSandbox, PASSWORD, Server, until};
-use super::test_context::TestContext;
+use crate::support::context::TestContext;
+use crate::support::data_dir::DataDir;
+use crate::support::sandbox::LocalSandbox;
+use crate::support::server::Server;
+use crate::support::{PASSWORD, until};
 
 /// A server with a stand-in for the vendor, and what a script needs.
 struct ApiCliFixture {

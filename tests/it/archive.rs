@@ -13,7 +13,9 @@ use jiff::civil::date;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::vendor::*;
+use crate::support::pulls::{TODAY, ZONE, ids, pull, request};
+use crate::support::sandbox::{Vendor, allow, limits, source};
+use crate::support::{NOON, is_soak};
 
 /// A chat of the hand-made vendor below: id, day of November 2026, group, agent.
 type SampleChat = (String, i8, &'static str, &'static str);
@@ -84,7 +86,7 @@ async fn what_the_vendor_holds_back_is_read_by_halves_of_days_and_a_day_by_group
     let address = serve_sample_chats().await;
     let upstreams = Upstreams::with(
         vec![allow("127.0.0.1")],
-        Clock::stopped_at(NOW),
+        Clock::stopped_at(NOON),
         limits(),
         Arc::new(SystemResolver),
     )
@@ -138,7 +140,7 @@ async fn a_day_that_cannot_be_divided_any_further_fails_with_its_name_and_both_n
         let address = serve_chats(chats).await;
         let upstreams = Upstreams::with(
             vec![allow("127.0.0.1")],
-            Clock::stopped_at(NOW),
+            Clock::stopped_at(NOON),
             limits(),
             Arc::new(SystemResolver),
         )
@@ -208,7 +210,7 @@ async fn a_ticket_of_several_days_is_there_once_when_its_range_had_to_be_cut() {
     });
     let upstreams = Upstreams::with(
         vec![allow("127.0.0.1")],
-        Clock::stopped_at(NOW),
+        Clock::stopped_at(NOON),
         limits(),
         Arc::new(SystemResolver),
     )
@@ -272,7 +274,7 @@ async fn slow(a_day: usize) -> (String, Arc<AtomicUsize>) {
 
 #[tokio::test]
 async fn pages_are_asked_for_eight_at_a_time_however_the_range_is_cut() {
-    let upstreams = Upstreams::new(vec![allow("127.0.0.1")], Clock::stopped_at(NOW)).unwrap();
+    let upstreams = Upstreams::new(vec![allow("127.0.0.1")], Clock::stopped_at(NOON)).unwrap();
     // One long window, and many of one page each, all of them settled.
     for (a_day, days) in [(200, 1), (3, 17)] {
         let (address, most) = slow(a_day).await;
@@ -307,11 +309,7 @@ async fn pages_are_asked_for_eight_at_a_time_however_the_range_is_cut() {
 async fn the_sandbox_may_change_under_our_hands_and_no_chat_that_stays_is_lost() {
     // As above, with the sandbox, whose pages have 25 chats, as the vendor, and its own word for
     // what stayed.
-    let pulls_per_lane = if crate::test_context::is_soak() {
-        250
-    } else {
-        50
-    };
+    let pulls_per_lane = if is_soak() { 250 } else { 50 };
     let lanes = (0..4).map(|lane| {
         tokio::spawn(async move {
             let mut whole = 0;

@@ -4,11 +4,9 @@
 
 use chatlake::actor::{Actor, Role, Scope};
 use chatlake::clock::Clock;
-use chatlake::connectors::report::UpdateMode;
-use chatlake::connectors::{Connector, Menus};
 use chatlake::datasets::policies::{NotificationKind, NotificationSettings, RetryPolicy};
 use chatlake::datasets::{Dataset, DatasetDescription, DatasetName, DatasetSettings};
-use chatlake::ids::{AccountId, DatasetId};
+use chatlake::ids::DatasetId;
 use chatlake::puller::backfills::{BackfillRange, BackfillState};
 use chatlake::puller::queue::WorkerLeases;
 use chatlake::puller::run::{Run, RunState, Trigger};
@@ -16,13 +14,9 @@ use chatlake::puller::schedules::Schedule;
 use chatlake::puller::{queue, scheduler};
 use chatlake::sandbox::faults::{Fault, FaultKind};
 
-use super::process::until;
-use super::retry_and_lateness::{pulling, run, scheduled};
-use super::test_context::{NOON, TestContext};
-
-const MINUTE: i64 = 60_000;
-const HOUR: i64 = 60 * MINUTE;
-const DAY: i64 = 24 * HOUR;
+use crate::support::context::TestContext;
+use crate::support::datasets::{merging, scheduled};
+use crate::support::{DAY, HOUR, MINUTE, NOON, until};
 
 async fn now(ctx: &TestContext, dataset: &DatasetId) -> Dataset {
     ctx.app.datasets.for_run(dataset).await.unwrap()
@@ -33,29 +27,6 @@ fn by(owner: &Actor) -> chatlake::auth::audit::AuditActor<'_> {
         actor: owner,
         address: None,
     }
-}
-
-/// Chats that merge, on this schedule.
-pub async fn merging(
-    ctx: &TestContext,
-    owner: &Actor,
-    account: &AccountId,
-    cron: Option<&str>,
-) -> DatasetId {
-    let (report, now) = (Connector::LiveChat.report("chat").unwrap(), ctx.clock.now());
-    let settings = DatasetSettings {
-        name: DatasetName::parse("Chats").unwrap(),
-        description: DatasetDescription::default(),
-        account_id: account.clone(),
-        connector: Connector::LiveChat,
-        report,
-        menus: Menus::default().check(report).unwrap(),
-        update_mode: UpdateMode::Merge,
-        options: Default::default(),
-        time_zone: "UTC".to_owned(),
-        schedule: cron.and_then(|cron| Schedule::parse(cron, "UTC", now).unwrap().to_stored(now)),
-    };
-    ctx.app.datasets.create(owner, &settings).await.unwrap()
 }
 
 /// Days that are past, in one chunk.
@@ -302,7 +273,7 @@ async fn a_chunk_that_stops_the_server_leaves_its_dataset_on_its_schedule() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_notified_after_lateness_and_again_after_a_restart() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let dataset = scheduled(&ctx, &owner, &account, "Agents", "0 12 * * *").await;
@@ -322,7 +293,7 @@ async fn a_failure_is_notified_after_lateness_and_again_after_a_restart() {
         ctx.sandbox
             .faults()
             .set(vec![Fault::new(FaultKind::Status { status: 400 })]);
-        assert_eq!(run(&ctx, &owner, &dataset).await.state, RunState::Failed);
+        assert_eq!(ctx.run(&owner, &dataset).await.state, RunState::Failed);
     };
     fails().await;
     assert_eq!(notifications(&ctx).await, ["late", "failure"]);
@@ -355,7 +326,7 @@ async fn a_failure_is_notified_after_lateness_and_again_after_a_restart() {
     assert_eq!(notifications(&ctx).await, ["late", "failure", "failure"]);
     ctx.sandbox.faults().clear();
     ctx.clock.advance(MINUTE);
-    assert_eq!(run(&ctx, &owner, &dataset).await.state, RunState::Succeeded);
+    assert_eq!(ctx.run(&owner, &dataset).await.state, RunState::Succeeded);
     assert_eq!(
         notifications(&ctx).await,
         ["late", "failure", "failure", "recovery"]
@@ -364,7 +335,7 @@ async fn a_failure_is_notified_after_lateness_and_again_after_a_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_is_notified_as_stopped_or_as_a_failure_to_recipients_of_failures_only() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let both = scheduled(&ctx, &owner, &account, "Both", "0 * * * *").await;
@@ -374,7 +345,7 @@ async fn a_stop_is_notified_as_stopped_or_as_a_failure_to_recipients_of_failures
         .set(vec![Fault::new(FaultKind::Status { status: 401 })]);
     for _ in 0..3 {
         assert_eq!(
-            run(&ctx, &owner, &both).await.failure.unwrap().code,
+            ctx.run(&owner, &both).await.failure.unwrap().code,
             "unauthorized"
         );
     }
@@ -396,7 +367,7 @@ async fn a_stop_is_notified_as_stopped_or_as_a_failure_to_recipients_of_failures
     .await;
     ctx.clock.advance(MINUTE);
     for _ in 0..3 {
-        run(&ctx, &owner, &failures).await;
+        ctx.run(&owner, &failures).await;
     }
     assert!(now(&ctx, &failures).await.stopped().is_some());
     assert_eq!(notifications_since(&ctx, NOON + MINUTE).await, ["failure"]);
@@ -429,7 +400,7 @@ async fn a_run_that_crashes_the_server_is_notified_once_as_stopped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_notified_after_the_chosen_number_of_failures() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let dataset = ctx.dataset(&owner, &account, "agents", "Agents").await;
@@ -439,7 +410,7 @@ async fn a_failure_is_notified_after_the_chosen_number_of_failures() {
         .set(vec![Fault::new(FaultKind::Status { status: 400 })]);
     let mut counts = Vec::new();
     for _ in 0..3 {
-        run(&ctx, &owner, &dataset).await;
+        ctx.run(&owner, &dataset).await;
         counts.push(notifications(&ctx).await.len());
     }
     assert_eq!(counts, [0, 1, 1]);
@@ -447,7 +418,7 @@ async fn a_failure_is_notified_after_the_chosen_number_of_failures() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sunset_of_an_api_is_notified_once_per_stage() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let dataset = ctx.dataset(&owner, &account, "agents", "Agents").await;
@@ -495,7 +466,7 @@ async fn the_sunset_of_an_api_is_notified_once_per_stage() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_schedule_is_late_only_by_runs_due_after_the_restart() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let paused = scheduled(&ctx, &owner, &account, "Paused", "0 13 * * *").await;
@@ -506,7 +477,7 @@ async fn a_restarted_schedule_is_late_only_by_runs_due_after_the_restart() {
             .set_retry_policy(&owner, dataset, RetryPolicy::NEVER, None)
             .await
             .unwrap();
-        assert_eq!(run(&ctx, &owner, dataset).await.state, RunState::Succeeded);
+        assert_eq!(ctx.run(&owner, dataset).await.state, RunState::Succeeded);
     }
     ctx.app.puller.pause(by(&owner), &paused).await.unwrap();
     ctx.clock.advance(30 * DAY);
@@ -564,7 +535,7 @@ async fn a_restarted_schedule_is_late_only_by_runs_due_after_the_restart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_schedule_is_never_late() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let going = scheduled(&ctx, &owner, &account, "Going on", "0 13 * * *").await;
@@ -576,7 +547,7 @@ async fn a_paused_schedule_is_never_late() {
             .set_retry_policy(&owner, dataset, RetryPolicy::NEVER, hours)
             .await
             .unwrap();
-        assert_eq!(run(&ctx, &owner, dataset).await.state, RunState::Succeeded);
+        assert_eq!(ctx.run(&owner, dataset).await.state, RunState::Succeeded);
     }
     for dataset in [&paused, &expected] {
         ctx.app.puller.pause(by(&owner), dataset).await.unwrap();
@@ -605,7 +576,7 @@ async fn a_paused_schedule_is_never_late() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn data_is_late_a_quarter_of_the_time_between_two_runs_after_it_was_due_within_bounds() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     // It is noon of a Friday.
@@ -631,7 +602,7 @@ async fn data_is_late_a_quarter_of_the_time_between_two_runs_after_it_was_due_wi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_pauses_or_stops_is_not_tried_again() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let dataset = scheduled(&ctx, &owner, &account, "Agents", "0 13 * * *").await;
@@ -639,7 +610,7 @@ async fn what_a_person_pauses_or_stops_is_not_tried_again() {
         .faults()
         .set(vec![Fault::new(FaultKind::Html).on("/agents")]);
     let retry_at = async || now(&ctx, &dataset).await.policies.retry_at;
-    run(&ctx, &owner, &dataset).await;
+    ctx.run(&owner, &dataset).await;
     assert!(retry_at().await.is_some());
     set_notifications(&ctx, &owner, &dataset, &[NotificationKind::Stopped], 1).await;
     ctx.app.puller.pause(by(&owner), &dataset).await.unwrap();
@@ -659,16 +630,16 @@ async fn what_a_person_pauses_or_stops_is_not_tried_again() {
     let accounts = ctx.signed_in(&owner).await.get("/accounts").await;
     assert!(accounts.text.contains("Paused"), "{}", accounts.text);
     // Also when it is run by hand meanwhile.
-    let failed = run(&ctx, &owner, &dataset).await;
+    let failed = ctx.run(&owner, &dataset).await;
     assert!(retry_at().await.is_none() && !failed.failure.unwrap().action.contains("retry"));
     ctx.app.puller.resume(by(&owner), &dataset).await.unwrap();
-    run(&ctx, &owner, &dataset).await;
+    ctx.run(&owner, &dataset).await;
     assert!(retry_at().await.is_some());
     ctx.app.datasets.unschedule(&owner, &dataset).await.unwrap();
     assert_eq!(retry_at().await, None);
 
     // One that waits because the vendor asked for it, stopped: nothing comes of it.
-    run(&ctx, &owner, &dataset).await;
+    ctx.run(&owner, &dataset).await;
     assert!(retry_at().await.is_some());
     ctx.sandbox.faults().set(vec![
         Fault::new(FaultKind::TooManyRequests {
@@ -752,7 +723,7 @@ async fn run_now_takes_over_the_run_that_waits_for_its_turn() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_an_account_notifies_the_recipients_once() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let (owner, mut browser) = ctx.signed_in_person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let (daily, by_hand) = (
@@ -802,13 +773,13 @@ async fn deleting_an_account_notifies_the_recipients_once() {
         .configure(&owner, &daily, &settings)
         .await
         .unwrap();
-    assert_eq!(run(&ctx, &owner, &daily).await.state, RunState::Succeeded);
+    assert_eq!(ctx.run(&owner, &daily).await.state, RunState::Succeeded);
     assert_eq!(notifications(&ctx).await, ["stopped", "recovery"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_run_by_hand_is_reminded_of_once_each_time_it_was_not_run_for_so_long() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let dataset = ctx.dataset(&owner, &account, "agents", "By hand").await;
@@ -830,7 +801,7 @@ async fn what_is_run_by_hand_is_reminded_of_once_each_time_it_was_not_run_for_so
         )
         .await;
     assert_eq!(answer.status, axum::http::StatusCode::OK, "{}", answer.text);
-    assert_eq!(run(&ctx, &owner, &dataset).await.state, RunState::Succeeded);
+    assert_eq!(ctx.run(&owner, &dataset).await.state, RunState::Succeeded);
     let reminders = async || -> i64 {
         let codes: Vec<String> =
             sqlx::query_scalar("SELECT about FROM notifications WHERE kind = 'late'")
@@ -864,7 +835,7 @@ async fn what_is_run_by_hand_is_reminded_of_once_each_time_it_was_not_run_for_so
         (reminders().await == 2).then_some(())
     })
     .await;
-    assert_eq!(run(&ctx, &owner, &dataset).await.state, RunState::Succeeded);
+    assert_eq!(ctx.run(&owner, &dataset).await.state, RunState::Succeeded);
     ctx.clock.advance(23 * HOUR);
     wake_keeper().await;
     assert_eq!(reminders().await, 2, "a run begins it anew");

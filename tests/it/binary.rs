@@ -17,9 +17,11 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::process::{
-    DataDir, LocalSandbox, PASSWORD, Server, TlsVendor, certificate, until, until_within,
-};
+use crate::support::data_dir::DataDir;
+use crate::support::sandbox::LocalSandbox;
+use crate::support::server::Server;
+use crate::support::tls_vendor::{TlsVendor, certificate};
+use crate::support::{PASSWORD, until, until_within};
 
 /// A refused start says one line.
 fn one_line(err: &str) -> &str {

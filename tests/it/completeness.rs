@@ -19,9 +19,11 @@ use jiff::civil::date;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::process::{DataDir, LocalSandbox};
-use crate::update_modes::DatasetFixture;
-use crate::vendor::*;
+use crate::support::data_dir::DataDir;
+use crate::support::datasets::DatasetFixture;
+use crate::support::pulls::{TODAY, WEEK, pull, request};
+use crate::support::sandbox::{LocalSandbox, Vendor, allow, limits, source};
+use crate::support::{NOON, is_soak};
 
 /// Serves `/chats` and `/tickets` by a function of list, page and first day, at the address that is
 /// answered.
@@ -43,7 +45,7 @@ async fn served(
 fn source_at(address: &str) -> Source {
     let upstreams = Upstreams::with(
         vec![allow("127.0.0.1")],
-        Clock::stopped_at(NOW),
+        Clock::stopped_at(NOON),
         limits(),
         Arc::new(SystemResolver),
     )
@@ -224,11 +226,7 @@ async fn nothing_is_lost(seeds: impl Iterator<Item = u64>) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_that_stays_is_there_once_whatever_is_added_deleted_moved_and_repeated() {
     // The long form, for hours beside a soak: CHATLAKE_SOAK=1.
-    let seeds = if crate::test_context::is_soak() {
-        40_000
-    } else {
-        1_000
-    };
+    let seeds = if is_soak() { 40_000 } else { 1_000 };
     let lanes = (0..4).map(|lane| {
         tokio::spawn(nothing_is_lost(
             (0..seeds).filter(move |seed| seed % 4 == lane),
@@ -273,7 +271,7 @@ async fn serve_a_list_that_loses_and_gains_a_record() -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_and_an_addition_that_leave_the_total_as_it_was_hide_no_chat() {
     let fixture = DatasetFixture::new().await;
-    let keeper = fixture.ctx.person("mia", Role::Admin).await;
+    let keeper = fixture.ctx.person_with_session("mia", Role::Admin).await;
     let dataset_at = async |address: String, name: &str, options: Value| {
         let new = NewAccount {
             connector: Connector::LiveChat,
@@ -457,7 +455,7 @@ async fn settled_days_cost_a_call_for_each_page_and_later_days_twice_that() {
         (pages, 0, Completeness::Verified),
         "3 percent more would be allowed, and none is needed"
     );
-    // NOW is noon of the 20th: the 17th ended 48 hours before at 23:00 UTC of the day before, the
+    // NOON is noon of the 20th: the 17th ended 48 hours before at 23:00 UTC of the day before, the
     // 18th did not.
     let day = |number: i8| Window {
         from: date(2026, 11, number),
@@ -615,7 +613,7 @@ async fn a_run_is_as_complete_as_the_weakest_of_its_windows_and_all_places_say_s
     );
     assert!(
         history
-            .text()
+            .text
             .contains("aria-label=\"Thu 19 Nov 2026: present, counted\""),
         "the calendar says what is proven of the day"
     );
@@ -848,7 +846,7 @@ async fn runs_from_before_are_verified_only_when_their_days_were_settled_everywh
             .bind(position as i64)
             .bind((!day.is_empty()).then_some(*day))
             .bind(*state)
-            .bind(NOW)
+            .bind(NOON)
             .execute(&mut catalogue)
             .await
             .unwrap();

@@ -16,7 +16,8 @@ use jiff::tz::TimeZone;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::vendor::*;
+use crate::support::pulls::{TODAY, WEEK, ZONE, ids, pull, request, shown};
+use crate::support::sandbox::{Vendor, allow, limits, source};
 
 const CANARY: &str = "dal:canary-4711+/=";
 

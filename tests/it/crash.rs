@@ -19,7 +19,10 @@ use jiff::civil::date;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
-use super::process::{Csv, DataDir, LocalSandbox, Server, until, until_within};
+use crate::support::data_dir::DataDir;
+use crate::support::sandbox::LocalSandbox;
+use crate::support::server::{Csv, Server};
+use crate::support::{until, until_within};
 
 /// A DataSet with a first version, and who may look at it.
 struct CrashFixture {

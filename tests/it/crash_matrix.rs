@@ -8,8 +8,11 @@ use chatlake::sandbox::faults::{Fault, FaultKind};
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
-use super::notifications::{Listener, command_app};
-use super::process::{DataDir, LocalSandbox, Server, until};
+use crate::support::data_dir::DataDir;
+use crate::support::mail::WebhookListener;
+use crate::support::sandbox::LocalSandbox;
+use crate::support::server::Server;
+use crate::support::until;
 
 /// A DataSet with three versions, of which two are kept.
 struct CrashMatrixFixture {
@@ -746,9 +749,9 @@ async fn a_server_that_dies_while_a_backfill_is_stopped_cancelled_or_resumed_goe
 async fn a_crash_while_notifying_delivers_every_notification_at_least_once() {
     let (fixture, listener) = (
         CrashMatrixFixture::new("agents").await,
-        Listener::new().await,
+        WebhookListener::new().await,
     );
-    let app = command_app(&fixture.data_dir).await;
+    let app = fixture.data_dir.command_app().await;
     let (hook, _) = app
         .puller
         .notifications

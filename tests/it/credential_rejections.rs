@@ -11,12 +11,12 @@ use chatlake::puller::queue;
 use chatlake::puller::run::{Run, RunState};
 use chatlake::sandbox::faults::{Fault, FaultKind};
 
-use crate::process::until;
-use crate::retry_and_lateness::{ended, pulling, scheduled};
-use crate::test_context::TestContext;
-use crate::vendor::{Vendor, WEEK, ids, pull, request, source};
+use crate::support::context::TestContext;
+use crate::support::datasets::scheduled;
+use crate::support::pulls::{WEEK, ids, pull, request};
+use crate::support::sandbox::{Vendor, source};
+use crate::support::{HOUR, until};
 
-const HOUR: i64 = 3_600_000;
 const BLOCKED: &str = "<!DOCTYPE html><html><head><title>Attention Required!</title></head><body>Sorry, you have been blocked</body></html>";
 
 fn answer(status: u16, kind: &str, body: &str) -> FaultKind {
@@ -217,12 +217,12 @@ async fn next_run(ctx: &TestContext, dataset: &chatlake::ids::DatasetId) -> Run 
             .next()
     })
     .await;
-    ended(ctx, &run.id).await
+    ctx.ended(&run.id).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_firewall_page_stops_no_schedule_and_runs_succeed_once_it_is_gone() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let dataset = scheduled(&ctx, &owner, &account, "Agents", "0 * * * *").await;

@@ -2,81 +2,45 @@
 //! nowhere else.
 
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::Command;
 use std::time::Duration;
 
 use chatlake::connectors::Connector;
 use scraper::{Html, Selector};
 use serde_json::json;
 
-use super::process::{DataDir, LocalSandbox, until, until_within};
+use crate::support::data_dir::{BINARY, DataDir};
+use crate::support::process::ChildProcess;
+use crate::support::sandbox::LocalSandbox;
+use crate::support::server::client;
+use crate::support::until;
 
-/// A demo in a directory of its own making, below one that is looked at afterwards.
+/// A demo process, and the directory in which it creates its own directory.
 struct Demo {
-    child: Mutex<Child>,
-    out: Arc<Mutex<String>>,
-    err: Arc<Mutex<String>>,
+    process: ChildProcess,
     temporary: tempfile::TempDir,
-}
-
-fn collect_output(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
-    let output = Arc::new(Mutex::new(String::new()));
-    let more = output.clone();
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            let mut all = more.lock().unwrap();
-            all.push_str(&line);
-            all.push('\n');
-        }
-    });
-    output
 }
 
 impl Demo {
     fn start(listen: &str) -> Self {
         let temporary = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_chatlake"))
-            .env_clear()
-            .env("TMPDIR", temporary.path())
-            .current_dir(temporary.path())
-            .args(["demo", "--chats", "800", "--listen", listen])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (out, err) = (
-            collect_output(child.stdout.take().unwrap()),
-            collect_output(child.stderr.take().unwrap()),
+        let process = ChildProcess::spawn(
+            Command::new(BINARY)
+                .env_clear()
+                .env("TMPDIR", temporary.path())
+                .current_dir(temporary.path())
+                .args(["demo", "--chats", "800", "--listen", listen]),
         );
-        Self {
-            child: Mutex::new(child),
-            out,
-            err,
-            temporary,
-        }
-    }
-
-    fn out(&self) -> String {
-        self.out.lock().unwrap().clone()
+        Self { process, temporary }
     }
 
     /// The rest of the line that begins with `start`.
     fn output_value(&self, start: &str) -> Option<String> {
-        self.out()
+        self.process
+            .out()
             .lines()
             .find_map(|line| line.strip_prefix(start))
             .map(str::to_owned)
-    }
-
-    async fn exit(&self, within: Duration) -> Option<i32> {
-        until_within(within, "the demo ends", async || {
-            self.child.lock().unwrap().try_wait().unwrap()
-        })
-        .await
-        .code()
     }
 
     fn remaining_files(&self) -> Vec<std::path::PathBuf> {
@@ -85,27 +49,6 @@ impl Demo {
             .map(|entry| entry.unwrap().path())
             .collect()
     }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        let mut child = self.child.lock().unwrap();
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one HTTP client of the product guards the way to vendors; this one asks our own server"
-)]
-fn client() -> reqwest::Client {
-    reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(Duration::from_secs(30))
-        .build()
-        .unwrap()
 }
 
 fn texts(page: &Html, css: &str) -> Vec<String> {
@@ -208,19 +151,12 @@ async fn a_newcomer_signs_in_to_a_week_of_history_and_nothing_stays_behind() {
     );
 
     drop(client);
-    let id = demo.child.lock().unwrap().id();
-    assert!(
-        Command::new("/bin/sh")
-            .args(["-c", &format!("kill -TERM {id}")])
-            .status()
-            .unwrap()
-            .success()
-    );
+    demo.process.terminate();
     assert_eq!(
-        demo.exit(Duration::from_secs(30)).await,
-        Some(0),
+        demo.process.exit(Duration::from_secs(30)).await,
+        0,
         "{}",
-        demo.err.lock().unwrap()
+        demo.process.err()
     );
     assert_eq!(demo.remaining_files(), Vec::<std::path::PathBuf>::new());
 }
@@ -229,16 +165,16 @@ async fn a_newcomer_signs_in_to_a_week_of_history_and_nothing_stays_behind() {
 async fn a_port_in_use_is_reported_before_sample_data_is_generated() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let demo = Demo::start(&taken.local_addr().unwrap().to_string());
-    assert_eq!(demo.exit(Duration::from_secs(10)).await, Some(1));
+    assert_eq!(demo.process.exit(Duration::from_secs(10)).await, 1);
     let output = until("it says why", async || {
-        Some(demo.err.lock().unwrap().clone()).filter(|err| err.contains('\n'))
+        Some(demo.process.err()).filter(|err| err.contains('\n'))
     })
     .await;
     assert!(
         output.contains("Cannot listen on 127.0.0.1:") && output.contains("--listen"),
         "{output}"
     );
-    assert_eq!(demo.out(), "", "nothing was begun");
+    assert_eq!(demo.process.out(), "", "nothing was begun");
     assert_eq!(demo.remaining_files(), Vec::<std::path::PathBuf>::new());
 }
 

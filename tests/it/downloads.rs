@@ -17,11 +17,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::export_api::{CLASSIC, ExportFixture, HERE, chat, fill, many};
-use super::test_context::{NOON, TestContext, read_body};
-
-/// A test that waits for longer than this has found something that hangs.
-const TIMEOUT: Duration = Duration::from_secs(60);
+use crate::support::context::TestContext;
+use crate::support::exports::{CLASSIC, ExportFixture, HERE, chat, fill, many};
+use crate::support::http::read_body;
+use crate::support::{NOON, TIMEOUT};
 
 async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
     tokio::time::timeout(TIMEOUT, wait)

@@ -5,7 +5,8 @@ use chatlake::connectors::pull_error::Cause;
 use chatlake::connectors::{self, Connector, PullError, Window};
 use chatlake::sandbox::faults::{Fault, FaultKind, Frame};
 
-use crate::vendor::{Vendor, WEEK, ids, pull, request};
+use crate::support::pulls::{WEEK, ZONE, ids, pull, request};
+use crate::support::sandbox::Vendor;
 
 fn quiet(status: u16, body: &str) -> FaultKind {
     FaultKind::Quiet {
@@ -81,7 +82,7 @@ async fn a_day_without_records_counts_as_read_in_every_form_of_response() {
             .find(|day| ids(&vendor.truth("chat", *day)).is_empty())
             .unwrap();
         let menus = request(&["chat"], &[]).menus;
-        let zone = jiff::tz::TimeZone::get(crate::vendor::ZONE).unwrap();
+        let zone = jiff::tz::TimeZone::get(ZONE).unwrap();
         let sample = connectors::sample(&vendor.source(), report, &menus, &zone, Some(empty), 50)
             .await
             .unwrap();
@@ -109,7 +110,7 @@ async fn a_day_without_records_counts_as_read_in_every_form_of_response() {
             report: "chat".to_owned(),
             date_from: Some(all.from),
             date_to: Some(jiff::civil::date(2026, 11, 20)),
-            timezone: Some(crate::vendor::ZONE.to_owned()),
+            timezone: Some(ZONE.to_owned()),
             group: Some(group),
             ..Default::default()
         };

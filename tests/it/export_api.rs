@@ -5,393 +5,35 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use axum::body::Body;
-use axum::extract::ConnectInfo;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chatlake::accounts::NewAccount;
-use chatlake::actor::{Actor, Role, Scope};
-use chatlake::auth::export_passwords::{self, ExportPassword, NewExportPassword};
-use chatlake::auth::{audit, users};
-use chatlake::clock::{Clock, Millis};
-use chatlake::connectors::report::ColumnKind;
-use chatlake::connectors::{Connector, Menus};
-use chatlake::datasets::columns::{ColumnInfo, columns_of, to_schema};
-use chatlake::datasets::versions::Commit;
-use chatlake::datasets::{DatasetDescription, DatasetName, DatasetSettings};
+use chatlake::actor::{Role, Scope};
+use chatlake::auth::export_passwords;
+use chatlake::auth::users;
+use chatlake::clock::Clock;
+use chatlake::connectors::Connector;
 use chatlake::db::Db;
-use chatlake::ids::{AccountId, DatasetId, RunId, UserId};
-use chatlake::secret::Secret;
+use chatlake::ids::{DatasetId, UserId};
 use http_body_util::BodyExt;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tower::ServiceExt;
 
-use super::process::{DataDir, Server};
-use super::test_context::{NOON, PASSWORD, TestContext};
+use crate::support::context::TestContext;
+use crate::support::data_dir::DataDir;
+use crate::support::datasets::dataset_settings;
+use crate::support::exports::{
+    CLASSIC, ExportFixture, HERE, basic, chat, export_password, fill, many,
+};
+use crate::support::server::Server;
+use crate::support::{DAY, NOON, PASSWORD};
 
 /// Header lines of a request.
 type Lines<'a> = Vec<(&'a str, &'a str)>;
-
-pub const HERE: &str = "127.0.0.1";
-const DAY: Millis = 86_400_000;
-pub const CLASSIC: &str =
-    "a=export&start=2026-11-01T00:00:00.000%2B00:00&stop=2026-12-01T00:00:00.000%2B00:00";
-
-// ---- chats in versions ----
-
-/// A batch of chats; what is no declared column becomes one of text.
-fn batch(chats: &[Value]) -> RecordBatch {
-    let report = Connector::LiveLeader.report("chats").unwrap();
-    let mut columns = columns_of(report);
-    for name in chats
-        .iter()
-        .flat_map(|chat| chat.as_object().unwrap().keys())
-    {
-        if !columns.iter().any(|column| column.name == *name) {
-            columns.push(ColumnInfo {
-                name: name.clone(),
-                kind: ColumnKind::Text,
-                declared: false,
-            });
-        }
-    }
-    let arrays = columns.iter().map(|column| {
-        let cells = chats.iter().map(|chat| &chat[&column.name]);
-        let array: ArrayRef = match column.kind {
-            ColumnKind::Integer => Arc::new(Int64Array::from_iter(cells.map(Value::as_i64))),
-            ColumnKind::Timestamp => Arc::new(
-                TimestampMicrosecondArray::from_iter(
-                    cells.map(|cell| cell.as_i64().map(|millis| millis * 1_000)),
-                )
-                .with_timezone("UTC"),
-            ),
-            _ => Arc::new(StringArray::from_iter(cells.map(Value::as_str))),
-        };
-        array
-    });
-    RecordBatch::try_new(to_schema(&columns), arrays.collect()).unwrap()
-}
-
-pub fn chat(id: &str, start: Millis, said: &str) -> Value {
-    let transcript =
-        json!([{"from": "visitor", "time": "2026-11-20T08:15:30.000+00:00", "text": said}])
-            .to_string();
-    json!({"id": id, "operators": "ada@x.test", "operator_count": 1, "visitor_ip": "192.0.2.1", "start": start, "stop": start + 5_000, "duration": 5,
-        "url": "https://x.test/", "message_count": 1, "transcript": transcript})
-}
-
-/// Makes these chats the current version of the DataSet.
-pub async fn fill(ctx: &TestContext, dataset: &DatasetId, chats: &[Value]) {
-    let (app, run) = (&ctx.app, RunId::new());
-    let mut tx = app.db.write().await.unwrap();
-    sqlx::query(
-        "INSERT INTO runs (
-             id, dataset_id, trigger, state, source_key, queued_at, due_at, finished_at
-         )
-         VALUES ($1, $2, 'manual', 'succeeded', '', 0, 0, 0)",
-    )
-    .bind(&run)
-    .bind(dataset)
-    .execute(&mut *tx)
-    .await
-    .unwrap();
-    tx.commit().await.unwrap();
-    let mut writer = app.datasets.segments.writer(dataset, &run);
-    for some in chats.chunks(500) {
-        writer.write(&batch(some)).await.unwrap();
-        writer.close().await.unwrap();
-    }
-    let written = writer.finish().await.unwrap();
-    let declared = columns_of(Connector::LiveLeader.report("chats").unwrap());
-    let mut tx = app.db.write().await.unwrap();
-    app.datasets
-        .versions
-        .commit(&mut tx, &Commit::new(dataset, &run, &declared, &written))
-        .await
-        .unwrap();
-    tx.commit().await.unwrap();
-}
-
-fn settings(account: &AccountId, connector: Connector, report: &str) -> DatasetSettings {
-    let report = connector.report(report).unwrap();
-    DatasetSettings {
-        name: DatasetName::parse("Chats").unwrap(),
-        description: DatasetDescription::default(),
-        account_id: account.clone(),
-        connector,
-        report,
-        menus: Menus::default().check(report).unwrap(),
-        update_mode: report.mode,
-        options: Default::default(),
-        time_zone: "UTC".to_owned(),
-        schedule: None,
-    }
-}
-
-/// A ctx in which an admin has published the owner's DataSet.
-pub struct ExportFixture {
-    pub ctx: TestContext,
-    pub admin: Actor,
-    pub owner: Actor,
-    account: AccountId,
-    pub dataset: DatasetId,
-    /// The owner's.
-    password: String,
-}
-
-impl ExportFixture {
-    async fn new(chats: &[Value]) -> Self {
-        Self::of(TestContext::new().await, chats).await
-    }
-
-    pub async fn of(ctx: TestContext, chats: &[Value]) -> Self {
-        let (admin, owner) = (
-            ctx.person("ada", Role::Admin).await,
-            ctx.person("olga", Role::Editor).await,
-        );
-        let credentials = [("email", "op@x.test"), ("password", "x")]
-            .map(|(id, value)| (id.to_owned(), Secret::new(value)))
-            .into();
-        let new = NewAccount {
-            connector: Connector::LiveLeader,
-            name: "LL".to_owned(),
-            credentials,
-            api_url: None,
-            requests_per_minute: None,
-            time_zone: None,
-        };
-        let account = ctx.app.accounts.create(&owner, &new).await.unwrap().id;
-        let dataset = ctx
-            .app
-            .datasets
-            .create(&owner, &settings(&account, Connector::LiveLeader, "chats"))
-            .await
-            .unwrap();
-        fill(&ctx, &dataset, chats).await;
-        ctx.app
-            .datasets
-            .publish((&admin).into(), &dataset, true)
-            .await
-            .unwrap();
-        let password = password(&ctx, &owner).await.1;
-        Self {
-            ctx,
-            admin,
-            owner,
-            account,
-            dataset,
-            password,
-        }
-    }
-
-    /// Another published DataSet of the owner.
-    async fn another(&self, chats: &[Value]) -> DatasetId {
-        let dataset = self
-            .ctx
-            .app
-            .datasets
-            .create(
-                &self.owner,
-                &settings(&self.account, Connector::LiveLeader, "chats"),
-            )
-            .await
-            .unwrap();
-        fill(&self.ctx, &dataset, chats).await;
-        self.ctx
-            .app
-            .datasets
-            .publish((&self.admin).into(), &dataset, true)
-            .await
-            .unwrap();
-        dataset
-    }
-
-    pub async fn ask(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> ExportResponse {
-        self.ask_from(HERE, method, path, headers, body).await
-    }
-
-    async fn ask_from(
-        &self,
-        address: &str,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> ExportResponse {
-        let (parts, mut body) = self
-            .send(address, method, path, headers, body)
-            .await
-            .into_parts();
-        let (mut bytes, mut broken) = (Vec::new(), false);
-        while let Some(frame) = body.frame().await {
-            match frame {
-                Ok(frame) => bytes.extend_from_slice(&frame.into_data().unwrap_or_default()),
-                Err(_) => broken = true,
-            }
-        }
-        ExportResponse {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            text: String::from_utf8(bytes).unwrap(),
-            broken,
-        }
-    }
-
-    pub async fn send(
-        &self,
-        address: &str,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> axum::http::Response<Body> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "127.0.0.1:8080");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.extension(ConnectInfo(SocketAddr::new(address.parse().unwrap(), 1)));
-        self.ctx
-            .router
-            .clone()
-            .oneshot(request.body(Body::from(body.to_owned())).unwrap())
-            .await
-            .unwrap()
-    }
-
-    /// The classic form of the call, with the owner's credentials.
-    pub fn classic(&self, rest: &str) -> String {
-        format!(
-            "/a/Srv?{rest}&email=olga@house.test&password={}",
-            self.password
-        )
-    }
-
-    async fn get(&self, rest: &str) -> ExportResponse {
-        self.ask("GET", &self.classic(rest), &[], "").await
-    }
-
-    async fn audit_trail(&self) -> Vec<String> {
-        let all = audit::list(&self.ctx.app.db, None, 200).await.unwrap();
-        all.into_iter()
-            .rev()
-            .map(|entry| format!("{} {}", entry.action, entry.result))
-            .collect()
-    }
-}
-
-async fn password(ctx: &TestContext, of: &Actor) -> (ExportPassword, String) {
-    let new = NewExportPassword {
-        name: "script".to_owned(),
-        days: 30,
-    };
-    let (made, text) = export_passwords::create(&ctx.app.db, &ctx.clock, of.into(), &new)
-        .await
-        .unwrap();
-    (made, text.reveal().to_owned())
-}
-
-#[derive(Debug)]
-pub struct ExportResponse {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub text: String,
-    broken: bool,
-}
-
-impl ExportResponse {
-    pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
-    }
-
-    /// What S-111 wants, on errors too.
-    pub fn has_security_headers(&self, what: &str) {
-        for (name, wanted) in [
-            ("cache-control", "no-store"),
-            ("referrer-policy", "no-referrer"),
-            ("x-content-type-options", "nosniff"),
-            ("content-security-policy", "default-src 'none'; sandbox"),
-            ("x-robots-tag", "noindex"),
-            (
-                "content-type",
-                if self.status == 200 {
-                    "application/xml; charset=utf-8"
-                } else {
-                    "text/plain; charset=utf-8"
-                },
-            ),
-        ] {
-            assert_eq!(
-                (self.header(name), self.headers.get_all(name).iter().count()),
-                (wanted, 1),
-                "{what}: {name}"
-            );
-        }
-        assert!(
-            self.header("x-request-id").len() > 20 && !self.headers.contains_key("set-cookie"),
-            "{what}"
-        );
-        assert!(!self.headers.contains_key("location"), "{what}");
-        if self.status != 200 && !self.text.is_empty() {
-            assert!(
-                self.text.ends_with(".\n") && self.text.lines().count() == 1,
-                "{what}: {}",
-                self.text
-            );
-        }
-        assert_eq!(
-            self.header("www-authenticate").starts_with("Basic realm="),
-            self.status == 401,
-            "{what}"
-        );
-        assert_eq!(
-            self.headers.contains_key("retry-after"),
-            matches!(self.status, 429 | 503),
-            "{what}"
-        );
-    }
-
-    /// The ids of the chats, in order.
-    fn ids(&self) -> Vec<&str> {
-        assert_eq!(self.status, 200, "{}", self.text);
-        assert!(
-            !self.broken
-                && self
-                    .text
-                    .starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<chats>\n")
-                && self.text.ends_with("</chats>\n"),
-            "{}",
-            self.text
-        );
-        self.text
-            .split("<id>")
-            .skip(1)
-            .map(|rest| rest.split("</id>").next().unwrap())
-            .collect()
-    }
-}
-
-fn basic(email: &str, password: &str) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{email}:{password}")))
-}
 
 // ---- published, or not ----
 
@@ -840,7 +482,7 @@ async fn chats_of_several_datasets_are_one_list_and_each_chat_is_there_once() {
     let viewer = export_fixture.ctx.person("vic", Role::Viewer).await;
     let header = basic(
         "vic@house.test",
-        &password(&export_fixture.ctx, &viewer).await.1,
+        &export_password(&export_fixture.ctx, &viewer).await.1,
     );
     let answer = export_fixture
         .ask(
@@ -888,7 +530,12 @@ async fn a_published_dataset_without_data_gives_an_empty_list() {
         .datasets
         .create(
             &export_fixture.owner,
-            &settings(&export_fixture.account, Connector::LiveLeader, "chats"),
+            &dataset_settings(
+                Connector::LiveLeader,
+                &export_fixture.account,
+                "chats",
+                "Chats",
+            ),
         )
         .await
         .unwrap();
@@ -1294,9 +941,9 @@ async fn every_rejected_login_gets_the_same_response() {
     let stan = export_fixture.ctx.person("stan", Role::Editor).await;
     let gone = export_fixture.ctx.person("dee", Role::Admin).await;
     let (revoked, expired, disabled) = (
-        password(&export_fixture.ctx, &export_fixture.owner).await,
-        password(&export_fixture.ctx, &export_fixture.owner).await,
-        password(&export_fixture.ctx, &gone).await,
+        export_password(&export_fixture.ctx, &export_fixture.owner).await,
+        export_password(&export_fixture.ctx, &export_fixture.owner).await,
+        export_password(&export_fixture.ctx, &gone).await,
     );
     export_passwords::revoke(
         db,
@@ -1317,7 +964,7 @@ async fn every_rejected_login_gets_the_same_response() {
     users::disable(db, clock, &gone.user, Some((&export_fixture.admin).into()))
         .await
         .unwrap();
-    let stans = password(&export_fixture.ctx, &stan).await.1;
+    let stans = export_password(&export_fixture.ctx, &stan).await.1;
     let token = export_fixture
         .ctx
         .token(&export_fixture.owner, Scope::Manage)
@@ -1835,18 +1482,6 @@ async fn whatever_is_said_two_readers_accept_the_document_and_read_it_back() {
 }
 
 // ---- what breaks in the middle ----
-
-pub fn many(count: i64) -> Vec<Value> {
-    (0..count)
-        .map(|n| {
-            chat(
-                &format!("{n}"),
-                NOON - DAY + n * 1_000,
-                &"long ".repeat(2_000),
-            )
-        })
-        .collect()
-}
 
 /// What was said in the later chats can no longer be read, as when a disk fails under an export:
 /// everything else of their files can.

@@ -11,8 +11,10 @@ use chatlake::secret::Secret;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use crate::process::{DataDir, LocalSandbox};
-use crate::vendor::{PulledRows, allow, pull};
+use crate::support::data_dir::DataDir;
+use crate::support::pulls::{PulledRows, pull, request};
+use crate::support::sandbox::{LocalSandbox, allow};
+use crate::support::{noon_zone, until};
 
 /// Rows by their key, each as its cells by column; empty ones are left out.
 fn rows(
@@ -92,7 +94,7 @@ async fn another_chatlake_gets_from_this_one_what_this_one_got_from_the_vendor()
         .good();
     let dataset = data_dir.dataset(&email, &account, "chats").await;
     let run = server.run(&dataset, &token).await;
-    crate::process::until("the run ends", async || {
+    until("the run ends", async || {
         let run = server.get(&format!("/runs/{run}"), &token).await.1;
         assert_ne!(run["state"], "failed", "{run}");
         (run["state"] == "succeeded").then_some(())
@@ -119,7 +121,7 @@ async fn another_chatlake_gets_from_this_one_what_this_one_got_from_the_vendor()
         .await
         .good();
 
-    let zone = TimeZone::get(&crate::process::noon_zone()).unwrap();
+    let zone = TimeZone::get(&noon_zone()).unwrap();
     let today = chatlake::clock::Clock::system()
         .timestamp()
         .to_zoned(zone.clone())
@@ -152,7 +154,7 @@ async fn another_chatlake_gets_from_this_one_what_this_one_got_from_the_vendor()
             windows,
             zone: zone.clone(),
             menus: Menus::default(),
-            ..crate::vendor::request(&[], &[])
+            ..request(&[], &[])
         };
         let (got, done) = pull(&source, &request).await;
         assert_eq!(done, Ok(()));

@@ -9,7 +9,8 @@ use chatlake::ids::DatasetId;
 use chatlake::sandbox::faults::{Fault, FaultKind};
 use serde_json::{Value, json};
 
-use super::update_modes::{DAY, DatasetFixture, YESTERDAY};
+use crate::support::DAY;
+use crate::support::datasets::{DatasetFixture, YESTERDAY};
 
 /// So many agents, as the vendor gives them.
 fn agents(number: usize) -> Value {
@@ -153,7 +154,7 @@ async fn a_chunk_pending_approval_is_not_done_until_it_is_accepted() {
         .owner
         .get(&format!("/datasets/{dataset}"))
         .await
-        .text();
+        .text;
     assert!(
         page.contains("The backfill of")
             && page.contains("has stopped")
@@ -181,7 +182,7 @@ async fn a_chunk_pending_approval_is_not_done_until_it_is_accepted() {
             .owner
             .get(&run)
             .await
-            .text()
+            .text
             .contains("Discard these rows")
     );
     assert_eq!(
@@ -288,7 +289,7 @@ async fn a_chunk_that_fails_is_tried_again_as_often_as_runs_are() {
         .owner
         .get(&format!("/datasets/{dataset}/backfill"))
         .await
-        .text();
+        .text;
     assert!(
         page.contains("A date range failed. Chatlake retries it"),
         "{page}"
@@ -332,7 +333,7 @@ async fn a_chunk_that_fails_is_tried_again_as_often_as_runs_are() {
         .owner
         .get(&format!("/datasets/{dataset}"))
         .await
-        .text();
+        .text;
     assert!(page.contains("has stopped."), "{page}");
 }
 
@@ -503,7 +504,7 @@ async fn a_long_lasting_failure_is_reported_with_its_start() {
         .owner
         .get(&format!("/datasets/{dataset}/history"))
         .await
-        .text();
+        .text;
     assert!(
         history.contains("1 of 36 runs") && !history.contains("none yet"),
         "{history}"
@@ -538,7 +539,7 @@ async fn a_revert_reports_the_previous_row_count_also_with_a_pending_version() {
         .owner
         .get(&format!("/datasets/{dataset}"))
         .await
-        .text();
+        .text;
     assert!(page.contains("+1 row since the previous version"), "{page}");
 }
 
@@ -693,11 +694,11 @@ async fn a_record_that_cannot_be_read_leaves_all_others_as_they_are() {
         );
         let page = fixture.owner.get("/datasets").await;
         assert_eq!(page.status.as_u16(), 200, "{broken}");
-        let is_listed = page.text().contains("Bad one");
+        let is_listed = page.text.contains("Bad one");
         assert!(
-            is_listed || page.text().contains(&format!("damaged: {bad}")),
+            is_listed || page.text.contains(&format!("damaged: {bad}")),
             "{broken}: {}",
-            page.text()
+            page.text
         );
         let segments = &fixture.ctx.app.datasets.segments;
         let found = verify_versions::verify(&fixture.ctx.app.db, segments, false)

@@ -12,8 +12,11 @@ use chatlake::puller::run::{Run, RunState, Trigger};
 use chatlake::sandbox::faults::{Fault, FaultKind};
 use serde_json::{Value, json};
 
-use super::process::{DataDir, until};
-use super::test_context::{Browser, TestContext};
+use crate::support::context::TestContext;
+use crate::support::data_dir::DataDir;
+use crate::support::http::Browser;
+use crate::support::sandbox::LocalSandbox;
+use crate::support::until;
 
 /// An owner at a browser, and a DataSet of the last seven days with two versions that differ.
 async fn of_two(ctx: &TestContext) -> (Actor, Browser, DatasetId, Run, Run) {
@@ -46,34 +49,6 @@ async fn of_two(ctx: &TestContext) -> (Actor, Browser, DatasetId, Run, Run) {
         (RunState::Succeeded, RunState::Succeeded, 0)
     );
     (owner, browser, dataset, one, two)
-}
-
-pub async fn call(
-    ctx: &TestContext,
-    token: &str,
-    method: &str,
-    path: &str,
-    body: Value,
-) -> (StatusCode, Value) {
-    let mut browser = ctx.browser();
-    let body = Some(body.to_string()).filter(|_| method != "GET");
-    let authorization = format!("Bearer {token}");
-    let headers = [
-        ("authorization", authorization.as_str()),
-        ("content-type", "application/json"),
-    ];
-    let page = browser
-        .send(
-            method.parse().unwrap(),
-            &format!("/api/v1{path}"),
-            body,
-            &headers,
-        )
-        .await;
-    (
-        page.status,
-        serde_json::from_str(&page.text).unwrap_or(Value::Null),
-    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,14 +192,14 @@ async fn an_owner_looks_at_older_rows_and_goes_back_to_them() {
                 && entry.actor.as_ref() == Some(&owner.user))
     );
     // And forward: what was current is kept.
-    let (status, run) = call(
-        &ctx,
-        &ctx.token(&owner, Scope::Manage).await,
-        "POST",
-        &format!("{base}/revert"),
-        json!({"version": now}),
-    )
-    .await;
+    let (status, run) = ctx
+        .api(
+            &ctx.token(&owner, Scope::Manage).await,
+            "POST",
+            &format!("{base}/revert"),
+            json!({"version": now}),
+        )
+        .await;
     assert_eq!(
         (
             status,
@@ -265,14 +240,14 @@ async fn nobody_goes_back_while_a_run_is_at_work_and_the_current_version_stays()
             .then_some(())
     })
     .await;
-    let (status, error) = call(
-        &ctx,
-        &token,
-        "POST",
-        &format!("{base}/revert"),
-        json!({"version": old}),
-    )
-    .await;
+    let (status, error) = ctx
+        .api(
+            &token,
+            "POST",
+            &format!("{base}/revert"),
+            json!({"version": old}),
+        )
+        .await;
     assert_eq!(
         (status, error["error"]["code"].as_str()),
         (StatusCode::CONFLICT, Some("run_under_way")),
@@ -309,23 +284,23 @@ async fn nobody_goes_back_while_a_run_is_at_work_and_the_current_version_stays()
         (&now, "version_current"),
         (&chatlake::ids::VersionId::new(), "not_found"),
     ] {
-        let (_, error) = call(
-            &ctx,
-            &token,
-            "POST",
-            &format!("{base}/revert"),
-            json!({"version": version}),
-        )
-        .await;
+        let (_, error) = ctx
+            .api(
+                &token,
+                "POST",
+                &format!("{base}/revert"),
+                json!({"version": version}),
+            )
+            .await;
         assert_eq!(error["error"]["code"], code);
-        let (_, error) = call(
-            &ctx,
-            &token,
-            "DELETE",
-            &format!("{base}/versions/{version}"),
-            json!({}),
-        )
-        .await;
+        let (_, error) = ctx
+            .api(
+                &token,
+                "DELETE",
+                &format!("{base}/versions/{version}"),
+                json!({}),
+            )
+            .await;
         assert_eq!(error["error"]["code"], code);
     }
     assert!(
@@ -353,14 +328,14 @@ async fn nobody_goes_back_while_a_run_is_at_work_and_the_current_version_stays()
         trail.iter().any(|entry| entry.action == "version.delete"
             && entry.object.as_deref() == Some(old.as_str()))
     );
-    let (status, _) = call(
-        &ctx,
-        &token,
-        "POST",
-        &format!("{base}/revert"),
-        json!({"version": old}),
-    )
-    .await;
+    let (status, _) = ctx
+        .api(
+            &token,
+            "POST",
+            &format!("{base}/revert"),
+            json!({"version": old}),
+        )
+        .await;
     assert_eq!(status, StatusCode::NOT_FOUND);
 }
 
@@ -417,25 +392,20 @@ async fn a_dataset_keeps_as_much_history_as_its_owner_says() {
     let token = ctx.token(&owner, Scope::Manage).await;
     // Retention follows the commit that ends the run.
     until("one version is listed", async || {
-        let (_, listed) = call(
-            &ctx,
-            &token,
-            "GET",
-            &format!("{base}/versions"),
-            Value::Null,
-        )
-        .await;
+        let (_, listed) = ctx
+            .api(&token, "GET", &format!("{base}/versions"), Value::Null)
+            .await;
         (listed["items"].as_array().unwrap().len() == 1).then_some(())
     })
     .await;
-    let (status, kept) = call(
-        &ctx,
-        &token,
-        "PATCH",
-        &format!("{base}/retention"),
-        json!({"days": 5}),
-    )
-    .await;
+    let (status, kept) = ctx
+        .api(
+            &token,
+            "PATCH",
+            &format!("{base}/retention"),
+            json!({"days": 5}),
+        )
+        .await;
     assert_eq!(
         (
             status,
@@ -447,14 +417,14 @@ async fn a_dataset_keeps_as_much_history_as_its_owner_says() {
         "{kept}"
     );
     assert!(kept["bytes"].as_u64().unwrap() > 0, "{kept}");
-    let (status, wrong) = call(
-        &ctx,
-        &token,
-        "PATCH",
-        &format!("{base}/retention"),
-        json!({"versions": 1001}),
-    )
-    .await;
+    let (status, wrong) = ctx
+        .api(
+            &token,
+            "PATCH",
+            &format!("{base}/retention"),
+            json!({"versions": 1001}),
+        )
+        .await;
     assert_eq!(
         (status, wrong["error"]["field"].as_str()),
         (StatusCode::UNPROCESSABLE_ENTITY, Some("versions")),
@@ -478,14 +448,9 @@ async fn the_calendar_shows_every_day_and_single_days_are_pulled_only_where_othe
             .contains("No days pulled yet.")
     );
     ctx.run(&owner, &dataset).await;
-    let (_, days) = call(
-        &ctx,
-        &token,
-        "GET",
-        &format!("{base}/coverage"),
-        Value::Null,
-    )
-    .await;
+    let (_, days) = ctx
+        .api(&token, "GET", &format!("{base}/coverage"), Value::Null)
+        .await;
     let days = days["items"].as_array().unwrap().clone();
     assert_eq!(days.len(), 7);
     assert!(
@@ -541,25 +506,25 @@ async fn the_calendar_shows_every_day_and_single_days_are_pulled_only_where_othe
 
     let agents = ctx.dataset(&owner, &account, "agents", "People").await;
     ctx.run(&owner, &agents).await;
-    let (_, none) = call(
-        &ctx,
-        &token,
-        "GET",
-        &format!("/datasets/{agents}/coverage"),
-        Value::Null,
-    )
-    .await;
+    let (_, none) = ctx
+        .api(
+            &token,
+            "GET",
+            &format!("/datasets/{agents}/coverage"),
+            Value::Null,
+        )
+        .await;
     assert_eq!(none["items"], json!([]), "a report without days has none");
     let backfill_body = json!({"from": "2026-01-01", "to": "2026-01-05"});
     for (dataset, code) in [(&agents, "no_days"), (&dataset, "replaces_all")] {
-        let (status, error) = call(
-            &ctx,
-            &token,
-            "POST",
-            &format!("/datasets/{dataset}/backfills"),
-            backfill_body.clone(),
-        )
-        .await;
+        let (status, error) = ctx
+            .api(
+                &token,
+                "POST",
+                &format!("/datasets/{dataset}/backfills"),
+                backfill_body.clone(),
+            )
+            .await;
         assert_eq!(
             (status, error["error"]["code"].as_str()),
             (StatusCode::CONFLICT, Some(code)),
@@ -567,23 +532,23 @@ async fn the_calendar_shows_every_day_and_single_days_are_pulled_only_where_othe
         );
     }
     let sums = ctx.dataset(&owner, &account, "chat_report", "Sums").await;
-    let (status, merged) = call(
-        &ctx,
-        &token,
-        "PATCH",
-        &format!("/datasets/{sums}"),
-        json!({"update_mode": "merge", "retry": null}),
-    )
-    .await;
+    let (status, merged) = ctx
+        .api(
+            &token,
+            "PATCH",
+            &format!("/datasets/{sums}"),
+            json!({"update_mode": "merge", "retry": null}),
+        )
+        .await;
     assert_eq!(status, StatusCode::OK, "{merged}");
-    let (status, error) = call(
-        &ctx,
-        &token,
-        "POST",
-        &format!("/datasets/{sums}/backfills"),
-        backfill_body.clone(),
-    )
-    .await;
+    let (status, error) = ctx
+        .api(
+            &token,
+            "POST",
+            &format!("/datasets/{sums}/backfills"),
+            backfill_body.clone(),
+        )
+        .await;
     assert_eq!(
         (status, error["error"]["code"].as_str()),
         (StatusCode::CONFLICT, Some("no_days")),
@@ -595,14 +560,14 @@ async fn the_calendar_shows_every_day_and_single_days_are_pulled_only_where_othe
         "{}",
         page.words("main")
     );
-    let (status, error) = call(
-        &ctx,
-        &token,
-        "POST",
-        &format!("{base}/backfills"),
-        json!({"from": "2026-01-09", "to": "2026-01-05", "chunk_days": 40}),
-    )
-    .await;
+    let (status, error) = ctx
+        .api(
+            &token,
+            "POST",
+            &format!("{base}/backfills"),
+            json!({"from": "2026-01-09", "to": "2026-01-05", "chunk_days": 40}),
+        )
+        .await;
     assert_eq!(
         (status, error["error"]["field"].as_str()),
         (StatusCode::UNPROCESSABLE_ENTITY, Some("from")),
@@ -620,14 +585,14 @@ async fn fills(
     token: &str,
 ) {
     let base = format!("/datasets/{dataset}");
-    let (status, merged) = call(
-        ctx,
-        token,
-        "PATCH",
-        &base,
-        json!({"update_mode": "merge", "retry": null}),
-    )
-    .await;
+    let (status, merged) = ctx
+        .api(
+            token,
+            "PATCH",
+            &base,
+            json!({"update_mode": "merge", "retry": null}),
+        )
+        .await;
     assert_eq!(status, StatusCode::OK, "{merged}");
     ctx.run(owner, dataset).await;
     let today = Clock::system()
@@ -647,7 +612,7 @@ async fn fills(
         .await;
     assert!(begun.toast().contains("Backfill started"), "{}", begun.text);
     let newest = async || {
-        call(ctx, token, "GET", &format!("{base}/backfills"), Value::Null)
+        ctx.api(token, "GET", &format!("{base}/backfills"), Value::Null)
             .await
             .1["items"][0]
             .clone()
@@ -665,7 +630,9 @@ async fn fills(
         (Some("finished"), Some(3), Some(3)),
         "{done}"
     );
-    let (_, days) = call(ctx, token, "GET", &format!("{base}/coverage"), Value::Null).await;
+    let (_, days) = ctx
+        .api(token, "GET", &format!("{base}/coverage"), Value::Null)
+        .await;
     let days = days["items"].as_array().unwrap();
     assert_eq!(
         (days.len(), days[0]["day"].as_str()),
@@ -691,8 +658,7 @@ async fn fills(
     // A day further back, and then one between that stays short: it ends its run, and the rows from
     // before stay.
     let backfill_body = |day: String| json!({"from": day, "to": day, "chunk_days": 1});
-    call(
-        ctx,
+    ctx.api(
         token,
         "POST",
         &format!("{base}/backfills"),
@@ -707,8 +673,7 @@ async fn fills(
     ctx.sandbox.faults().set(vec![
         Fault::new(FaultKind::LyingTotal { by: 3 }).on("/chats"),
     ]);
-    call(
-        ctx,
+    ctx.api(
         token,
         "POST",
         &format!("{base}/backfills"),
@@ -729,7 +694,9 @@ async fn fills(
         ctx.app.datasets.versions.current(dataset).await.unwrap(),
         before
     );
-    let (_, days) = call(ctx, token, "GET", &format!("{base}/coverage"), Value::Null).await;
+    let (_, days) = ctx
+        .api(token, "GET", &format!("{base}/coverage"), Value::Null)
+        .await;
     let states: Vec<&str> = days["items"].as_array().unwrap()[..6]
         .iter()
         .map(|day| day["state"].as_str().unwrap())
@@ -747,8 +714,7 @@ async fn fills(
         page.words("main")
     );
     // And is held, when the vendor gives what it tells of.
-    call(
-        ctx,
+    ctx.api(
         token,
         "POST",
         &format!(
@@ -762,7 +728,9 @@ async fn fills(
         (newest().await["state"] == "finished").then_some(())
     })
     .await;
-    let (_, days) = call(ctx, token, "GET", &format!("{base}/coverage"), Value::Null).await;
+    let (_, days) = ctx
+        .api(token, "GET", &format!("{base}/coverage"), Value::Null)
+        .await;
     assert_eq!(days["items"][2]["state"], "verified", "{days}");
 }
 
@@ -786,14 +754,14 @@ async fn a_copy_has_the_settings_and_no_rows() {
         (StatusCode::OK, "Copy of People")
     );
     let token = ctx.token(&owner, Scope::Manage).await;
-    let (status, copy) = call(
-        &ctx,
-        &token,
-        "POST",
-        &format!("/datasets/{dataset}/duplicate"),
-        json!({}),
-    )
-    .await;
+    let (status, copy) = ctx
+        .api(
+            &token,
+            "POST",
+            &format!("/datasets/{dataset}/duplicate"),
+            json!({}),
+        )
+        .await;
     assert_eq!(
         (status, &copy["name"], &copy["report"], &copy["rows"]),
         (
@@ -805,23 +773,18 @@ async fn a_copy_has_the_settings_and_no_rows() {
         "{copy}"
     );
     let chosen = json!({"update_mode": "merge", "key": ["login", "name"], "options": {"on_empty": "keep", "on_added": "stop", "hold_drop": 40, "second_read": false}});
-    let (status, chosen) = call(
-        &ctx,
-        &token,
-        "PATCH",
-        &format!("/datasets/{dataset}"),
-        chosen,
-    )
-    .await;
+    let (status, chosen) = ctx
+        .api(&token, "PATCH", &format!("/datasets/{dataset}"), chosen)
+        .await;
     assert_eq!(status, StatusCode::OK, "{chosen}");
-    let (_, copy) = call(
-        &ctx,
-        &token,
-        "POST",
-        &format!("/datasets/{dataset}/duplicate"),
-        json!({}),
-    )
-    .await;
+    let (_, copy) = ctx
+        .api(
+            &token,
+            "POST",
+            &format!("/datasets/{dataset}/duplicate"),
+            json!({}),
+        )
+        .await;
     for field in [
         "update_mode",
         "key",
@@ -957,14 +920,14 @@ async fn a_copy_has_the_settings_and_no_rows() {
     let (colleague, _) = ctx.signed_in_person("nora", Role::Editor).await;
     let notifications_of_copy = async |who: &Actor| {
         let token = ctx.token(who, Scope::Manage).await;
-        let (status, copy) = call(
-            &ctx,
-            &token,
-            "POST",
-            &format!("/datasets/{dataset}/duplicate"),
-            json!({}),
-        )
-        .await;
+        let (status, copy) = ctx
+            .api(
+                &token,
+                "POST",
+                &format!("/datasets/{dataset}/duplicate"),
+                json!({}),
+            )
+            .await;
         assert_eq!(status, StatusCode::CREATED, "{copy}");
         ctx.app
             .datasets
@@ -1015,14 +978,14 @@ async fn while_the_disk_is_nearly_full_runs_wait_and_say_so_and_reading_goes_on(
         "{waiting:?}"
     );
     assert_eq!(waiting.attempt, 0, "no attempt is used up");
-    let (_, response) = call(
-        &ctx,
-        &ctx.token(&owner, Scope::Read).await,
-        "GET",
-        &format!("/runs/{}", run.id),
-        Value::Null,
-    )
-    .await;
+    let (_, response) = ctx
+        .api(
+            &ctx.token(&owner, Scope::Read).await,
+            "GET",
+            &format!("/runs/{}", run.id),
+            Value::Null,
+        )
+        .await;
     assert_eq!(
         response["waits_for"].as_str(),
         waiting.deferred_reason.as_deref(),
@@ -1050,7 +1013,7 @@ async fn while_the_disk_is_nearly_full_runs_wait_and_say_so_and_reading_goes_on(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_runs_with_and_without_a_server_and_changes_nothing() {
-    let (data_dir, vendor) = (DataDir::new(), super::process::LocalSandbox::new(30).await);
+    let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(30).await);
     let missing = data_dir.run(&["verify"]).await;
     assert!(
         missing.code == 1 && missing.err.contains("is not a Chatlake data directory"),

@@ -10,9 +10,9 @@ use chatlake::puller::run::{Run, RunOutcome, RunState};
 use chatlake::sandbox::faults::{Fault, FaultKind};
 use serde_json::{Value, json};
 
-use super::history::call;
-use super::process::until;
-use super::test_context::{Browser, Page, TestContext};
+use crate::support::context::TestContext;
+use crate::support::http::{Browser, Page};
+use crate::support::until;
 
 /// A DataSet of agents, its owner and a token.
 struct IntegrityFixture {
@@ -59,7 +59,9 @@ impl IntegrityFixture {
     }
 
     async fn call(&self, method: &str, rest: &str, body: Value) -> (StatusCode, Value) {
-        call(&self.ctx, &self.token, method, &self.path(rest), body).await
+        self.ctx
+            .api(&self.token, method, &self.path(rest), body)
+            .await
     }
 
     async fn update_mode(&self, mode: &str) {
@@ -142,14 +144,15 @@ async fn a_run_that_changes_nothing_makes_no_version_and_downloads_keep_their_ta
         fixture.csv(Some(&etag(&before))).await.status,
         StatusCode::NOT_MODIFIED
     );
-    let (status, response) = call(
-        &fixture.ctx,
-        &fixture.token,
-        "GET",
-        &format!("/runs/{}", again.id),
-        Value::Null,
-    )
-    .await;
+    let (status, response) = fixture
+        .ctx
+        .api(
+            &fixture.token,
+            "GET",
+            &format!("/runs/{}", again.id),
+            Value::Null,
+        )
+        .await;
     assert_eq!(
         (
             status,

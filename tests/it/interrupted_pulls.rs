@@ -6,7 +6,10 @@ use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{Connection, SqlitePool};
 
-use super::process::{DataDir, LocalSandbox, Server, until};
+use crate::support::data_dir::DataDir;
+use crate::support::sandbox::LocalSandbox;
+use crate::support::server::Server;
+use crate::support::until;
 
 /// While no server runs: the pause is over.
 async fn pass_time(data_dir: &DataDir) {

@@ -18,7 +18,8 @@ use jiff::civil::date;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
-use crate::vendor::*;
+use crate::support::pulls::{PulledRows, WEEK, ZONE, pull, request};
+use crate::support::sandbox::Vendor;
 
 const ALL: [&str; 3] = ["chats", "chat_messages", "chat_operators"];
 const PASSWORD: &str = "sandbox-password";

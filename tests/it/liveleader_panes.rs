@@ -16,14 +16,15 @@ use chatlake::puller::backfills;
 use chatlake::puller::coverage;
 use chatlake::puller::ledger;
 use chatlake::puller::run::{Run, RunState, Trigger};
-use chatlake::sandbox::SandboxOptions;
 use chatlake::sandbox::faults::{Fault, FaultKind};
 use chatlake::sandbox::truth::TruthQuestion;
 use chatlake::secret::Secret;
 
-use crate::datasets::pulling_context::{PersonBrowser, PullingContext};
-use crate::panes::{PaneSession, before_spring};
-use crate::process::until;
+use crate::support::context::TestContext;
+use crate::support::http::PersonBrowser;
+use crate::support::panes::{PaneSession, before_spring};
+use crate::support::sandbox::of_size;
+use crate::support::{NOON, until};
 
 const CREDENTIALS: [(&str, &str); 6] = [
     ("account_id", "new"),
@@ -199,7 +200,7 @@ async fn the_panes_say_what_the_vendor_does_with_a_password_and_take_a_typed_log
     );
 }
 
-async fn account(ctx: &PullingContext, who: &PersonBrowser) -> AccountId {
+async fn account(ctx: &TestContext, who: &PersonBrowser) -> AccountId {
     let new = NewAccount {
         connector: Connector::LiveLeader,
         name: "Night desk".to_owned(),
@@ -207,7 +208,7 @@ async fn account(ctx: &PullingContext, who: &PersonBrowser) -> AccountId {
             ("email".to_owned(), Secret::new("operator@sandbox.test")),
             ("password".to_owned(), Secret::new("sandbox-password")),
         ]),
-        api_url: Some(ctx.vendor().to_owned()),
+        api_url: Some(ctx.vendor.clone()),
         requests_per_minute: Some(60_000),
         time_zone: Some("Europe/Oslo".to_owned()),
     };
@@ -215,7 +216,7 @@ async fn account(ctx: &PullingContext, who: &PersonBrowser) -> AccountId {
 }
 
 async fn dataset(
-    ctx: &PullingContext,
+    ctx: &TestContext,
     who: &PersonBrowser,
     account: &AccountId,
     report: &str,
@@ -225,7 +226,7 @@ async fn dataset(
 
 /// Of the last fourteen days, up to the one so many days back.
 async fn dataset_with(
-    ctx: &PullingContext,
+    ctx: &TestContext,
     who: &PersonBrowser,
     account: &AccountId,
     report: &str,
@@ -264,13 +265,8 @@ async fn dataset_with(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_keeps_its_ledger_day_by_day_and_three_reports_are_read_at_once() {
-    let ctx = PullingContext::with(SandboxOptions {
-        chats: 2_000,
-        days: 30,
-        ..SandboxOptions::default()
-    })
-    .await;
-    let maren = ctx.person("maren", Role::Admin).await;
+    let ctx = TestContext::with_sandbox(of_size(2_000, 30)).await;
+    let maren = ctx.person_with_session("maren", Role::Admin).await;
     let account = account(&ctx, &maren).await;
     let mut datasets = Vec::new();
     for report in ["chats", "chat_messages", "chat_operators"] {
@@ -371,7 +367,7 @@ async fn a_run_keeps_its_ledger_day_by_day_and_three_reports_are_read_at_once() 
     ctx.sandbox
         .faults()
         .set(vec![Fault::new(FaultKind::WrongRoot)]);
-    let failed = ctx.run(&maren, &datasets[0]).await;
+    let failed = ctx.run(&maren.actor, &datasets[0]).await;
     let failure = failed.failure.unwrap();
     assert_eq!(
         (failed.state, failure.code.as_str()),
@@ -392,7 +388,7 @@ async fn a_run_keeps_its_ledger_day_by_day_and_three_reports_are_read_at_once() 
 }
 
 /// Runs them side by side, so that they share their reading, to a good end.
-async fn run_all(ctx: &PullingContext, who: &PersonBrowser, datasets: &[&DatasetId]) -> Vec<Run> {
+async fn run_all(ctx: &TestContext, who: &PersonBrowser, datasets: &[&DatasetId]) -> Vec<Run> {
     let mut runs = Vec::new();
     for dataset in datasets {
         runs.push(
@@ -433,11 +429,7 @@ async fn cells(who: &PersonBrowser, dataset: &DatasetId, names: &[&str]) -> Vec<
         .collect()
 }
 
-fn truth_of(
-    ctx: &PullingContext,
-    from: jiff::civil::Date,
-    to: jiff::civil::Date,
-) -> BTreeSet<String> {
+fn truth_of(ctx: &TestContext, from: jiff::civil::Date, to: jiff::civil::Date) -> BTreeSet<String> {
     let question = TruthQuestion {
         connector: Some("liveleader".to_owned()),
         report: "chats".to_owned(),
@@ -457,21 +449,13 @@ fn truth_of(
 }
 
 /// By a clock that stands, at noon.
-async fn at_noon() -> (PullingContext, PersonBrowser, AccountId, jiff::civil::Date) {
-    let clock = Clock::stopped_at(crate::test_context::NOON);
+async fn at_noon() -> (TestContext, PersonBrowser, AccountId, jiff::civil::Date) {
+    let clock = Clock::stopped_at(NOON);
     let today = clock
         .timestamp()
         .to_zoned(jiff::tz::TimeZone::get("Europe/Oslo").unwrap())
         .date();
-    let ctx = PullingContext::at(
-        SandboxOptions {
-            chats: 2_000,
-            days: 40,
-            ..SandboxOptions::default()
-        },
-        clock.clone(),
-    )
-    .await;
+    let ctx = TestContext::with_sandbox_at(of_size(2_000, 40), clock.clone()).await;
     // Runs that wait for each other wait by this clock.
     tokio::spawn(async move {
         loop {
@@ -479,7 +463,7 @@ async fn at_noon() -> (PullingContext, PersonBrowser, AccountId, jiff::civil::Da
             clock.advance(100);
         }
     });
-    let maren = ctx.person("maren", Role::Admin).await;
+    let maren = ctx.person_with_session("maren", Role::Admin).await;
     let account = account(&ctx, &maren).await;
     (ctx, maren, account, today)
 }
@@ -645,7 +629,7 @@ async fn past_days_are_backfilled_and_the_calendar_shows_each() {
             ],
         )
         .await;
-    assert_eq!(to.status, StatusCode::SEE_OTHER, "{}", to.text());
+    assert_eq!(to.status, StatusCode::SEE_OTHER, "{}", to.text);
     let done = until("the backfill has ended", async || {
         Some(
             ctx.app
@@ -683,7 +667,7 @@ async fn past_days_are_backfilled_and_the_calendar_shows_each() {
     let page = maren
         .get(&format!("/datasets/{chats}/coverage"))
         .await
-        .page();
+        .html();
     let count = |css: &str| page.select(&scraper::Selector::parse(css).unwrap()).count();
     assert_eq!(
         (count("a.cal-day.is-held"), count("a.cal-day.is-missing")),

@@ -9,7 +9,10 @@ use chatlake::db::commits;
 use chatlake::ids::SegmentId;
 use sqlx::Connection;
 
-use super::process::{CommandOutput, DataDir, LocalSandbox, Server, until};
+use crate::support::data_dir::{CommandOutput, DataDir};
+use crate::support::sandbox::LocalSandbox;
+use crate::support::server::Server;
+use crate::support::until;
 
 /// A data directory with one version of a DataSet. Its server has stopped.
 struct LostCatalogueFixture {

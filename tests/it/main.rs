@@ -1,7 +1,10 @@
-//! The one integration binary: stories through the router (`test_context`) and over sockets on the
-//! loopback address, never further.
+//! The integration tests. They send requests to the router of a product in this process and to
+//! sockets on this machine, and use no other network.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../support/mod.rs"]
+mod support;
 
 mod account_unsharing;
 mod accounts;
@@ -38,7 +41,6 @@ mod pages_states;
 mod panes;
 mod panes_reports;
 mod people;
-mod process;
 mod pulling;
 mod records;
 mod reports;
@@ -51,12 +53,10 @@ mod security;
 mod sql_statements;
 mod storage;
 mod stream_revocation;
-mod test_context;
 mod unresponsive_vendors;
 mod update_modes;
 mod upgrades;
 mod upstream;
-mod vendor;
 mod vendor_quirks;
 mod verify;
 mod vocabulary;

@@ -1,189 +1,27 @@
 //! Who is told: mail to a real mail server, webhooks to a listener that fails, stalls and leads
 //! elsewhere, and an outbox that loses nothing when the server is killed.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::any;
+use axum::http::{HeaderMap, StatusCode};
 use chatlake::actor::{Actor, Role};
-use chatlake::app::App;
 use chatlake::clock::Clock;
-use chatlake::config::{Config, GlobalArgs, ServeArgs};
+use chatlake::config::Config;
 use chatlake::datasets::policies::{NotificationKind, NotificationSettings};
 use chatlake::ids::{AccountId, DatasetId};
-use chatlake::notifications::mail;
 use chatlake::notifications::outbox::{BATCH_WINDOW, GIVE_UP_AFTER, MAX_PER_HOUR};
 use chatlake::sandbox::faults::{Fault, FaultKind};
-use chatlake::secret::Secret;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
-use super::process::{DataDir, LocalSandbox, certificate, until};
-use super::retry_and_lateness::{pulling, run};
-use super::test_context::TestContext;
-
-const HOUR: i64 = 3_600_000;
-
-/// A mail server that ends with this value.
-struct MailServer {
-    child: Child,
-    port: u16,
-    mails: Arc<Mutex<Vec<Value>>>,
-}
-
-impl Drop for MailServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl MailServer {
-    async fn new(arguments: &[&str]) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/smtp.py");
-        let mut child = Command::new("/usr/bin/python3")
-            .arg(script)
-            .arg(port.to_string())
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = tokio::task::spawn_blocking(move || (lines.next().and_then(Result::ok), lines))
-            .await
-            .unwrap();
-        assert_eq!(
-            ready.0.as_deref(),
-            Some("ready"),
-            "is python3-aiosmtpd installed?"
-        );
-        let mails = Arc::new(Mutex::new(Vec::new()));
-        let (received_mails, rest) = (mails.clone(), ready.1);
-        std::thread::spawn(move || {
-            for line in rest.map_while(Result::ok) {
-                received_mails
-                    .lock()
-                    .unwrap()
-                    .push(serde_json::from_str(&line).unwrap());
-            }
-        });
-        Self { child, port, mails }
-    }
-
-    fn mail_settings(
-        &self,
-        encryption: &str,
-        login: Option<(&str, &str)>,
-    ) -> mail::MailServerInput {
-        let (username, password) = login.unwrap_or_default();
-        mail::MailServerInput {
-            host: "127.0.0.1".to_owned(),
-            port: self.port.to_string(),
-            encryption: encryption.to_owned(),
-            username: username.to_owned(),
-            password: Secret::new(password),
-            sender: "chatlake@house.test".to_owned(),
-        }
-    }
-
-    fn all(&self) -> Vec<Value> {
-        self.mails.lock().unwrap().clone()
-    }
-
-    /// All mails, once there are so many.
-    async fn count(&self, count: usize) -> Vec<Value> {
-        until("so many mails", async || {
-            (self.all().len() >= count).then(|| self.all())
-        })
-        .await
-    }
-}
-
-/// How a listener answers.
-#[derive(Clone, Copy, Debug)]
-enum Answers {
-    With(u16),
-    /// Takes the request and says nothing.
-    Never,
-    /// To an address that must not be asked.
-    Elsewhere,
-}
-
-type ReceivedPosts = Vec<(HeaderMap, String, String)>;
-
-/// Something that takes webhooks.
-pub struct Listener {
-    pub address: String,
-    posts: Arc<Mutex<ReceivedPosts>>,
-    answers: Arc<Mutex<Answers>>,
-}
-
-impl Listener {
-    pub async fn new() -> Self {
-        let (posts, answers) = (
-            Arc::new(Mutex::new(Vec::new())),
-            Arc::new(Mutex::new(Answers::With(200))),
-        );
-        let (thread_posts, thread_answers) = (posts.clone(), answers.clone());
-        let take = move |uri: axum::http::Uri, headers: HeaderMap, body: Bytes| {
-            let (thread_posts, thread_answers) = (thread_posts.clone(), thread_answers.clone());
-            async move {
-                thread_posts.lock().unwrap().push((
-                    headers,
-                    String::from_utf8(body.to_vec()).unwrap(),
-                    uri.to_string(),
-                ));
-                let answer = *thread_answers.lock().unwrap();
-                match answer {
-                    Answers::With(status) => (
-                        StatusCode::from_u16(status).unwrap(),
-                        "kanarie of the receiver",
-                    )
-                        .into_response(),
-                    Answers::Elsewhere => {
-                        (StatusCode::FOUND, [(header::LOCATION, "/elsewhere")]).into_response()
-                    }
-                    Answers::Never => std::future::pending::<Response>().await,
-                }
-            }
-        };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(any(take))).await });
-        Self {
-            address,
-            posts,
-            answers,
-        }
-    }
-
-    fn answer(&self, answers: Answers) {
-        *self.answers.lock().unwrap() = answers;
-    }
-
-    pub fn all(&self) -> ReceivedPosts {
-        self.posts.lock().unwrap().clone()
-    }
-
-    async fn count(&self, count: usize) -> ReceivedPosts {
-        until("so many posts", async || {
-            (self.all().len() >= count).then(|| self.all())
-        })
-        .await
-    }
-}
+use crate::support::context::TestContext;
+use crate::support::data_dir::DataDir;
+use crate::support::mail::{MailServer, WebhookAnswer, WebhookListener};
+use crate::support::sandbox::LocalSandbox;
+use crate::support::server::Server;
+use crate::support::tls_vendor::certificate;
+use crate::support::{HOUR, until};
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers
@@ -209,15 +47,15 @@ async fn fails(ctx: &TestContext, owner: &Actor, dataset: &DatasetId) {
     ctx.sandbox
         .faults()
         .set(vec![Fault::new(FaultKind::Status { status: 400 })]);
-    run(ctx, owner, dataset).await;
+    ctx.run(owner, dataset).await;
 }
 
 async fn works(ctx: &TestContext, owner: &Actor, dataset: &DatasetId) {
     ctx.sandbox.faults().clear();
-    run(ctx, owner, dataset).await;
+    ctx.run(owner, dataset).await;
 }
 
-async fn hook(ctx: &TestContext, listener: &Listener) -> (String, String) {
+async fn hook(ctx: &TestContext, listener: &WebhookListener) -> (String, String) {
     let (webhook, secret) = ctx
         .app
         .puller
@@ -258,7 +96,7 @@ async fn one(ctx: &TestContext) -> (Actor, AccountId, DatasetId) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_owner_gets_mail_about_a_failure_and_the_recovery() {
     let (ctx, server) = (
-        pulling().await,
+        TestContext::stopped_with_workers().await,
         MailServer::new(&["--login", "ann:kanarie-4711"]).await,
     );
     let (owner, _, dataset) = one(&ctx).await;
@@ -378,7 +216,10 @@ async fn a_mail_server_is_greeted_with_the_host_of_the_public_address_or_the_nam
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_trouble_of_fifty_datasets_is_one_mail_and_nobody_gets_more_than_a_few_an_hour() {
-    let (ctx, server) = (pulling().await, MailServer::new(&[]).await);
+    let (ctx, server) = (
+        TestContext::stopped_with_workers().await,
+        MailServer::new(&[]).await,
+    );
     ctx.app
         .puller
         .notifications
@@ -520,7 +361,7 @@ async fn mail_goes_over_tls_to_a_server_whose_certificate_is_good() {
     let authority = certificate("authority.pem");
     for (option, encryption) in [("--tls", "tls"), ("--starttls", "starttls")] {
         let server = MailServer::new(&[option, right.to_str().unwrap()]).await;
-        let app = command_app(&data_dir).await;
+        let app = data_dir.command_app().await;
         app.puller
             .notifications
             .set_mail_server(&server.mail_settings(encryption, None))
@@ -553,11 +394,14 @@ async fn mail_goes_over_tls_to_a_server_whose_certificate_is_good() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_is_signed_and_tried_again_with_the_same_id_until_it_is_taken() {
-    let (ctx, listener) = (pulling().await, Listener::new().await);
+    let (ctx, listener) = (
+        TestContext::stopped_with_workers().await,
+        WebhookListener::new().await,
+    );
     let (owner, _, dataset) = one(&ctx).await;
     let (id, secret) = hook(&ctx, &listener).await;
     to_hook(&ctx, &owner, &dataset, &id).await;
-    listener.answer(Answers::With(500));
+    listener.answer(WebhookAnswer::With(500));
     fails(&ctx, &owner, &dataset).await;
     ctx.clock.advance(BATCH_WINDOW);
     listener.count(1).await;
@@ -575,7 +419,7 @@ async fn a_webhook_is_signed_and_tried_again_with_the_same_id_until_it_is_taken(
         until("it is noted", error).await,
         "The webhook returned status 500."
     );
-    listener.answer(Answers::Elsewhere);
+    listener.answer(WebhookAnswer::Elsewhere);
     ctx.clock.advance(60_000);
     listener.count(2).await;
     until("it is noted", async || {
@@ -584,7 +428,7 @@ async fn a_webhook_is_signed_and_tried_again_with_the_same_id_until_it_is_taken(
             .filter(|why| why.starts_with("The webhook returned a redirect (status 302)"))
     })
     .await;
-    listener.answer(Answers::With(204));
+    listener.answer(WebhookAnswer::With(204));
     ctx.clock.advance(120_000);
     let received_mails = listener.count(3).await;
     until("it is sent", async || {
@@ -641,8 +485,8 @@ async fn a_webhook_is_signed_and_tried_again_with_the_same_id_until_it_is_taken(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_that_becomes_due_during_an_attempt_is_not_sent_twice() {
     let (ctx, listener, server) = (
-        pulling().await,
-        Listener::new().await,
+        TestContext::stopped_with_workers().await,
+        WebhookListener::new().await,
         MailServer::new(&[]).await,
     );
     let (owner, account, dataset) = one(&ctx).await;
@@ -654,7 +498,7 @@ async fn a_delivery_that_becomes_due_during_an_attempt_is_not_sent_twice() {
         .unwrap();
     let (id, _) = hook(&ctx, &listener).await;
     to_hook(&ctx, &owner, &dataset, &id).await;
-    listener.answer(Answers::Never);
+    listener.answer(WebhookAnswer::Never);
     fails(&ctx, &owner, &dataset).await;
     ctx.clock.advance(BATCH_WINDOW);
     listener.count(1).await;
@@ -671,8 +515,8 @@ async fn a_delivery_that_becomes_due_during_an_attempt_is_not_sent_twice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_stalls_holds_up_nobody_and_what_is_not_taken_for_a_day_is_given_up_and_shown() {
     let (ctx, listener, server) = (
-        pulling().await,
-        Listener::new().await,
+        TestContext::stopped_with_workers().await,
+        WebhookListener::new().await,
         MailServer::new(&[]).await,
     );
     let (owner, account, dataset) = one(&ctx).await;
@@ -690,7 +534,7 @@ async fn one_that_stalls_holds_up_nobody_and_what_is_not_taken_for_a_day_is_give
         .set_notifications(&owner, &dataset, &notify)
         .await
         .unwrap();
-    listener.answer(Answers::Never);
+    listener.answer(WebhookAnswer::Never);
     fails(&ctx, &owner, &dataset).await;
     ctx.clock.advance(BATCH_WINDOW);
     listener.count(1).await;
@@ -726,7 +570,7 @@ async fn one_that_stalls_holds_up_nobody_and_what_is_not_taken_for_a_day_is_give
         waiting.error.as_deref(),
         Some("The webhook did not answer within 15 seconds.")
     );
-    listener.answer(Answers::With(503));
+    listener.answer(WebhookAnswer::With(503));
     let mut tries = 1;
     while state("failed").await.is_none() {
         ctx.clock.advance(HOUR);
@@ -767,7 +611,7 @@ async fn one_that_stalls_holds_up_nobody_and_what_is_not_taken_for_a_day_is_give
 async fn an_admin_sets_it_up_on_the_page_and_sees_no_secret_twice() {
     let (ctx, listener, server) = (
         TestContext::new().await,
-        Listener::new().await,
+        WebhookListener::new().await,
         MailServer::new(&[]).await,
     );
     let (admin, mut browser) = ctx.signed_in_person("ada", Role::Admin).await;
@@ -872,7 +716,7 @@ async fn an_admin_sets_it_up_on_the_page_and_sees_no_secret_twice() {
         text(&headers, "x-chatlake-signature"),
         signature(&secret, &headers, &body)
     );
-    listener.answer(Answers::With(410));
+    listener.answer(WebhookAnswer::With(410));
     // One that fails is told where it stays to be read.
     let failed = browser.post(&test, &[]).await;
     assert_eq!(failed.status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -971,7 +815,10 @@ async fn an_admin_sets_it_up_on_the_page_and_sees_no_secret_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lateness_stops_and_sunsets_are_notified_once_to_their_recipients() {
-    let (ctx, server) = (pulling().await, MailServer::new(&[]).await);
+    let (ctx, server) = (
+        TestContext::stopped_with_workers().await,
+        MailServer::new(&[]).await,
+    );
     ctx.app
         .puller
         .notifications
@@ -1060,31 +907,12 @@ async fn lateness_stops_and_sunsets_are_notified_once_to_their_recipients() {
     );
 }
 
-/// The data directory of a server that may be running, opened by this process.
-pub async fn command_app(data_dir: &DataDir) -> App {
-    let global_args = GlobalArgs {
-        data: Some(data_dir.data()),
-        allow_upstream: vec!["127.0.0.1".parse().unwrap()],
-        ..GlobalArgs::default()
-    };
-    let serve = ServeArgs {
-        allow_mail_server: vec!["127.0.0.1".parse().unwrap()],
-        ..ServeArgs::default()
-    };
-    App::open_for_command(
-        Config::resolve(&global_args, &serve).unwrap(),
-        Clock::system(),
-    )
-    .await
-    .unwrap_or_else(|why| panic!("{why:?}"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_loses_neither_notifications_nor_retries() {
     let (data_dir, vendor, listener) = (
         DataDir::new(),
         LocalSandbox::new(20).await,
-        Listener::new().await,
+        WebhookListener::new().await,
     );
     let email = data_dir.person("olga", "admin").await;
     let token = data_dir.token(&email, "manage").await;
@@ -1092,7 +920,7 @@ async fn a_killed_server_loses_neither_notifications_nor_retries() {
         .account(&email, &vendor.address, "sandbox-key")
         .await;
     let dataset = data_dir.dataset(&email, &account, "agents").await;
-    let app = command_app(&data_dir).await;
+    let app = data_dir.command_app().await;
     let (hook, _) = app
         .puller
         .notifications
@@ -1127,18 +955,18 @@ async fn a_killed_server_loses_neither_notifications_nor_retries() {
     server.kill();
     assert_eq!(failed["error"]["code"], "malformed", "{failed}");
     assert!(listener.all().is_empty());
-    let due = async |server: &super::process::Server| {
+    let due = async |server: &Server| {
         server.get(&format!("/datasets/{dataset}"), &token).await.1["retry_at"].clone()
     };
 
     // Killed again in the middle of a delivery: it is delivered once more, with the same id.
-    listener.answer(Answers::Never);
+    listener.answer(WebhookAnswer::Never);
     let server = data_dir.serve().await;
     let retry_at = due(&server).await;
     assert!(retry_at.is_string(), "{retry_at}");
     let first = listener.count(1).await.remove(0);
     server.kill();
-    listener.answer(Answers::With(200));
+    listener.answer(WebhookAnswer::With(200));
     let mut catalogue =
         sqlx::SqlitePool::connect(&format!("sqlite://{}", data_dir.catalogue().display()))
             .await

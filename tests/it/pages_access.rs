@@ -20,8 +20,6 @@ use chatlake::puller::ledger;
 use scraper::{Html, Selector};
 use sqlx::{AssertSqlSafe, Row};
 
-use super::test_context::{Browser, PASSWORD, Page, TestContext};
-
 /// What comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PageOutcome {
@@ -39,6 +37,10 @@ enum PageOutcome {
     Other(u16),
 }
 use PageOutcome::{Done, Failed, Forbidden, Hidden, Other, Page as Shown, SignIn, Wrong};
+
+use crate::support::PASSWORD;
+use crate::support::context::TestContext;
+use crate::support::http::{Browser, Page};
 
 impl PageOutcome {
     fn of(page: &Page) -> Self {

@@ -10,11 +10,10 @@ use chatlake::puller::run::{RunState, Trigger};
 use chatlake::sandbox::faults::{Fault, FaultKind};
 use chatlake::secret::Secret;
 
-use crate::process::until;
-use crate::retry_and_lateness::{pulling, run, scheduled};
-use crate::test_context::{Browser, Page, TestContext};
-
-const HOUR: i64 = 3_600_000;
+use crate::support::context::TestContext;
+use crate::support::datasets::scheduled;
+use crate::support::http::{Browser, Page};
+use crate::support::{HOUR, until};
 
 fn head(page: &Page) -> String {
     page.words(".head .facts .status")
@@ -155,7 +154,7 @@ async fn stopped(ctx: &TestContext) -> (Actor, Browser, [DatasetId; 2]) {
         .unwrap();
     for _ in 0..3 {
         assert_eq!(
-            run(ctx, &olga, &datasets[0]).await.failure.unwrap().code,
+            ctx.run(&olga, &datasets[0]).await.failure.unwrap().code,
             "unauthorized"
         );
     }
@@ -176,7 +175,7 @@ async fn stopped(ctx: &TestContext) -> (Actor, Browser, [DatasetId; 2]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dataset_that_is_off_its_schedule_says_so_once_with_one_button() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let (olga, mut browser, [first, _]) = stopped(&ctx).await;
     let account = ctx.app.accounts.list(&olga).await.unwrap().remove(0).id;
     let update = format!("a[href='/accounts/{account}/edit']");
@@ -237,7 +236,7 @@ async fn a_dataset_that_is_off_its_schedule_says_so_once_with_one_button() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_new_credentials_what_failed_is_run_with_one_press() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let (olga, mut browser, [first, second]) = stopped(&ctx).await;
     let account = ctx.app.accounts.list(&olga).await.unwrap().remove(0);
     let before = browser.get("/accounts").await;

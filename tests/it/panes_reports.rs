@@ -10,8 +10,9 @@ use chatlake::datasets::Dataset;
 use chatlake::puller::queue;
 use chatlake::puller::run::RunState;
 
-use crate::panes::{Page, PaneSession, before_spring};
-use crate::test_context::TestContext;
+use crate::support::context::TestContext;
+use crate::support::http::Page;
+use crate::support::panes::{PaneSession, before_spring};
 
 /// What is chosen in every menu, also in those that the report does not take.
 const ALL_CHOSEN: [(&str, &str); 11] = [

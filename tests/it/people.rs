@@ -9,10 +9,11 @@ use chatlake::auth::audit;
 use chatlake::clock::Clock;
 use chatlake::secret::Secret;
 
-use crate::test_context::{Browser, PASSWORD, Page, TestContext};
+use crate::support::context::TestContext;
+use crate::support::http::{Browser, Page};
+use crate::support::{MINUTE, PASSWORD};
 
 const ANOTHER: &str = "staple battery horse";
-const MINUTE: i64 = 60_000;
 
 fn person_path(page: &Page, name: &str, verb: &str) -> String {
     let paths = page

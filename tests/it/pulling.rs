@@ -13,11 +13,12 @@ use chatlake::ids::DatasetId;
 use chatlake::puller::ledger;
 use chatlake::puller::queue;
 use chatlake::puller::run::{Run, RunState, Trigger};
-use chatlake::sandbox::SandboxOptions;
 use chatlake::sandbox::faults::{Fault, FaultKind, RetryAfter};
 use chatlake::secret::Secret;
 
-use crate::datasets::pulling_context::{PersonBrowser, PullingContext};
+use crate::support::context::TestContext;
+use crate::support::http::PersonBrowser;
+use crate::support::sandbox::of_size;
 
 const CHAT_REPORTS: [&str; 9] = [
     "chat",
@@ -32,7 +33,7 @@ const CHAT_REPORTS: [&str; 9] = [
 ];
 
 /// Waits until a run is in this state.
-async fn reaches(ctx: &PullingContext, run: &Run, state: RunState) -> Run {
+async fn reaches(ctx: &TestContext, run: &Run, state: RunState) -> Run {
     for _ in 0..600 {
         let run = queue::get(&ctx.app.db, &run.id).await.unwrap().unwrap();
         if run.state == state {
@@ -49,7 +50,7 @@ async fn reaches(ctx: &PullingContext, run: &Run, state: RunState) -> Run {
     panic!("{} does not become {state:?}", run.id);
 }
 
-async fn start(ctx: &PullingContext, who: &PersonBrowser, dataset: &DatasetId) -> Run {
+async fn start(ctx: &TestContext, who: &PersonBrowser, dataset: &DatasetId) -> Run {
     ctx.app
         .puller
         .run_now(&who.actor, dataset, Trigger::Manual)
@@ -65,15 +66,18 @@ fn code(run: &Run) -> &str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nine_chat_reports_started_at_once_cost_the_calls_of_one_and_say_so() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
     let mut datasets = Vec::new();
     for report in CHAT_REPORTS {
-        datasets.push(ctx.dataset(&owner, &account, report, report).await);
+        datasets.push(
+            ctx.oslo_dataset(&owner.actor, &account, report, report)
+                .await,
+        );
     }
     ctx.sandbox.forget_calls();
-    let alone = ctx.run(&owner, &datasets[0]).await;
+    let alone = ctx.run(&owner.actor, &datasets[0]).await;
     let calls = ctx.sandbox.calls_total();
     assert_eq!((alone.calls as u64, alone.shared_by), (calls, 1));
     ctx.sandbox.forget_calls();
@@ -105,17 +109,19 @@ async fn nine_chat_reports_started_at_once_cost_the_calls_of_one_and_say_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dataset_that_was_changed_while_its_run_was_queued_gets_what_it_asks_for_now() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
     // Both workers are busy with something slow.
     ctx.sandbox.faults().set(vec![
         Fault::new(FaultKind::Late { ms: 1_000 }).on("/agents"),
         Fault::new(FaultKind::Late { ms: 1_000 }).on("/groups"),
     ]);
     let (agents, groups) = (
-        ctx.dataset(&owner, &account, "A", "agents").await,
-        ctx.dataset(&owner, &account, "G", "groups").await,
+        ctx.oslo_dataset(&owner.actor, &account, "agents", "A")
+            .await,
+        ctx.oslo_dataset(&owner.actor, &account, "groups", "G")
+            .await,
     );
     let busy = [
         start(&ctx, &owner, &agents).await,
@@ -125,8 +131,10 @@ async fn a_dataset_that_was_changed_while_its_run_was_queued_gets_what_it_asks_f
         reaches(&ctx, run, RunState::Running).await;
     }
     let (all, one) = (
-        ctx.dataset(&owner, &account, "All", "chat").await,
-        ctx.dataset(&owner, &account, "One", "chat").await,
+        ctx.oslo_dataset(&owner.actor, &account, "chat", "All")
+            .await,
+        ctx.oslo_dataset(&owner.actor, &account, "chat", "One")
+            .await,
     );
     let runs = [
         start(&ctx, &owner, &all).await,
@@ -195,17 +203,17 @@ async fn a_dataset_that_was_changed_while_its_run_was_queued_gets_what_it_asks_f
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_refused_three_times_is_not_tried_again_until_it_changes() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("ada", Role::Admin).await;
-    let account = ctx.account("wrong-key").await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("ada", Role::Admin).await;
+    let account = ctx.shared_account("wrong-key").await;
     let mut datasets = Vec::new();
     for n in 0..6 {
         datasets.push(
-            ctx.dataset(
-                &owner,
+            ctx.oslo_dataset(
+                &owner.actor,
                 &account,
-                &format!("Number {n}"),
                 if n % 2 == 0 { "agents" } else { "chat" },
+                &format!("Number {n}"),
             )
             .await,
         );
@@ -239,11 +247,11 @@ async fn a_key_that_is_refused_three_times_is_not_tried_again_until_it_changes()
         .auth_failures
         < 3
     {
-        ctx.run(&owner, &datasets[0]).await;
+        ctx.run(&owner.actor, &datasets[0]).await;
     }
     let calls = ctx.sandbox.calls_total();
     assert!(calls <= 6, "it knocked {calls} times");
-    let stopped = ctx.run(&owner, &datasets[1]).await;
+    let stopped = ctx.run(&owner.actor, &datasets[1]).await;
     assert_eq!(
         (code(&stopped), ctx.sandbox.calls_total()),
         ("credentials_stopped", calls)
@@ -255,9 +263,9 @@ async fn a_key_that_is_refused_three_times_is_not_tried_again_until_it_changes()
     );
     let page = owner.get("/accounts").await;
     assert!(
-        page.text().contains("Rejected") && page.text().contains("until the credentials change"),
+        page.text.contains("Rejected") && page.text.contains("until the credentials change"),
         "{}",
-        page.text()
+        page.text
     );
     let change = ChangeAccount {
         credentials: [("api_key".to_owned(), Secret::new("sandbox-key"))].into(),
@@ -269,16 +277,19 @@ async fn a_key_that_is_refused_three_times_is_not_tried_again_until_it_changes()
         .await
         .unwrap();
     for dataset in &datasets {
-        assert_eq!(ctx.run(&owner, dataset).await.state, RunState::Succeeded);
+        assert_eq!(
+            ctx.run(&owner.actor, dataset).await.state,
+            RunState::Succeeded
+        );
     }
-    assert!(owner.get("/accounts").await.text().contains("Valid"));
+    assert!(owner.get("/accounts").await.text.contains("Valid"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tag_menu_that_may_not_be_read_says_nothing_about_the_key() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
     ctx.sandbox.faults().set(vec![
         Fault::new(FaultKind::Status { status: 403 }).on("/tags"),
     ]);
@@ -295,23 +306,30 @@ async fn a_tag_menu_that_may_not_be_read_says_nothing_about_the_key() {
                 .is_err()
         );
     }
-    let agents = ctx.dataset(&owner, &account, "Agents", "agents").await;
-    assert_eq!(ctx.run(&owner, &agents).await.state, RunState::Succeeded);
+    let agents = ctx
+        .oslo_dataset(&owner.actor, &account, "agents", "Agents")
+        .await;
+    assert_eq!(
+        ctx.run(&owner.actor, &agents).await.state,
+        RunState::Succeeded
+    );
     let seen = ctx.app.accounts.get(&owner.actor, &account).await.unwrap();
     assert_eq!((seen.auth_failures, seen.is_stopped()), (0, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_must_wait_long_says_until_when_and_who_asked_and_can_be_stopped() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("ada", Role::Admin).await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("ada", Role::Admin).await;
     let (account, other) = (
-        ctx.account("sandbox-key").await,
-        ctx.account("dal:sandbox-token").await,
+        ctx.shared_account("sandbox-key").await,
+        ctx.shared_account("dal:sandbox-token").await,
     );
     let (chats, agents) = (
-        ctx.dataset(&owner, &account, "Chats", "chat").await,
-        ctx.dataset(&owner, &account, "Agents", "agents").await,
+        ctx.oslo_dataset(&owner.actor, &account, "chat", "Chats")
+            .await,
+        ctx.oslo_dataset(&owner.actor, &account, "agents", "Agents")
+            .await,
     );
     ctx.sandbox.faults().set(vec![
         Fault::new(FaultKind::TooManyRequests {
@@ -328,8 +346,13 @@ async fn a_run_that_must_wait_long_says_until_when_and_who_asked_and_can_be_stop
     let agents_wait = reaches(&ctx, &start(&ctx, &owner, &agents).await, RunState::Waiting).await;
     assert!((agents_wait.due_at - waits.due_at).abs() < 5_000);
     assert_eq!(ctx.sandbox.calls_total(), 0);
-    let elsewhere = ctx.dataset(&owner, &other, "Elsewhere", "groups").await;
-    assert_eq!(ctx.run(&owner, &elsewhere).await.state, RunState::Succeeded);
+    let elsewhere = ctx
+        .oslo_dataset(&owner.actor, &other, "groups", "Elsewhere")
+        .await;
+    assert_eq!(
+        ctx.run(&owner.actor, &elsewhere).await.state,
+        RunState::Succeeded
+    );
 
     let zone = jiff::tz::TimeZone::get("Europe/Oslo").unwrap();
     let time = chatlake::clock::timestamp(waits.due_at)
@@ -343,7 +366,7 @@ async fn a_run_that_must_wait_long_says_until_when_and_who_asked_and_can_be_stop
             .any(|cell| cell.starts_with("Waiting")
                 && cell.contains(&format!("{time}, LiveChat limits calls"))),
         "{}",
-        list.text()
+        list.text
     );
     let strip = owner
         .get(&format!("/datasets/{chats}"))
@@ -369,10 +392,12 @@ async fn a_run_that_must_wait_long_says_until_when_and_who_asked_and_can_be_stop
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sunset_and_the_region_are_reported_once_and_stored() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("ada", Role::Admin).await;
-    let account = ctx.account("sandbox-key").await;
-    let dataset = ctx.dataset(&owner, &account, "Agents", "agents").await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("ada", Role::Admin).await;
+    let account = ctx.shared_account("sandbox-key").await;
+    let dataset = ctx
+        .oslo_dataset(&owner.actor, &account, "agents", "Agents")
+        .await;
     ctx.sandbox.faults().set(vec![
         Fault::new(FaultKind::Sunset {
             legacy: Some("2027-06-30".to_owned()),
@@ -383,7 +408,7 @@ async fn the_sunset_and_the_region_are_reported_once_and_stored() {
         })
         .times(1),
     ]);
-    let run = ctx.run(&owner, &dataset).await;
+    let run = ctx.run(&owner.actor, &dataset).await;
     assert_eq!(
         (run.state, run.calls),
         (RunState::Succeeded, 2),
@@ -409,14 +434,14 @@ async fn the_sunset_and_the_region_are_reported_once_and_stored() {
     );
     let words = "LiveChat ends this API on Wed 30 Jun 2027";
     for page in ["/accounts".to_owned(), format!("/datasets/{dataset}")] {
-        assert!(owner.get(&page).await.text().contains(words), "{page}");
+        assert!(owner.get(&page).await.text.contains(words), "{page}");
     }
     // Where the account lives is remembered: no call is lost on the wrong place again.
     ctx.sandbox.faults().set(Vec::new());
-    assert_eq!(ctx.run(&owner, &dataset).await.calls, 1);
+    assert_eq!(ctx.run(&owner.actor, &dataset).await.calls, 1);
     let gauge = owner.get("/accounts").await.texts(".pace-cell")[0].clone();
     assert!(gauge.contains("3 of 60,000 calls"), "{gauge}");
-    let metrics = owner.metrics().await;
+    let metrics = ctx.metrics().await;
     assert!(
         metrics.contains(&format!(
             "chatlake_account_calls_last_minute{{account=\"{account}\"}} 3"
@@ -428,11 +453,13 @@ async fn the_sunset_and_the_region_are_reported_once_and_stored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_where_there_was_something_is_believed_the_second_time_or_when_the_vendor_counts_it()
  {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
     let dataset = async |report: &str| {
-        let dataset = ctx.dataset(&owner, &account, report, report).await;
+        let dataset = ctx
+            .oslo_dataset(&owner.actor, &account, report, report)
+            .await;
         let checks = Choices {
             on_empty: OnEmpty::Check,
             ..Choices::default()
@@ -442,7 +469,7 @@ async fn nothing_where_there_was_something_is_believed_the_second_time_or_when_t
             .set_options(&owner.actor, &dataset, &checks)
             .await
             .unwrap();
-        let run = ctx.run(&owner, &dataset).await;
+        let run = ctx.run(&owner.actor, &dataset).await;
         assert!(
             run.state == RunState::Succeeded && run.rows > 0,
             "{report}: {:?}",
@@ -462,7 +489,7 @@ async fn nothing_where_there_was_something_is_believed_the_second_time_or_when_t
     );
 
     answers("{}");
-    let first = ctx.run(&owner, &periods).await;
+    let first = ctx.run(&owner.actor, &periods).await;
     assert_eq!(
         (first.state, code(&first)),
         (RunState::Failed, "suspicious_empty")
@@ -476,7 +503,7 @@ async fn nothing_where_there_was_something_is_believed_the_second_time_or_when_t
         .unwrap()
         .unwrap();
     assert!(kept.rows > 0, "the rows from before stay");
-    let second = ctx.run(&owner, &periods).await;
+    let second = ctx.run(&owner.actor, &periods).await;
     assert_eq!(
         (second.state, second.rows),
         (RunState::Succeeded, 0),
@@ -494,7 +521,7 @@ async fn nothing_where_there_was_something_is_believed_the_second_time_or_when_t
         .await
         .unwrap();
     assert_eq!(
-        code(&ctx.run(&owner, &periods).await),
+        code(&ctx.run(&owner.actor, &periods).await),
         "suspicious_empty",
         "the run before succeeded"
     );
@@ -503,7 +530,7 @@ async fn nothing_where_there_was_something_is_believed_the_second_time_or_when_t
         .revert(by(), &periods, &kept.id)
         .await
         .unwrap();
-    let third = ctx.run(&owner, &periods).await;
+    let third = ctx.run(&owner.actor, &periods).await;
     assert_eq!(
         (third.state, third.rows),
         (RunState::Succeeded, 0),
@@ -512,7 +539,7 @@ async fn nothing_where_there_was_something_is_believed_the_second_time_or_when_t
     );
 
     answers("[]");
-    let quiet = ctx.run(&owner, &visitors).await;
+    let quiet = ctx.run(&owner.actor, &visitors).await;
     assert_eq!(
         (quiet.state, quiet.rows),
         (RunState::Succeeded, 0),
@@ -521,7 +548,7 @@ async fn nothing_where_there_was_something_is_believed_the_second_time_or_when_t
     );
 
     answers(r#"{"chats":[{"id":"A","messages":[]}],"total":1,"pages":1}"#);
-    let silent = ctx.run(&owner, &messages).await;
+    let silent = ctx.run(&owner.actor, &messages).await;
     assert_eq!(
         (silent.state, silent.rows, silent.verified()),
         (RunState::Succeeded, 0, Some(true)),
@@ -532,11 +559,13 @@ async fn nothing_where_there_was_something_is_believed_the_second_time_or_when_t
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_or_stays_short_fails_and_the_rows_from_before_stay() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
-    let dataset = ctx.dataset(&owner, &account, "Chats", "chat").await;
-    let good = ctx.run(&owner, &dataset).await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
+    let dataset = ctx
+        .oslo_dataset(&owner.actor, &account, "chat", "Chats")
+        .await;
+    let good = ctx.run(&owner.actor, &dataset).await;
     let before = owner.get(&format!("/datasets/{dataset}/download")).await;
     ctx.sandbox.faults().set(vec![
         Fault::new(FaultKind::Shape {
@@ -552,7 +581,7 @@ async fn what_cannot_be_read_or_stays_short_fails_and_the_rows_from_before_stay(
             .on("/chats")
             .page(1),
     );
-    let unreadable = ctx.run(&owner, &dataset).await;
+    let unreadable = ctx.run(&owner.actor, &dataset).await;
     assert_eq!(
         (unreadable.state, code(&unreadable)),
         (RunState::Failed, "malformed"),
@@ -563,7 +592,7 @@ async fn what_cannot_be_read_or_stays_short_fails_and_the_rows_from_before_stay(
     ctx.sandbox.faults().set(vec![
         Fault::new(FaultKind::LyingTotal { by: 3 }).on("/chats"),
     ]);
-    let short = ctx.run(&owner, &dataset).await;
+    let short = ctx.run(&owner.actor, &dataset).await;
     assert_eq!(
         (short.state, code(&short)),
         (RunState::Failed, "incomplete")
@@ -590,7 +619,7 @@ async fn what_cannot_be_read_or_stays_short_fails_and_the_rows_from_before_stay(
     assert!(
         page.texts(".run-detail table")[0].contains("Incomplete"),
         "{}",
-        page.text()
+        page.text
     );
 
     let now = ctx
@@ -616,17 +645,14 @@ async fn what_cannot_be_read_or_stays_short_fails_and_the_rows_from_before_stay(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_missed_becomes_one_run_and_a_schedule_that_cannot_be_read_stops_no_other() {
-    let ctx = PullingContext::with(SandboxOptions {
-        chats: 200,
-        days: 20,
-        ..SandboxOptions::default()
-    })
-    .await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
+    let ctx = TestContext::with_sandbox(of_size(200, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
     let (good, bad) = (
-        ctx.dataset(&owner, &account, "Good", "agents").await,
-        ctx.dataset(&owner, &account, "Bad", "groups").await,
+        ctx.oslo_dataset(&owner.actor, &account, "agents", "Good")
+            .await,
+        ctx.oslo_dataset(&owner.actor, &account, "groups", "Bad")
+            .await,
     );
     let now = ctx.app.clock.now();
     // Three days of hours were missed by both.

@@ -12,8 +12,10 @@ use jiff::civil::date;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use crate::update_modes::{DAY, DatasetFixture, YESTERDAY};
-use crate::vendor::{Vendor, ids, pull, request};
+use crate::support::DAY;
+use crate::support::datasets::{DatasetFixture, YESTERDAY};
+use crate::support::pulls::{self, WEEK, ZONE, ids, pull, request};
+use crate::support::sandbox::Vendor;
 
 /// Chats as the vendor writes them, all in the one window that is asked for.
 fn archive(chats: &[String]) -> String {
@@ -605,7 +607,7 @@ async fn a_preview_has_the_rows_that_a_run_keeps() {
         from: date(2026, 11, 12),
         to: date(2026, 11, 12),
     };
-    let zone = TimeZone::get(crate::vendor::ZONE).unwrap();
+    let zone = TimeZone::get(ZONE).unwrap();
     let chats = [
         r#"{"id":70000,"duration":"125","visitor":{"name":"cut \ud83d"},"rate":5}"#,
         r#"{"id":"B","duration":12.5,"pending":"true","new":0.6103094355280591}"#,
@@ -668,7 +670,7 @@ async fn a_preview_has_the_rows_that_a_run_keeps() {
     for field in shown.batch.schema().fields() {
         let column = shown.batch.column_by_name(field.name()).unwrap();
         let cells: Vec<Option<String>> = (0..column.len())
-            .map(|row| (!column.is_null(row)).then(|| crate::vendor::shown(column, row)))
+            .map(|row| (!column.is_null(row)).then(|| pulls::shown(column, row)))
             .collect();
         assert_eq!(got.column(0, field.name()), cells, "{}", field.name());
     }
@@ -685,7 +687,7 @@ async fn no_record_of_the_sandbox_is_rejected() {
         let mut pull_request = request(&[report.id], &[]);
         pull_request.menus = connectors::Menus::default().check(report).unwrap();
         if report.takes(Menu::StartDays) {
-            pull_request.windows = vec![crate::vendor::WEEK];
+            pull_request.windows = vec![WEEK];
         }
         let (got, done) = pull(&vendor.source(), &pull_request).await;
         assert_eq!(

@@ -17,7 +17,9 @@ use jiff::civil::date;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 
-use crate::vendor::*;
+use crate::support::NOON;
+use crate::support::pulls::{PulledRows, WEEK, pull, request, shown};
+use crate::support::sandbox::{allow, limits, source};
 
 const FILE: &str = include_str!("../fixtures/livechat.json");
 const REPORTS: &[Report] = chatlake::connectors::livechat::REPORTS;
@@ -64,7 +66,7 @@ impl Scripted {
         );
         let upstreams = Upstreams::with(
             vec![allow("127.0.0.1")],
-            Clock::stopped_at(NOW),
+            Clock::stopped_at(NOON),
             limits(),
             Arc::new(SystemResolver),
         )

@@ -5,52 +5,20 @@
 use axum::http::StatusCode;
 use chatlake::accounts::ChangeAccount;
 use chatlake::actor::{Role, Scope};
-use chatlake::clock::Clock;
-use chatlake::connectors::Menus;
-use chatlake::connectors::report::Report;
+use chatlake::datasets::Dataset;
 use chatlake::datasets::policies::RetryPolicy;
-use chatlake::datasets::{Dataset, DatasetDescription, DatasetName, DatasetSettings};
-use chatlake::ids::{AccountId, DatasetId, RunId};
+use chatlake::ids::DatasetId;
 use chatlake::puller::queue;
 use chatlake::puller::run::{Run, RunState, Trigger};
-use chatlake::puller::schedules::Schedule;
 use chatlake::sandbox::faults::{Fault, FaultKind};
 use chatlake::secret::Secret;
 use serde_json::{Value, json};
 
-use super::process::until;
-use super::test_context::{NOON, Page, TestContext};
-
-const MINUTE: i64 = 60_000;
-const HOUR: i64 = 60 * MINUTE;
-
-/// Time stands still until it is moved, and runs are pulled.
-pub async fn pulling() -> TestContext {
-    let ctx = TestContext::with(Clock::stopped_at(NOON), |_| {}).await;
-    ctx.app.start_pulling().await.unwrap();
-    ctx
-}
-
-pub async fn ended(ctx: &TestContext, run: &RunId) -> Run {
-    until("the run is over", async || {
-        queue::get(&ctx.app.db, run)
-            .await
-            .unwrap()
-            .filter(|run| run.state.is_final())
-    })
-    .await
-}
-
-/// Runs a DataSet by hand, to the end.
-pub async fn run(ctx: &TestContext, who: &chatlake::actor::Actor, dataset: &DatasetId) -> Run {
-    let run = ctx
-        .app
-        .puller
-        .run_now(who, dataset, Trigger::Manual)
-        .await
-        .unwrap();
-    ended(ctx, &run.id).await
-}
+use crate::support::context::TestContext;
+use crate::support::datasets::scheduled;
+use crate::support::http::Page;
+use crate::support::panes::PaneSession;
+use crate::support::{HOUR, MINUTE, NOON, until};
 
 async fn now(ctx: &TestContext, dataset: &DatasetId) -> Dataset {
     ctx.app.datasets.for_run(dataset).await.unwrap()
@@ -67,7 +35,7 @@ async fn newest(ctx: &TestContext, dataset: &DatasetId, count: i64) -> Run {
             .next()
     })
     .await;
-    ended(ctx, &newest.id).await
+    ctx.ended(&newest.id).await
 }
 
 fn answers_nonsense(ctx: &TestContext) {
@@ -79,80 +47,14 @@ fn answers_nonsense(ctx: &TestContext) {
     ]);
 }
 
-fn of(
-    report: &'static Report,
-    account: &AccountId,
-    name: &str,
-    cron: Option<&str>,
-) -> DatasetSettings {
-    DatasetSettings {
-        name: DatasetName::parse(name).unwrap(),
-        description: DatasetDescription::default(),
-        account_id: account.clone(),
-        connector: chatlake::connectors::Connector::LiveChat,
-        report,
-        menus: Menus::default().check(report).unwrap(),
-        update_mode: report.mode,
-        options: Default::default(),
-        time_zone: "UTC".to_owned(),
-        schedule: cron.and_then(|cron| Schedule::parse(cron, "UTC", NOON).unwrap().to_stored(NOON)),
-    }
-}
-
-/// A DataSet on this schedule.
-pub async fn scheduled(
-    ctx: &TestContext,
-    owner: &chatlake::actor::Actor,
-    account: &AccountId,
-    name: &str,
-    cron: &str,
-) -> DatasetId {
-    let report = chatlake::connectors::Connector::LiveChat
-        .report("agents")
-        .unwrap();
-    ctx.app
-        .datasets
-        .create(owner, &of(report, account, name, Some(cron)))
-        .await
-        .unwrap()
-}
-
-pub async fn api(
-    ctx: &TestContext,
-    token: &str,
-    method: &str,
-    path: &str,
-    body: Value,
-) -> (StatusCode, Value) {
-    let bearer = format!("Bearer {token}");
-    let headers = [
-        ("authorization", bearer.as_str()),
-        ("content-type", "application/json"),
-    ];
-    let body = (method != "GET").then(|| body.to_string());
-    let answer = ctx
-        .browser()
-        .send(
-            method.parse().unwrap(),
-            &format!("/api/v1{path}"),
-            body,
-            &headers,
-        )
-        .await;
-    (
-        answer.status,
-        serde_json::from_str(&answer.text).unwrap_or(Value::Null),
-    )
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_run_is_retried_by_new_runs_up_to_the_limit() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let (owner, mut browser) = ctx.signed_in_person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let dataset = ctx.dataset(&owner, &account, "agents", "Agents").await;
     answers_nonsense(&ctx);
-    let first = run(&ctx, &owner, &dataset).await;
+    let first = ctx.run(&owner, &dataset).await;
     assert_eq!(
         (first.state, first.failure.as_ref().unwrap().code.as_str()),
         (RunState::Failed, "malformed")
@@ -200,19 +102,19 @@ async fn a_failed_run_is_retried_by_new_runs_up_to_the_limit() {
     );
 
     // Run now does not wait for a retry, and a success ends the chain.
-    run(&ctx, &owner, &dataset).await;
+    ctx.run(&owner, &dataset).await;
     assert!(
         now(&ctx, &dataset).await.policies.retry_at.is_some(),
         "a run by hand is tried again as well"
     );
     ctx.sandbox.faults().clear();
-    assert_eq!(run(&ctx, &owner, &dataset).await.state, RunState::Succeeded);
+    assert_eq!(ctx.run(&owner, &dataset).await.state, RunState::Succeeded);
     assert_eq!(now(&ctx, &dataset).await.policies.retry_at, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_that_a_person_must_fix_and_disabled_retries_are_not_retried() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let dataset = ctx.dataset(&owner, &account, "agents", "Agents").await;
@@ -222,7 +124,7 @@ async fn failures_that_a_person_must_fix_and_disabled_retries_are_not_retried() 
         (FaultKind::Status { status: 403 }, "refused"),
     ] {
         ctx.sandbox.faults().set(vec![Fault::new(fault)]);
-        let failed = run(&ctx, &owner, &dataset).await;
+        let failed = ctx.run(&owner, &dataset).await;
         assert_eq!(failed.failure.unwrap().code, code);
         assert_eq!(now(&ctx, &dataset).await.policies.retry_at, None, "{code}");
     }
@@ -232,7 +134,7 @@ async fn failures_that_a_person_must_fix_and_disabled_retries_are_not_retried() 
         .set_retry_policy(&owner, &dataset, RetryPolicy::NEVER, None)
         .await
         .unwrap();
-    run(&ctx, &owner, &dataset).await;
+    ctx.run(&owner, &dataset).await;
     assert_eq!(now(&ctx, &dataset).await.policies.retry_at, None);
     // A retry that is to come goes when there is to be none; and when somebody stops the run that
     // would be tried again.
@@ -241,7 +143,7 @@ async fn failures_that_a_person_must_fix_and_disabled_retries_are_not_retried() 
         .set_retry_policy(&owner, &dataset, RetryPolicy::new(60, 2).unwrap(), None)
         .await
         .unwrap();
-    run(&ctx, &owner, &dataset).await;
+    ctx.run(&owner, &dataset).await;
     let due = now(&ctx, &dataset).await.policies.retry_at.unwrap() - ctx.clock.now();
     assert!((HOUR..=72 * MINUTE).contains(&due), "{due}");
     ctx.app
@@ -255,7 +157,7 @@ async fn failures_that_a_person_must_fix_and_disabled_retries_are_not_retried() 
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_and_lateness_are_set_in_the_pane_and_the_api_with_errors_next_to_the_field() {
     let ctx = TestContext::new().await;
-    let olga = super::panes::PaneSession::new(&ctx, "olga", Role::Admin).await;
+    let olga = PaneSession::new(&ctx, "olga", Role::Admin).await;
     let page = olga.connect().await;
     let page = olga.press(&page, "details", &[("report", "agents")]).await;
     assert_eq!(
@@ -319,19 +221,19 @@ async fn retry_and_lateness_are_set_in_the_pane_and_the_api_with_errors_next_to_
 
     let token = ctx.token(&olga.actor, Scope::Manage).await;
     let path = format!("/datasets/{}", dataset.id);
-    let (_, response) = api(&ctx, &token, "GET", &path, json!({})).await;
+    let (_, response) = ctx.api(&token, "GET", &path, json!({})).await;
     assert_eq!(
         (&response["retry"], &response["late"]),
         (&json!({"every_minutes": 120, "at_most": 5}), &json!(false))
     );
-    let (status, response) = api(
-        &ctx,
-        &token,
-        "PATCH",
-        &path,
-        json!({"retry": null, "expected_within_hours": null}),
-    )
-    .await;
+    let (status, response) = ctx
+        .api(
+            &token,
+            "PATCH",
+            &path,
+            json!({"retry": null, "expected_within_hours": null}),
+        )
+        .await;
     assert_eq!(
         (
             status,
@@ -352,7 +254,7 @@ async fn retry_and_lateness_are_set_in_the_pane_and_the_api_with_errors_next_to_
         ),
         (json!({"expected_within_hours": 0}), "expected_within_hours"),
     ] {
-        let (status, response) = api(&ctx, &token, "PATCH", &path, body).await;
+        let (status, response) = ctx.api(&token, "PATCH", &path, body).await;
         assert_eq!(
             (status, response["error"]["field"].as_str()),
             (StatusCode::UNPROCESSABLE_ENTITY, Some(field)),
@@ -360,7 +262,7 @@ async fn retry_and_lateness_are_set_in_the_pane_and_the_api_with_errors_next_to_
         );
     }
     let made = json!({"name": "Other", "account_id": dataset.account_id, "report": "agents", "retry": {"every_minutes": 5, "at_most": 1}, "expected_within_hours": 3});
-    let (status, response) = api(&ctx, &token, "POST", "/datasets", made).await;
+    let (status, response) = ctx.api(&token, "POST", "/datasets", made).await;
     assert_eq!(
         (
             status,
@@ -374,7 +276,7 @@ async fn retry_and_lateness_are_set_in_the_pane_and_the_api_with_errors_next_to_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn overdue_data_is_shown_as_late_everywhere_until_it_arrives() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let token = ctx.token(&owner, Scope::Read).await;
     let account = ctx.account(&owner, "Support").await.id;
@@ -396,7 +298,7 @@ async fn overdue_data_is_shown_as_late_everywhere_until_it_arrives() {
         .await
         .unwrap();
     assert_eq!(
-        run(&ctx, &owner, &with_deadline).await.state,
+        ctx.run(&owner, &with_deadline).await.state,
         RunState::Succeeded
     );
     ctx.sandbox
@@ -442,26 +344,21 @@ async fn overdue_data_is_shown_as_late_everywhere_until_it_arrives() {
         "{}",
         page.text
     );
-    let (_, response) = api(
-        &ctx,
-        &token,
-        "GET",
-        &format!("/datasets/{with_deadline}"),
-        json!({}),
-    )
-    .await;
+    let (_, response) = ctx
+        .api(
+            &token,
+            "GET",
+            &format!("/datasets/{with_deadline}"),
+            json!({}),
+        )
+        .await;
     assert_eq!(
         (&response["late"], &response["late_since"]),
         (&json!(true), &json!("2026-11-20T14:00:00Z"))
     );
-    let (_, response) = api(
-        &ctx,
-        &token,
-        "GET",
-        &format!("/datasets/{never}"),
-        json!({}),
-    )
-    .await;
+    let (_, response) = ctx
+        .api(&token, "GET", &format!("/datasets/{never}"), json!({}))
+        .await;
     assert_eq!(response["late"], json!(false));
     let metrics = ctx.metrics().await;
     assert!(metrics.contains("chatlake_datasets_late 2\n"), "{metrics}");
@@ -474,7 +371,7 @@ async fn overdue_data_is_shown_as_late_everywhere_until_it_arrives() {
 
     ctx.sandbox.faults().clear();
     assert_eq!(
-        run(&ctx, &owner, &with_deadline).await.state,
+        ctx.run(&owner, &with_deadline).await.state,
         RunState::Succeeded
     );
     assert_eq!(late(&with_deadline).await, None);
@@ -496,7 +393,7 @@ async fn overdue_data_is_shown_as_late_everywhere_until_it_arrives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_credentials_take_all_datasets_of_the_account_off_their_schedules_until_it_works_again()
  {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let (first, second) = (
@@ -623,14 +520,9 @@ async fn a_parked_run_stops_its_schedule_and_a_person_restarts_it() {
         RunState::Parked
     );
     assert!(now(&ctx, &dataset).await.next_run_at.is_none());
-    let (_, response) = api(
-        &ctx,
-        &token,
-        "GET",
-        &format!("/datasets/{dataset}"),
-        json!({}),
-    )
-    .await;
+    let (_, response) = ctx
+        .api(&token, "GET", &format!("/datasets/{dataset}"), json!({}))
+        .await;
     assert_eq!(
         response["stopped"],
         json!({"since": "2026-11-20T12:00:00Z", "reason": "parked"})
@@ -663,14 +555,14 @@ async fn a_parked_run_stops_its_schedule_and_a_person_restarts_it() {
         .submit(&format!("/datasets/{dataset}/bring-back"), &[])
         .await;
     assert_eq!(back.toast(), "Schedule resumed. Next run today 13:00.");
-    let (status, response) = api(
-        &ctx,
-        &token,
-        "POST",
-        &format!("/datasets/{dataset}/bring-back"),
-        json!({}),
-    )
-    .await;
+    let (status, response) = ctx
+        .api(
+            &token,
+            "POST",
+            &format!("/datasets/{dataset}/bring-back"),
+            json!({}),
+        )
+        .await;
     assert_eq!(
         (status, response["error"]["code"].as_str()),
         (StatusCode::CONFLICT, Some("not_stopped")),
@@ -680,7 +572,7 @@ async fn a_parked_run_stops_its_schedule_and_a_person_restarts_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_without_progress_for_five_minutes_is_stopped_with_a_reason_and_retried() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let (stuck, other) = (
@@ -708,7 +600,7 @@ async fn a_run_without_progress_for_five_minutes_is_stopped_with_a_reason_and_re
     // Some beats of the heart at the old time: it has made a call, and that is progress.
     tokio::time::sleep(queue::HEARTBEAT + std::time::Duration::from_millis(500)).await;
     ctx.clock.advance(5 * MINUTE);
-    let over = ended(&ctx, &run_id).await;
+    let over = ctx.ended(&run_id).await;
     let failure = over.failure.unwrap();
     assert_eq!(
         (over.state, failure.code.as_str()),
@@ -721,7 +613,7 @@ async fn a_run_without_progress_for_five_minutes_is_stopped_with_a_reason_and_re
         "{failure:?}"
     );
     assert_eq!(
-        run(&ctx, &owner, &other).await.state,
+        ctx.run(&owner, &other).await.state,
         RunState::Succeeded,
         "the worker is free again"
     );
@@ -739,7 +631,7 @@ const LOOK: i64 = 30_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_at_work_is_nobody_elses_whatever_the_clock_shows() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let dataset = scheduled(&ctx, &owner, &account, "Agents", "0 9 1 1 *").await;
@@ -774,7 +666,7 @@ async fn a_run_at_work_is_nobody_elses_whatever_the_clock_shows() {
         assert!(claimed.is_empty(), "{claimed:?}");
         tokio::task::yield_now().await;
     }
-    let over = ended(&ctx, &run).await;
+    let over = ctx.ended(&run).await;
     assert_eq!(
         (over.state, over.attempt),
         (RunState::Succeeded, 1),
@@ -794,7 +686,7 @@ async fn a_run_at_work_is_nobody_elses_whatever_the_clock_shows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_set_back_by_days_keeps_nobody_waiting() {
-    let ctx = pulling().await;
+    let ctx = TestContext::stopped_with_workers().await;
     let owner = ctx.person("olga", Role::Admin).await;
     let account = ctx.account(&owner, "Support").await.id;
     let dataset = scheduled(&ctx, &owner, &account, "Agents", "0 * * * *").await;
@@ -811,9 +703,9 @@ async fn a_clock_that_is_set_back_by_days_keeps_nobody_waiting() {
     // Three days ahead by mistake: what happens then is written down for then.
     jump(72 * HOUR).await;
     newest(&ctx, &dataset, 1).await;
-    assert_eq!(run(&ctx, &owner, &watched).await.state, RunState::Succeeded);
+    assert_eq!(ctx.run(&owner, &watched).await.state, RunState::Succeeded);
     answers_nonsense(&ctx);
-    run(&ctx, &owner, &dataset).await;
+    ctx.run(&owner, &dataset).await;
     let due = now(&ctx, &dataset).await.policies.retry_at.unwrap();
     assert!(due > NOON + 72 * HOUR);
     jump(-72 * HOUR).await;

@@ -10,11 +10,11 @@ use chatlake::puller::queue;
 use chatlake::puller::run::{Run, RunState, Trigger};
 use serde_json::json;
 
-use super::backfill_isolation::merging;
-use super::process::{DataDir, LocalSandbox, until};
-use super::test_context::{NOON, TestContext};
-
-const MINUTE: i64 = 60_000;
+use crate::support::context::TestContext;
+use crate::support::data_dir::DataDir;
+use crate::support::datasets::merging;
+use crate::support::sandbox::LocalSandbox;
+use crate::support::{MINUTE, NOON, until};
 
 /// A file of rows that nobody can open to an end: whoever tries waits. It is put back when this
 /// ends.

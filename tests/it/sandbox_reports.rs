@@ -15,7 +15,8 @@ use chatlake::sandbox::truth::TruthQuestion;
 use futures_util::StreamExt;
 use serde_json::Value;
 
-use crate::vendor::*;
+use crate::support::pulls::{PulledRows, TODAY, WEEK, ZONE, pull, request};
+use crate::support::sandbox::{Vendor, allow, limits, source};
 
 /// A pull of one report for these days, with the menus it needs and no more.
 fn pull_request(report: &'static Report, days: Window) -> PullRequest {

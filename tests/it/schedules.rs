@@ -11,10 +11,8 @@ use chatlake::puller::run::Trigger;
 use chatlake::puller::scheduler;
 use serde_json::{Value, json};
 
-use super::test_context::{NOON, TestContext};
-
-const HOUR: Millis = 3_600_000;
-const DAY: Millis = 24 * HOUR;
+use crate::support::context::TestContext;
+use crate::support::{DAY, HOUR, MINUTE, NOON, until};
 
 /// A ctx in which nothing is pulled, an editor and an account.
 struct ScheduleFixture {
@@ -354,7 +352,6 @@ async fn a_clock_that_was_ahead_and_is_put_right_stops_no_schedule() {
 
 #[tokio::test]
 async fn what_waits_for_a_moment_of_a_wrong_clock_waits_as_long_as_it_would_have() {
-    const MINUTE: Millis = 60_000;
     // The clock goes back while the server looks, or while it does not run.
     for seen in [true, false] {
         let fixture = ScheduleFixture::new().await;
@@ -1107,7 +1104,7 @@ async fn a_run_by_schedule_begins_within_a_second() {
         .unwrap();
     tx.commit().await.unwrap();
     ctx.app.puller.wake_scheduler.notify_one();
-    let run = super::process::until("it has begun", async || {
+    let run = until("it has begun", async || {
         queue::of_dataset(&ctx.app.db, &dataset, 0, 1)
             .await
             .unwrap()

@@ -4,7 +4,7 @@
 use axum::http::StatusCode;
 use chatlake::actor::Role;
 
-use super::panes::{PaneSession, before_spring};
+use crate::support::panes::{PaneSession, before_spring};
 
 /// What is typed, the summary, the cron lines, the first of the next runs.
 type ScheduleCase = (

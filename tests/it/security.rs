@@ -22,10 +22,11 @@ use sqlx::Connection as _;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::process::{DataDir, until};
-use super::test_context::{Browser, NOON, PASSWORD, TestContext};
-
-const TIMEOUT: Duration = Duration::from_secs(60);
+use crate::support::context::TestContext;
+use crate::support::data_dir::DataDir;
+use crate::support::exports::{ExportFixture, chat};
+use crate::support::http::Browser;
+use crate::support::{NOON, PASSWORD, TIMEOUT, until};
 
 async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
     tokio::time::timeout(TIMEOUT, wait)
@@ -1102,10 +1103,9 @@ async fn a_file_for_spreadsheets_says_how_many_cells_are_marked() {
     let chats: Vec<_> = words
         .iter()
         .enumerate()
-        .map(|(number, word)| super::export_api::chat(&format!("{word}{number}"), NOON, word))
+        .map(|(number, word)| chat(&format!("{word}{number}"), NOON, word))
         .collect();
-    let export_fixture =
-        super::export_api::ExportFixture::of(TestContext::new().await, &chats).await;
+    let export_fixture = ExportFixture::of(TestContext::new().await, &chats).await;
     let mut browser = export_fixture.ctx.signed_in(&export_fixture.owner).await;
     let bearer = format!(
         "Bearer {}",

@@ -15,7 +15,10 @@ use chatlake::sandbox::faults::{Fault, FaultKind};
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
-use super::process::{DataDir, LocalSandbox, Server, json_of, until, until_within};
+use crate::support::data_dir::DataDir;
+use crate::support::sandbox::LocalSandbox;
+use crate::support::server::{Server, json_of};
+use crate::support::{is_soak, until, until_within};
 
 const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
@@ -445,7 +448,7 @@ async fn a_write_sync_or_rename_that_fails_loses_nothing_and_leaves_nothing_brok
 /// The long form of the test above: `bin/soak` runs it.
 #[tokio::test(flavor = "multi_thread")]
 async fn soak_every_write_sync_and_rename_fails_once() {
-    if crate::test_context::is_soak() {
+    if is_soak() {
         let template = Template::new().await;
         compare(&template, |calls| {
             (1..=calls)

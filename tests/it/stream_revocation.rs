@@ -2,7 +2,6 @@
 //! ending a session, a token, an export password or a person.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -18,14 +17,12 @@ use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
-use super::export_api::{CLASSIC, ExportFixture, many};
-use super::test_context::{Browser, PASSWORD, TestContext};
+use crate::support::context::TestContext;
+use crate::support::exports::{CLASSIC, ExportFixture, many};
+use crate::support::http::Browser;
+use crate::support::{DAY, HOUR, PASSWORD, TIMEOUT};
 
 const ANOTHER: &str = "staple battery horse";
-const HOUR: i64 = 3_600_000;
-const DAY: i64 = 24 * HOUR;
-/// A test that waits for longer than this has found something that hangs.
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What begins, in the order of the columns of `TABLE`: as a page's session, as a token, as an
 /// export password.

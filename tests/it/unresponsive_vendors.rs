@@ -20,11 +20,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::process::{DataDir, LocalSandbox, Server, until};
-use super::test_context::{NOON, TestContext};
-use super::vendor::{self, Vendor};
-
-const HOUR: i64 = 3_600_000;
+use crate::support::context::TestContext;
+use crate::support::data_dir::DataDir;
+use crate::support::pulls::{WEEK, pull, request};
+use crate::support::sandbox::{LocalSandbox, Vendor, allow, limits, source};
+use crate::support::server::{Server, json_of};
+use crate::support::{HOUR, NOON, until};
 
 /// A host on the loopback address that never answers, or only a byte at a time. It stops with its
 /// last handle.
@@ -122,7 +123,7 @@ impl RunFixture {
             .server
             .send("POST", &format!("/api/v1{path}"), &self.token, Some(body))
             .await;
-        let (status, made) = super::process::json_of(answer).await;
+        let (status, made) = json_of(answer).await;
         assert_eq!(status, 201, "{made}");
         made["id"].as_str().unwrap().to_owned()
     }
@@ -332,16 +333,16 @@ async fn answers_of_both_vendors_that_bring_less_than_the_minimum_are_cut() {
         min_bytes: 1_024,
         tries: 2,
         no_progress: Duration::from_secs(30),
-        ..vendor::limits()
+        ..limits()
     };
     let upstreams = Upstreams::with(
-        vec![vendor::allow("127.0.0.1")],
+        vec![allow("127.0.0.1")],
         vendor.clock.clone(),
         limits,
         Arc::new(SystemResolver),
     )
     .unwrap();
-    let livechat = vendor::source(&upstreams, &vendor.address, "sandbox-key");
+    let livechat = source(&upstreams, &vendor.address, "sandbox-key");
     let liveleader = Source {
         connector: Connector::LiveLeader,
         fields: [("email".to_owned(), "operator@sandbox.test".to_owned())].into(),
@@ -351,17 +352,17 @@ async fn answers_of_both_vendors_that_bring_less_than_the_minimum_are_cut() {
             .unwrap(),
         ..livechat.clone()
     };
-    let chats = vendor::request(&["chat"], &[vendor::WEEK]);
+    let chats = request(&["chat"], &[WEEK]);
     let exported = PullRequest {
         reports: vec![Connector::LiveLeader.report("chats").unwrap()],
-        ..vendor::request(&[], &[vendor::WEEK])
+        ..request(&[], &[WEEK])
     };
     for (source, request) in [(&livechat, &chats), (&liveleader, &exported)] {
         vendor.fault(FaultKind::Drip {
             bytes: 1,
             every_ms: 30,
         });
-        let (got, error) = vendor::pull(source, request).await;
+        let (got, error) = pull(source, request).await;
         assert!(
             matches!(
                 error,
@@ -378,7 +379,7 @@ async fn answers_of_both_vendors_that_bring_less_than_the_minimum_are_cut() {
             bytes: 2_000,
             every_ms: 5,
         });
-        let (got, done) = vendor::pull(source, request).await;
+        let (got, done) = pull(source, request).await;
         assert!(done.is_ok() && got.rows(0) > 0, "{done:?}");
     }
 }

@@ -4,271 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::Request;
-use chatlake::accounts::{ChangeAccount, NewAccount};
-use chatlake::actor::{Role, Scope};
-use chatlake::auth::tokens::{self, NewToken};
-use chatlake::clock::{Clock, iso};
-use chatlake::connectors::Connector;
-use chatlake::ids::{AccountId, DatasetId, RunId};
-use chatlake::sandbox::SandboxOptions;
+use chatlake::clock::iso;
+use chatlake::ids::RunId;
 use chatlake::sandbox::faults::{Fault, FaultKind, RetryAfter};
-use chatlake::secret::Secret;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
-use crate::datasets::pulling_context::{PersonBrowser, PullingContext};
-use crate::test_context::read_body;
-
-pub const DAY: i64 = 86_400_000;
-
-/// An owner with a browser, a token and an account, and a clock to move.
-pub struct DatasetFixture {
-    pub ctx: PullingContext,
-    pub owner: PersonBrowser,
-    token: String,
-    account: AccountId,
-}
-
-impl DatasetFixture {
-    pub async fn new() -> Self {
-        let clock = Clock::stopped_at(crate::test_context::NOON);
-        let ctx = PullingContext::at(
-            SandboxOptions {
-                chats: 900,
-                days: 20,
-                ..SandboxOptions::default()
-            },
-            clock,
-        )
-        .await;
-        let owner = ctx.person("olga", Role::Editor).await;
-        let account = ctx.account("sandbox-key").await;
-        let new = NewToken {
-            name: "script".to_owned(),
-            scope: Scope::Manage,
-            days: 30,
-        };
-        let token = tokens::create(&ctx.app.db, &ctx.app.clock, &owner.actor, &new)
-            .await
-            .unwrap()
-            .1
-            .reveal()
-            .to_owned();
-        Self {
-            ctx,
-            owner,
-            token,
-            account,
-        }
-    }
-
-    pub async fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("/api/v1{path}"))
-            .header("host", "127.0.0.1:8080");
-        let request = request
-            .header("authorization", format!("Bearer {}", self.token))
-            .header("content-type", "application/json");
-        let body = if method == "GET" {
-            Body::empty()
-        } else {
-            Body::from(body.to_string())
-        };
-        let answer = self
-            .ctx
-            .router
-            .clone()
-            .oneshot(request.body(body).unwrap())
-            .await
-            .unwrap();
-        let status = answer.status().as_u16();
-        let bytes = read_body(answer.into_body()).await;
-        (
-            status,
-            serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-        )
-    }
-
-    pub async fn dataset(&self, report: &str, rest: Value) -> DatasetId {
-        let mut new = json!({"name": report, "account_id": self.account, "report": report});
-        new.as_object_mut()
-            .unwrap()
-            .extend(rest.as_object().unwrap().clone());
-        let (status, made) = self.call("POST", "/datasets", new).await;
-        assert_eq!(status, 201, "{made}");
-        DatasetId::parse(made["id"].as_str().unwrap()).unwrap()
-    }
-
-    pub async fn change(&self, dataset: &DatasetId, patch: Value) -> Value {
-        let (status, now) = self
-            .call("PATCH", &format!("/datasets/{dataset}"), patch)
-            .await;
-        assert_eq!(status, 200, "{now}");
-        now
-    }
-
-    /// A LiveLeader account.
-    pub async fn leader(&self) -> AccountId {
-        let boss = self.ctx.person("mia", Role::Admin).await;
-        let new = NewAccount {
-            connector: Connector::LiveLeader,
-            name: "Night desk".to_owned(),
-            credentials: BTreeMap::from([
-                ("email".to_owned(), Secret::new("operator@sandbox.test")),
-                ("password".to_owned(), Secret::new("sandbox-password")),
-            ]),
-            api_url: Some(self.ctx.vendor().to_owned()),
-            requests_per_minute: Some(60_000),
-            time_zone: None,
-        };
-        let id = self
-            .ctx
-            .app
-            .accounts
-            .create(&boss.actor, &new)
-            .await
-            .unwrap()
-            .id;
-        let share = ChangeAccount {
-            shared: Some(true),
-            ..ChangeAccount::default()
-        };
-        self.ctx
-            .app
-            .accounts
-            .update(&boss.actor, &id, &share)
-            .await
-            .unwrap();
-        id
-    }
-
-    /// Begins a backfill in chunks of two days.
-    pub async fn begin(&self, dataset: &DatasetId, from: &str, to: &str) {
-        let (status, begun) = self
-            .call(
-                "POST",
-                &format!("/datasets/{dataset}/backfills"),
-                json!({"from": from, "to": to, "chunk_days": 2}),
-            )
-            .await;
-        assert_eq!(status, 202, "{begun}");
-    }
-
-    /// The same, to its end.
-    pub async fn backfill(&self, dataset: &DatasetId, from: &str, to: &str) -> Value {
-        self.begin(dataset, from, to).await;
-        for _ in 0..1_000 {
-            let (_, all) = self
-                .call(
-                    "GET",
-                    &format!("/datasets/{dataset}/backfills"),
-                    Value::Null,
-                )
-                .await;
-            if all["items"][0]["state"] != "running" {
-                return all["items"][0].clone();
-            }
-            self.ctx.app.clock.advance(200);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("the backfill does not end");
-    }
-
-    /// Runs it to its end, while the clock goes on, and answers the run.
-    pub async fn run(&self, dataset: &DatasetId) -> Value {
-        let (_, run) = self
-            .call("POST", &format!("/datasets/{dataset}/runs"), json!({}))
-            .await;
-        let path = format!(
-            "/runs/{}",
-            run["id"]
-                .as_str()
-                .unwrap_or_else(|| panic!("no run was made: {run}"))
-        );
-        for _ in 0..1_000 {
-            let (_, run) = self.call("GET", &path, Value::Null).await;
-            assert!(run["state"].is_string(), "{run}");
-            if matches!(
-                run["state"].as_str().unwrap(),
-                "succeeded" | "failed" | "cancelled" | "parked"
-            ) {
-                return run;
-            }
-            self.ctx.app.clock.advance(200);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("the run does not end");
-    }
-
-    pub async fn good_run(&self, dataset: &DatasetId) -> Value {
-        let run = self.run(dataset).await;
-        assert_eq!(run["state"], "succeeded", "{run}");
-        run
-    }
-
-    /// The rows of the current version, by column.
-    pub async fn rows(&self, dataset: &DatasetId) -> Vec<BTreeMap<String, String>> {
-        let request = Request::get(format!("/api/v1/datasets/{dataset}/data"))
-            .header("host", "127.0.0.1:8080");
-        let request = request
-            .header("authorization", format!("Bearer {}", self.token))
-            .body(Body::empty())
-            .unwrap();
-        let answer = self.ctx.router.clone().oneshot(request).await.unwrap();
-        assert_eq!(answer.status().as_u16(), 200);
-        let bytes = read_body(answer.into_body()).await;
-        let mut reader = csv::Reader::from_reader(&bytes[..]);
-        reader.deserialize().map(Result::unwrap).collect()
-    }
-
-    pub async fn column(&self, dataset: &DatasetId, name: &str) -> Vec<String> {
-        self.rows(dataset)
-            .await
-            .into_iter()
-            .map(|mut row| {
-                row.remove(name)
-                    .unwrap_or_else(|| panic!("there is no column {name}"))
-            })
-            .collect()
-    }
-
-    pub fn answers(&self, body: &Value) {
-        self.ctx
-            .sandbox
-            .faults()
-            .set(vec![Fault::new(FaultKind::Shape {
-                body: body.to_string(),
-            })]);
-    }
-
-    /// A chat of `days` days ago with these messages.
-    pub fn chat(&self, id: &str, days: i64, messages: &[&str]) -> Value {
-        let started = (self.ctx.app.clock.now() - days * DAY) / 1_000;
-        let messages: Vec<Value> = messages.iter().map(|text| json!({"text": text})).collect();
-        json!({"id": id, "started_timestamp": started, "messages": messages})
-    }
-
-    /// The vendor holds these chats, all in the one window that is asked for.
-    pub fn holds(&self, chats: &[Value]) {
-        self.answers(&json!({"chats": chats, "total": chats.len(), "pages": 1}));
-    }
-
-    fn truth(&self, from: &str, to: &str) -> usize {
-        let question =
-            json!({"report": "chat", "date_from": from, "date_to": to, "timezone": "UTC"});
-        self.ctx
-            .sandbox
-            .truth(&serde_json::from_value(question).unwrap())
-            .unwrap()["count"]
-            .as_u64()
-            .unwrap() as usize
-    }
-}
-
-pub const YESTERDAY: fn() -> Value = || json!({"start_days": 1, "end_days": 1});
+use crate::support::DAY;
+use crate::support::datasets::{DatasetFixture, YESTERDAY};
+use crate::support::panes::fields_of;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn append_keeps_all_rows_with_the_run_that_added_them() {
@@ -667,7 +410,7 @@ async fn a_version_that_lost_too_many_rows_waits_for_approval_or_a_better_run() 
         (&held["version"], &json!(5))
     );
     // It is loud, and its rows can be looked at.
-    let list = fixture.owner.get("/datasets").await.text();
+    let list = fixture.owner.get("/datasets").await.text;
     assert!(
         list.contains("Waiting for approval")
             && list.contains("1 DataSet failed.")
@@ -679,7 +422,7 @@ async fn a_version_that_lost_too_many_rows_waits_for_approval_or_a_better_run() 
     assert!(
         page.texts(".three")[0].contains("60 % fewer"),
         "{}",
-        page.text()
+        page.text
     );
     let rows = fixture
         .owner
@@ -688,7 +431,7 @@ async fn a_version_that_lost_too_many_rows_waits_for_approval_or_a_better_run() 
             held["version"].as_str().unwrap()
         ))
         .await;
-    assert_eq!(rows.text().lines().count(), 3);
+    assert_eq!(rows.text.lines().count(), 3);
 
     // The next run holds its own version; the first one can be accepted no more.
     fixture.answers(&agents(1));
@@ -713,7 +456,7 @@ async fn a_version_that_lost_too_many_rows_waits_for_approval_or_a_better_run() 
             .owner
             .get(&format!("/runs/{run}"))
             .await
-            .text()
+            .text
             .contains("Publish these rows")
     );
     let (status, accepted) = fixture
@@ -737,7 +480,7 @@ async fn a_version_that_lost_too_many_rows_waits_for_approval_or_a_better_run() 
         "{accepted}"
     );
     assert_eq!(fixture.rows(&dataset).await.len(), 1);
-    let list = fixture.owner.get("/datasets").await.text();
+    let list = fixture.owner.get("/datasets").await.text;
     assert!(
         list.contains("Up to date") && !list.contains("DataSet failed."),
         "{list}"
@@ -1073,7 +816,7 @@ async fn a_changed_column_is_shown_on_the_run_and_fails_it_if_configured() {
             .owner
             .get("/datasets")
             .await
-            .text()
+            .text
             .contains("this DataSet is set to stop when columns change")
     );
     // Another report is what somebody asked for.
@@ -1155,8 +898,8 @@ async fn invalid_values_are_refused_with_their_field_by_api_and_pages() {
         .owner
         .get(&format!("/datasets/{dataset}/settings"))
         .await
-        .page();
-    let mut fields: BTreeMap<String, String> = crate::panes::fields_of(&page);
+        .html();
+    let mut fields: BTreeMap<String, String> = fields_of(&page);
     fields.insert("step".to_owned(), "schedule".to_owned());
     let press = async |changed: &[(&str, &str)]| {
         let mut all = fields.clone();
@@ -1190,13 +933,13 @@ async fn invalid_values_are_refused_with_their_field_by_api_and_pages() {
         let answer = press(changed).await;
         assert_eq!(answer.status.as_u16(), 422, "{changed:?}");
         assert!(
-            answer.text().contains(&format!("id=\"{field}-wrong\"")),
+            answer.text.contains(&format!("id=\"{field}-wrong\"")),
             "{changed:?}"
         );
     }
     let shown = press(&[("update_mode", "append"), ("step", "next_runs")]).await;
     assert!(
-        shown.text().contains("Every run pulls 7 days"),
+        shown.text.contains("Every run pulls 7 days"),
         "the pane warns"
     );
     let saved = press(&[
@@ -1208,7 +951,7 @@ async fn invalid_values_are_refused_with_their_field_by_api_and_pages() {
         ("second_read", "off"),
     ])
     .await;
-    assert_eq!(saved.status.as_u16(), 303, "{}", saved.text());
+    assert_eq!(saved.status.as_u16(), 303, "{}", saved.text);
     let (_, now) = fixture
         .call("GET", &format!("/datasets/{dataset}"), Value::Null)
         .await;
@@ -1222,8 +965,8 @@ async fn invalid_values_are_refused_with_their_field_by_api_and_pages() {
         .owner
         .get(&format!("/datasets/{dataset}/settings"))
         .await
-        .page();
-    let again = crate::panes::fields_of(&page);
+        .html();
+    let again = fields_of(&page);
     let shown = ["update_mode", "key", "look_back", "on_empty", "second_read"]
         .map(|name| again[name].as_str());
     assert_eq!(shown, ["merge", "visitor_id, rate", "3", "keep", "off"]);

@@ -18,7 +18,7 @@ use chatlake::connectors::{Connector, PullError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::process::TlsVendor;
+use crate::support::tls_vendor::TlsVendor;
 
 const ASK: ApiRequest<'static> = ApiRequest {
     path: "/agents",

@@ -18,9 +18,12 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::process::{DataDir, LocalSandbox, until};
-use crate::update_modes::{DatasetFixture, YESTERDAY};
-use crate::vendor::{Vendor, WEEK, pull, request, source};
+use crate::support::data_dir::DataDir;
+use crate::support::datasets::{DatasetFixture, YESTERDAY};
+use crate::support::pulls::{WEEK, pull, request};
+use crate::support::sandbox::{LocalSandbox, Vendor, source};
+use crate::support::server::Server;
+use crate::support::until;
 
 async fn serve(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -182,12 +185,12 @@ async fn text_that_is_nearly_xml_is_read_and_the_run_says_how_much_of_it_there_w
         .owner
         .get(&format!("/runs/{}", run["id"].as_str().unwrap()))
         .await
-        .text();
+        .text;
     assert!(page.contains("Characters repaired"), "{page}");
 }
 
 /// Calls of the last minute, as the account's page and the API show them.
-async fn shown(server: &crate::process::Server, account: &str, token: &str) -> u64 {
+async fn shown(server: &Server, account: &str, token: &str) -> u64 {
     server.get(&format!("/accounts/{account}"), token).await.1["calls_last_minute"]
         .as_u64()
         .unwrap()

@@ -13,9 +13,8 @@ use chatlake::sandbox::faults::{Fault, FaultKind};
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
-use super::history::call;
-use super::process::until;
-use super::test_context::TestContext;
+use crate::support::context::TestContext;
+use crate::support::until;
 
 /// The checks that do not hold, each once.
 async fn wrong(ctx: &TestContext, db: &Db) -> Vec<&'static str> {
@@ -71,7 +70,7 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
     let agents = ctx.dataset(&owner, &account, "agents", "People").await;
     let path = format!("/datasets/{agents}");
     let change = async |path: &str, body: Value| {
-        let (status, response) = call(&ctx, &token, "PATCH", path, body).await;
+        let (status, response) = ctx.api(&token, "PATCH", path, body).await;
         assert_eq!(status, StatusCode::OK, "{response}");
     };
     // A run that brings so many rows, and what became of them.
@@ -95,14 +94,14 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
         run
     };
     let back_to = async |version: &str| {
-        let (status, response) = call(
-            &ctx,
-            &token,
-            "POST",
-            &format!("{path}/revert"),
-            json!({"version": version}),
-        )
-        .await;
+        let (status, response) = ctx
+            .api(
+                &token,
+                "POST",
+                &format!("{path}/revert"),
+                json!({"version": version}),
+            )
+            .await;
         assert_eq!(status, StatusCode::OK, "{response}");
         assert_eq!(wrong(&ctx, &ctx.app.db).await, [""; 0], "after going back");
     };
@@ -113,14 +112,14 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
     .await;
     let first = pull_rows(10).await;
     let discarded = pull_rows(3).await;
-    let (status, response) = call(
-        &ctx,
-        &token,
-        "POST",
-        &format!("/runs/{}/discard", discarded.id),
-        json!({}),
-    )
-    .await;
+    let (status, response) = ctx
+        .api(
+            &token,
+            "POST",
+            &format!("/runs/{}/discard", discarded.id),
+            json!({}),
+        )
+        .await;
     assert_eq!(
         (status, response["outcome"].as_str()),
         (StatusCode::OK, Some("discarded")),
@@ -137,14 +136,14 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
             RunState::Failed
         )
     );
-    let (status, response) = call(
-        &ctx,
-        &token,
-        "POST",
-        &format!("/runs/{}/accept", held.id),
-        json!({}),
-    )
-    .await;
+    let (status, response) = ctx
+        .api(
+            &token,
+            "POST",
+            &format!("/runs/{}/accept", held.id),
+            json!({}),
+        )
+        .await;
     assert_eq!(
         (status, response["outcome"].as_str()),
         (StatusCode::OK, Some("accepted")),
@@ -166,24 +165,24 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
     .await;
     ctx.run(&owner, &chats).await;
     let days = json!({"from": "2026-01-01", "to": "2026-01-04", "chunk_days": 2});
-    let (status, response) = call(
-        &ctx,
-        &token,
-        "POST",
-        &format!("/datasets/{chats}/backfills"),
-        days,
-    )
-    .await;
-    assert!(status.is_success(), "{response}");
-    until("the backfill has finished", async || {
-        let (_, all) = call(
-            &ctx,
+    let (status, response) = ctx
+        .api(
             &token,
-            "GET",
+            "POST",
             &format!("/datasets/{chats}/backfills"),
-            Value::Null,
+            days,
         )
         .await;
+    assert!(status.is_success(), "{response}");
+    until("the backfill has finished", async || {
+        let (_, all) = ctx
+            .api(
+                &token,
+                "GET",
+                &format!("/datasets/{chats}/backfills"),
+                Value::Null,
+            )
+            .await;
         (all["items"][0]["state"] == "finished").then_some(())
     })
     .await;

@@ -1,5 +1,5 @@
-//! The words of the code and of its texts: names that were replaced stay away, modules have one
-//! layout, and the texts that people read use the terms of the glossary.
+//! The words of the code and of its texts: replaced names do not return, modules have one layout,
+//! tests import nothing from each other, and texts use the terms of the glossary.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -220,6 +220,76 @@ fn file_names_say_what_is_in_them() {
         .filter(|path| vague(path.file_stem().unwrap().to_str().unwrap()))
         .collect();
     assert!(found.is_empty(), "{found:?}");
+}
+
+/// The names that a line of code uses directly below `root` (`crate::` or `super::`). A group in
+/// braces and a glob are an empty name.
+fn names_below(line: &str, root: &str) -> Vec<String> {
+    if line.trim_start().starts_with("//") {
+        return Vec::new();
+    }
+    let code = line.replace("\\\"", "");
+    let code: Vec<&str> = code.split('"').step_by(2).collect();
+    let mut names = Vec::new();
+    for part in code {
+        for (at, _) in part.match_indices(root) {
+            let is_longer_path =
+                part[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | ':' | '$'));
+            if !is_longer_path {
+                let rest = &part[at + root.len()..];
+                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+                names.push(rest[..end.unwrap_or(rest.len())].to_owned());
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn a_test_file_imports_nothing_from_another_test_file() {
+    let mut found = Vec::new();
+    for path in ["tests/it", "tests/browser"]
+        .into_iter()
+        .flat_map(|dir| files(dir, &["rs"]))
+    {
+        // The folder of the module that `super` means. Its `mod.rs` may have items for its files.
+        let mut parent = path.parent().unwrap();
+        if path.ends_with("mod.rs") {
+            parent = parent.parent().unwrap();
+        }
+        let is_allowed = |name: &str| {
+            let is_module =
+                parent.join(name).is_dir() || parent.join(format!("{name}.rs")).exists();
+            parent.join("mod.rs").exists() && !is_module && !["", "super"].contains(&name)
+        };
+        for line in std::fs::read_to_string(&path).unwrap().lines() {
+            let is_foreign = names_below(line, "crate::")
+                .iter()
+                .any(|name| !["support", "webdriver"].contains(&name.as_str()))
+                || names_below(line, "super::")
+                    .iter()
+                    .any(|name| !is_allowed(name));
+            if is_foreign {
+                found.push(format!("{}: {line}", path.display()));
+            }
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "move what several tests use to tests/support:\n{}",
+        found.join("\n")
+    );
+}
+
+#[test]
+fn the_names_below_a_root_are_found() {
+    let line =
+        "use crate::support::until; x(super::of_two(), \"crate::a \\\" crate::b\"); $crate::c";
+    assert_eq!(names_below(line, "crate::"), ["support"]);
+    assert_eq!(names_below(line, "super::"), ["of_two"]);
+    assert_eq!(names_below("use super::super::x;", "super::"), ["super"]);
+    assert_eq!(names_below("use super::*;", "super::"), [""]);
+    assert!(names_below("    // crate::history", "crate::").is_empty());
 }
 
 /// The string literals of the product, without its tests.

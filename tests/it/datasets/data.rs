@@ -7,7 +7,9 @@ use scraper::{Html, Selector};
 
 use serde_json::json;
 
-use super::pulling_context::{PersonBrowser, PullingContext};
+use crate::support::context::TestContext;
+use crate::support::http::PersonBrowser;
+use crate::support::sandbox::of_size;
 
 fn cells(page: &Html) -> Vec<Vec<String>> {
     let (row, cell) = (
@@ -51,7 +53,7 @@ async fn all_pages(
         rows.extend(cells(
             &who.get(&format!("/datasets/{dataset}/data?page={page}&{order}"))
                 .await
-                .page(),
+                .html(),
         ));
     }
     rows
@@ -59,17 +61,19 @@ async fn all_pages(
 
 #[tokio::test]
 async fn every_cell_of_every_page_is_what_the_csv_holds() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
     for report in ["agents", "groups", "chat_report", "chat", "chat_messages"] {
-        let dataset = ctx.dataset(&owner, &account, report, report).await;
-        let run = ctx.run(&owner, &dataset).await;
+        let dataset = ctx
+            .oslo_dataset(&owner.actor, &account, report, report)
+            .await;
+        let run = ctx.run(&owner.actor, &dataset).await;
         assert!(run.failure.is_none(), "{report}: {:?}", run.failure);
         let download = owner.get(&format!("/datasets/{dataset}/download")).await;
         let (header, rows) = records(&download.bytes);
         assert_eq!(rows.len().to_string(), download.header("x-chatlake-rows"));
-        let first = owner.get(&format!("/datasets/{dataset}/data")).await.page();
+        let first = owner.get(&format!("/datasets/{dataset}/data")).await.html();
         let names = Selector::parse("table.data thead th a").unwrap();
         let shown: Vec<String> = first.select(&names).map(|a| a.text().collect()).collect();
         assert_eq!(shown, header, "{report}");
@@ -84,13 +88,13 @@ async fn every_cell_of_every_page_is_what_the_csv_holds() {
 
 #[tokio::test]
 async fn pages_are_sorted_and_searched_over_all_rows_and_end_on_the_last_one() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
     let dataset = ctx
-        .dataset(&owner, &account, "Messages", "chat_messages")
+        .oslo_dataset(&owner.actor, &account, "chat_messages", "Messages")
         .await;
-    ctx.run(&owner, &dataset).await;
+    ctx.run(&owner.actor, &dataset).await;
     let (header, mut rows) = records(
         &owner
             .get(&format!("/datasets/{dataset}/download"))
@@ -99,7 +103,7 @@ async fn pages_are_sorted_and_searched_over_all_rows_and_end_on_the_last_one() {
     );
     let data = format!("/datasets/{dataset}/data");
     let last = owner.get(&format!("{data}?order=stored&page=999999")).await;
-    assert_eq!(cells(&last.page()).last(), rows.last());
+    assert_eq!(cells(&last.html()).last(), rows.last());
     assert!(
         last.texts(".data-foot")[0].contains(&format!("Page {0} of {0}", rows.len().div_ceil(100)))
     );
@@ -117,7 +121,7 @@ async fn pages_are_sorted_and_searched_over_all_rows_and_end_on_the_last_one() {
         );
     }
     let column = header.iter().position(|name| name == "text").unwrap();
-    let sorted = cells(&owner.get(&format!("{data}?sort=-text")).await.page());
+    let sorted = cells(&owner.get(&format!("{data}?sort=-text")).await.html());
     rows.sort_by(|a, b| b[column].cmp(&a[column]));
     assert_eq!(
         sorted.iter().map(|row| &row[column]).collect::<Vec<_>>(),
@@ -131,7 +135,7 @@ async fn pages_are_sorted_and_searched_over_all_rows_and_end_on_the_last_one() {
         StatusCode::UNPROCESSABLE_ENTITY
     );
     let found = owner.get(&format!("{data}?q=%3CSCRIPT")).await;
-    let page = cells(&found.page());
+    let page = cells(&found.html());
     assert!(
         !page.is_empty()
             && page.iter().all(|row| row
@@ -139,7 +143,7 @@ async fn pages_are_sorted_and_searched_over_all_rows_and_end_on_the_last_one() {
                 .any(|cell| cell.to_lowercase().contains("<script")))
     );
     assert!(
-        !found.text().contains("<script>"),
+        !found.text.contains("<script>"),
         "a script tag must be text"
     );
     assert!(found.texts(".data-foot")[0].contains("that match"));
@@ -154,17 +158,19 @@ async fn pages_are_sorted_and_searched_over_all_rows_and_end_on_the_last_one() {
 
 #[tokio::test]
 async fn rows_are_sorted_newest_first_unless_another_order_is_chosen() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
     for (report, day) in [
         ("chat", "started_timestamp"),
         ("chat_messages", "chat_started_timestamp"),
         ("chat_report", "period_start"),
         ("tickets", "modified"),
     ] {
-        let dataset = ctx.dataset(&owner, &account, report, report).await;
-        ctx.run(&owner, &dataset).await;
+        let dataset = ctx
+            .oslo_dataset(&owner.actor, &account, report, report)
+            .await;
+        ctx.run(&owner.actor, &dataset).await;
         let (header, rows) = records(
             &owner
                 .get(&format!("/datasets/{dataset}/download"))
@@ -196,41 +202,45 @@ async fn rows_are_sorted_newest_first_unless_another_order_is_chosen() {
         // The order that was chosen stays while somebody pages and searches.
         let stored = owner.get(&format!("{data}?order=stored")).await;
         assert_eq!(
-            cells(&stored.page()),
+            cells(&stored.html()),
             rows[..rows.len().min(100)],
             "{report}"
         );
         assert!(stored.texts(".facts.bands")[0].contains("Sorted by stored orderNewest first"));
         assert!(
             stored.texts("th[aria-sort]").is_empty()
-                && stored.text().contains("name=\"order\" value=\"stored\"")
+                && stored.text.contains("name=\"order\" value=\"stored\"")
         );
         assert!(
             rows.len() <= 100
                 || stored
-                    .text()
+                    .text
                     .contains(&format!("href=\"{data}?order=stored&#38;page=2\"")),
             "{}",
-            stored.text()
+            stored.text
         );
         let sorted = owner.get(&format!("{data}?sort={day}")).await;
         assert_eq!(sorted.texts("th[aria-sort=ascending] a"), [day]);
         assert!(sorted.texts(".facts.bands")[0].contains("oldest firstNewest first"));
     }
     // A list of agents has no order in time.
-    let agents = ctx.dataset(&owner, &account, "agents", "agents").await;
-    ctx.run(&owner, &agents).await;
+    let agents = ctx
+        .oslo_dataset(&owner.actor, &account, "agents", "agents")
+        .await;
+    ctx.run(&owner.actor, &agents).await;
     let page = owner.get(&format!("/datasets/{agents}/data")).await;
-    assert!(page.texts("th[aria-sort]").is_empty() && !page.text().contains("Sorted by"));
+    assert!(page.texts("th[aria-sort]").is_empty() && !page.text.contains("Sorted by"));
 }
 
 #[tokio::test]
 async fn the_zone_of_times_is_said_once_in_the_head_of_the_table() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
-    let dataset = ctx.dataset(&owner, &account, "Chats", "chat").await;
-    ctx.run(&owner, &dataset).await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
+    let dataset = ctx
+        .oslo_dataset(&owner.actor, &account, "chat", "Chats")
+        .await;
+    ctx.run(&owner.actor, &dataset).await;
     let marks = owner
         .get(&format!("/datasets/{dataset}/data"))
         .await
@@ -249,20 +259,22 @@ async fn the_zone_of_times_is_said_once_in_the_head_of_the_table() {
 
 #[tokio::test]
 async fn downloads_say_what_they_are_and_an_unchanged_one_is_not_sent_again() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
-    let dataset = ctx.dataset(&owner, &account, "Übersicht", "chat").await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
+    let dataset = ctx
+        .oslo_dataset(&owner.actor, &account, "chat", "Übersicht")
+        .await;
     let path = format!("/datasets/{dataset}/download");
     assert_eq!(owner.get(&path).await.status, StatusCode::CONFLICT);
     assert!(
         !owner
             .get(&format!("/datasets/{dataset}"))
             .await
-            .text()
+            .text
             .contains("/download")
     );
-    let run = ctx.run(&owner, &dataset).await;
+    let run = ctx.run(&owner.actor, &dataset).await;
     let exact = owner.get(&path).await;
     assert_eq!(
         exact.header("content-type"),
@@ -309,7 +321,7 @@ async fn downloads_say_what_they_are_and_an_unchanged_one_is_not_sent_again() {
     ctx.sandbox.faults().set(vec![
         Fault::new(FaultKind::Shape { body: one }).on("/chats"),
     ]);
-    let other = ctx.run(&owner, &dataset).await;
+    let other = ctx.run(&owner.actor, &dataset).await;
     assert!(
         other.outcome.is_none() && other.rows_after.is_some_and(|rows| rows != run.rows),
         "{other:?}"
@@ -320,9 +332,11 @@ async fn downloads_say_what_they_are_and_an_unchanged_one_is_not_sent_again() {
     let history = owner
         .get(&format!("/datasets/{dataset}/history"))
         .await
-        .text();
+        .text;
     assert!(history.contains(&format!("/datasets/{dataset}/download?version={version}")));
-    let other = ctx.dataset(&owner, &account, "Other", "agents").await;
+    let other = ctx
+        .oslo_dataset(&owner.actor, &account, "agents", "Other")
+        .await;
     for wrong in [
         format!("/datasets/{other}/download?version={version}"),
         format!("{path}?version=x"),

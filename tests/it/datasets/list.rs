@@ -4,37 +4,43 @@ use axum::http::StatusCode;
 use chatlake::actor::Role;
 use chatlake::sandbox::faults::{Fault, FaultKind};
 
-use super::pulling_context::PullingContext;
+use crate::support::context::TestContext;
+use crate::support::sandbox::of_size;
 
 #[tokio::test]
 async fn the_list_begins_empty_and_says_what_to_do() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let viewer = ctx.person("vera", Role::Viewer).await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let viewer = ctx.person_with_session("vera", Role::Viewer).await;
     let page = owner.get("/datasets").await;
     assert!(page.texts("h2").contains(&"No DataSets yet".to_owned()));
-    assert!(page.text().contains("href=\"/connect\""));
+    assert!(page.text.contains("href=\"/connect\""));
     assert!(
         !viewer
             .get("/datasets")
             .await
-            .text()
+            .text
             .contains("href=\"/connect\"")
     );
 }
 
 #[tokio::test]
 async fn failing_datasets_are_listed_first_with_their_reason_and_a_banner() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let (good, bad) = (ctx.account("sandbox-key").await, ctx.account("wrong").await);
-    let fine = ctx.dataset(&owner, &good, "A fine one", "agents").await;
-    let failing = ctx
-        .dataset(&owner, &bad, "Z the failing one", "agents")
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let (good, bad) = (
+        ctx.shared_account("sandbox-key").await,
+        ctx.shared_account("wrong").await,
+    );
+    let fine = ctx
+        .oslo_dataset(&owner.actor, &good, "agents", "A fine one")
         .await;
-    ctx.run(&owner, &fine).await;
-    ctx.run(&owner, &failing).await;
-    ctx.run(&owner, &failing).await;
+    let failing = ctx
+        .oslo_dataset(&owner.actor, &bad, "agents", "Z the failing one")
+        .await;
+    ctx.run(&owner.actor, &fine).await;
+    ctx.run(&owner.actor, &failing).await;
+    ctx.run(&owner.actor, &failing).await;
     let page = owner.get("/datasets").await;
     assert_eq!(
         page.texts("tr[data-row] a.name"),
@@ -49,7 +55,7 @@ async fn failing_datasets_are_listed_first_with_their_reason_and_a_banner() {
     );
     // The account is another's: only who may change it is led there.
     assert!(!reason.contains("Update credentials"), "{reason}");
-    let admin = ctx.person("adam", Role::Admin).await;
+    let admin = ctx.person_with_session("adam", Role::Admin).await;
     assert!(
         admin
             .get("/datasets")
@@ -91,21 +97,23 @@ async fn failing_datasets_are_listed_first_with_their_reason_and_a_banner() {
             .texts("tr[data-row] a.name"),
         ["A fine one", "Z the failing one"]
     );
-    let overview = owner.get(&format!("/datasets/{failing}")).await.text();
+    let overview = owner.get(&format!("/datasets/{failing}")).await.text;
     assert!(overview.contains("What happened") && overview.contains("No data yet."));
 }
 
 #[tokio::test]
 async fn a_colleague_sees_what_is_shared_and_only_reads_it() {
-    let ctx = PullingContext::new().await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
     let (owner, colleague, admin) = (
-        ctx.person("olga", Role::Editor).await,
-        ctx.person("carl", Role::Viewer).await,
-        ctx.person("ada", Role::Admin).await,
+        ctx.person_with_session("olga", Role::Editor).await,
+        ctx.person_with_session("carl", Role::Viewer).await,
+        ctx.person_with_session("ada", Role::Admin).await,
     );
-    let account = ctx.account("sandbox-key").await;
-    let dataset = ctx.dataset(&owner, &account, "Agents", "agents").await;
-    let run = ctx.run(&owner, &dataset).await;
+    let account = ctx.shared_account("sandbox-key").await;
+    let dataset = ctx
+        .oslo_dataset(&owner.actor, &account, "agents", "Agents")
+        .await;
+    let run = ctx.run(&owner.actor, &dataset).await;
     let pages = ["", "/data", "/data/schema", "/history", "/download"]
         .map(|part| format!("/datasets/{dataset}{part}"));
     let run_pages = ["", "/progress", "/events"].map(|part| format!("/runs/{}{part}", run.id));
@@ -153,7 +161,7 @@ async fn a_colleague_sees_what_is_shared_and_only_reads_it() {
     for path in pages.iter().chain(&run_pages) {
         let answer = colleague.get(path).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
-        let changes = answer.text().matches("method=\"post\"").count();
+        let changes = answer.text.matches("method=\"post\"").count();
         assert_eq!(
             changes,
             usize::from(answer.header("content-type").starts_with("text/html")),
@@ -193,9 +201,9 @@ async fn a_colleague_sees_what_is_shared_and_only_reads_it() {
 
 #[tokio::test]
 async fn a_hostile_name_is_text_on_every_page_and_harmless_in_a_download() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
     let name = "\"><script>alert(1)</script> ../../x.exe";
     // One that would be read in another order is no name.
     assert_eq!(
@@ -205,8 +213,10 @@ async fn a_hostile_name_is_text_on_every_page_and_harmless_in_a_download() {
             .0,
         "name"
     );
-    let dataset = ctx.dataset(&owner, &account, name, "agents").await;
-    ctx.run(&owner, &dataset).await;
+    let dataset = ctx
+        .oslo_dataset(&owner.actor, &account, "agents", name)
+        .await;
+    ctx.run(&owner.actor, &dataset).await;
     let paths = [
         "",
         "/data",
@@ -223,9 +233,9 @@ async fn a_hostile_name_is_text_on_every_page_and_harmless_in_a_download() {
     {
         let answer = owner.get(path).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
-        assert!(!answer.text().contains("<script>alert"), "{path}");
+        assert!(!answer.text.contains("<script>alert"), "{path}");
         assert!(
-            answer.text().contains("script&#62;alert"),
+            answer.text.contains("script&#62;alert"),
             "{path} does not show the name"
         );
     }
@@ -241,27 +251,29 @@ async fn a_hostile_name_is_text_on_every_page_and_harmless_in_a_download() {
 
 #[tokio::test]
 async fn a_dataset_is_renamed_and_deleted_after_naming_what_goes() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
-    let dataset = ctx.dataset(&owner, &account, "Agents", "agents").await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
+    let dataset = ctx
+        .oslo_dataset(&owner.actor, &account, "agents", "Agents")
+        .await;
     ctx.sandbox.faults().set(vec![
         Fault::new(FaultKind::Shape {
             body: "[{\"login\": \"one@house.test\"}]".to_owned(),
         })
         .on("/agents"),
     ]);
-    ctx.run(&owner, &dataset).await;
+    ctx.run(&owner.actor, &dataset).await;
     ctx.sandbox.faults().clear();
-    let run = ctx.run(&owner, &dataset).await;
+    let run = ctx.run(&owner.actor, &dataset).await;
     let rename = format!("/datasets/{dataset}/rename");
     let wrong = owner
         .post(&rename, &[("name", "  "), ("description", "typed already")])
         .await;
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(
-        wrong.text().contains("Enter a name for the DataSet.")
-            && wrong.text().contains("typed already")
+        wrong.text.contains("Enter a name for the DataSet.")
+            && wrong.text.contains("typed already")
     );
     let answer = owner
         .post(
@@ -280,10 +292,7 @@ async fn a_dataset_is_renamed_and_deleted_after_naming_what_goes() {
             .texts(".toast")
             .is_empty()
     );
-    let ask = owner
-        .get(&format!("/datasets/{dataset}/delete"))
-        .await
-        .text();
+    let ask = owner.get(&format!("/datasets/{dataset}/delete")).await.text;
     assert!(
         ask.contains(&format!("{} rows", run.rows))
             && ask.contains("2 versions")

@@ -3,5 +3,4 @@
 
 mod data;
 mod list;
-pub mod pulling_context;
 mod runs;

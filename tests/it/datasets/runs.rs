@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::StatusCode;
 use chatlake::actor::Role;
 use chatlake::puller::queue;
 use chatlake::puller::run::RunState;
@@ -11,7 +10,8 @@ use chatlake::sandbox::SandboxOptions;
 use chatlake::web::humanize;
 use http_body_util::BodyExt;
 
-use super::pulling_context::PullingContext;
+use crate::support::context::TestContext;
+use crate::support::sandbox::of_size;
 
 fn slow() -> SandboxOptions {
     SandboxOptions {
@@ -24,10 +24,12 @@ fn slow() -> SandboxOptions {
 
 #[tokio::test]
 async fn a_run_goes_from_the_button_to_its_record() {
-    let ctx = PullingContext::new().await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
-    let dataset = ctx.dataset(&owner, &account, "Chats", "chat").await;
+    let ctx = TestContext::with_sandbox(of_size(900, 20)).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
+    let dataset = ctx
+        .oslo_dataset(&owner.actor, &account, "chat", "Chats")
+        .await;
     let overview = format!("/datasets/{dataset}");
     assert!(
         owner
@@ -43,7 +45,7 @@ async fn a_run_goes_from_the_button_to_its_record() {
     );
     let page = owner.get(&overview).await;
     assert!(page.texts(".toast")[0].contains("Run started."));
-    assert!(page.text().contains("<run-progress") && page.text().contains("/stop"));
+    assert!(page.text.contains("<run-progress") && page.text.contains("/stop"));
     owner.post(&format!("{overview}/run"), &[]).await;
     assert!(owner.get(&overview).await.texts(".toast")[0].contains("already in progress"));
     let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 10)
@@ -52,7 +54,7 @@ async fn a_run_goes_from_the_button_to_its_record() {
     assert_eq!(run.len(), 1, "a DataSet has one run alive");
     let run = ctx.ended(&run[0].id).await;
     let page = owner.get(&overview).await;
-    assert!(!page.text().contains("<run-progress"));
+    assert!(!page.text.contains("<run-progress"));
     let record = page.texts(".run-detail")[0].clone();
     for part in [
         "Run now by olga",
@@ -88,11 +90,13 @@ async fn a_run_goes_from_the_button_to_its_record() {
 
 #[tokio::test]
 async fn a_run_is_stopped_and_the_rows_from_before_stay() {
-    let ctx = PullingContext::with(slow()).await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let stranger = ctx.person("stan", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
-    let dataset = ctx.dataset(&owner, &account, "Chats", "chat").await;
+    let ctx = TestContext::with_sandbox(slow()).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let stranger = ctx.person_with_session("stan", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
+    let dataset = ctx
+        .oslo_dataset(&owner.actor, &account, "chat", "Chats")
+        .await;
     owner.post(&format!("/datasets/{dataset}/run"), &[]).await;
     let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 1)
         .await
@@ -103,7 +107,7 @@ async fn a_run_is_stopped_and_the_rows_from_before_stay() {
     let overview = owner.get(&format!("/datasets/{dataset}")).await;
     assert!(
         overview
-            .text()
+            .text
             .contains(&format!("href=\"{stop}\" data-dialog"))
     );
     let question = owner.get(&stop).await;
@@ -134,7 +138,7 @@ async fn a_run_is_stopped_and_the_rows_from_before_stay() {
         owner
             .get(&format!("/datasets/{dataset}"))
             .await
-            .text()
+            .text
             .contains("The run was cancelled before it finished.")
     );
     owner.post(&stop, &[]).await;
@@ -150,25 +154,22 @@ async fn a_run_is_stopped_and_the_rows_from_before_stay() {
 
 #[tokio::test]
 async fn run_events_report_progress_and_end_with_the_run() {
-    let ctx = PullingContext::with(SandboxOptions {
+    let ctx = TestContext::with_sandbox(SandboxOptions {
         delay: Duration::from_millis(500),
         ..slow()
     })
     .await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
-    let dataset = ctx.dataset(&owner, &account, "Chats", "chat").await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
+    let dataset = ctx
+        .oslo_dataset(&owner.actor, &account, "chat", "Chats")
+        .await;
     owner.post(&format!("/datasets/{dataset}/run"), &[]).await;
     let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 1)
         .await
         .unwrap()
         .remove(0);
-    let answer = owner
-        .send(
-            Request::get(format!("/runs/{}/events", run.id)),
-            Body::empty(),
-        )
-        .await;
+    let answer = owner.open(&format!("/runs/{}/events", run.id)).await;
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
     assert_eq!(answer.headers()["x-accel-buffering"], "no");
     let text = tokio::time::timeout(Duration::from_secs(60), answer.into_body().collect())
@@ -203,24 +204,23 @@ async fn run_events_report_progress_and_end_with_the_run() {
 
 #[tokio::test]
 async fn events_end_when_the_server_stops() {
-    let ctx = PullingContext::with(slow()).await;
-    let owner = ctx.person("olga", Role::Editor).await;
-    let account = ctx.account("sandbox-key").await;
-    let dataset = ctx.dataset(&owner, &account, "Chats", "chat").await;
+    let ctx = TestContext::with_sandbox(slow()).await;
+    let owner = ctx.person_with_session("olga", Role::Editor).await;
+    let account = ctx.shared_account("sandbox-key").await;
+    let dataset = ctx
+        .oslo_dataset(&owner.actor, &account, "chat", "Chats")
+        .await;
     owner.post(&format!("/datasets/{dataset}/run"), &[]).await;
     let run = queue::of_dataset(&ctx.app.db, &dataset, 0, 1)
         .await
         .unwrap()
         .remove(0);
     let mut body = owner
-        .send(
-            Request::get(format!("/runs/{}/events", run.id)),
-            Body::empty(),
-        )
+        .open(&format!("/runs/{}/events", run.id))
         .await
         .into_body();
     assert!(body.frame().await.is_some());
-    let PullingContext { app, .. } = ctx;
+    let TestContext { app, .. } = ctx;
     let stopping = tokio::spawn(app.stop());
     let rest = tokio::time::timeout(Duration::from_secs(5), body.collect())
         .await
