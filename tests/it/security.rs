@@ -1178,7 +1178,7 @@ fn the_audit_finds_a_version_with_a_known_hole_and_none_in_the_lock_file() {
         (
             ended.status.code(),
             String::from_utf8_lossy(&ended.stdout).into_owned()
-                + &String::from_utf8_lossy(&ended.stderr),
+                + &*String::from_utf8_lossy(&ended.stderr),
         )
     };
     let (code, said) = audit(&format!("{root}/Cargo.lock"));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use sqlx::{AssertSqlSafe, Executor, SqlSafeStr};
 
-use crate::test_context::TestContext;
+use crate::support::context::TestContext;
 
 /// The first word of a statement.
 const VERBS: [&str; 12] = [
