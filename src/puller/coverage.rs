@@ -99,11 +99,12 @@ pub async fn of_dataset(db: &Db, clock: &Clock, dataset: &Dataset) -> Result<Vec
 
 /// The windows whose rows are in a version, newest run first.
 async fn windows_of_version(db: &Db, version: &VersionId) -> Result<Vec<LedgerLine>> {
-    let run: Option<(Option<RunId>,)> = sqlx::query_as("SELECT run_id FROM versions WHERE id = $1")
-        .bind(version)
-        .fetch_optional(db.read())
-        .await?;
-    let Some((Some(run),)) = run else {
+    let run: Option<Option<RunId>> =
+        sqlx::query_scalar("SELECT run_id FROM versions WHERE id = $1")
+            .bind(version)
+            .fetch_optional(db.read())
+            .await?;
+    let Some(run) = run.flatten() else {
         return Ok(Vec::new());
     };
     ledger::contributing_windows(db, &run).await

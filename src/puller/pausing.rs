@@ -65,6 +65,7 @@ impl Puller {
              SET
                  paused_at = NULL, paused_by = NULL, missed = 0, expected_since = $3,
                  last_due_at = $3,
+                 -- A schedule that is also stopped waits for its restart.
                  next_run_at = CASE
                      WHEN account_id IS NULL OR stopped_at IS NOT NULL THEN NULL
                      ELSE $1

@@ -19,7 +19,10 @@ pub(super) async fn one_dataset(mode: &str) -> (tempfile::TempDir, Db, UserId, D
     .await
     .unwrap();
     sqlx::query(
-        "INSERT INTO datasets (id, owner_id, connector, report, name, description, menus, update_mode, time_zone, created_at, updated_at)
+        "INSERT INTO datasets (
+             id, owner_id, connector, report, name, description, menus, update_mode, time_zone,
+             created_at, updated_at
+         )
          VALUES ($1, $2, 'livechat', 'chat', 'N', '', '{}', $3, 'UTC', 0, 0)",
     )
     .bind(&dataset)

@@ -161,6 +161,29 @@ const STATEMENTS: [(&str, &str); 13] = [
 /// The number of runs whose ledgers are checked in one batch.
 const BATCH_SIZE: i64 = 500;
 
+/// The counts of a run.
+#[derive(sqlx::FromRow)]
+struct RunSumsRow {
+    id: RunId,
+    records_read: i64,
+    records_kept: i64,
+    duplicates: i64,
+    left_out: i64,
+    rejected: i64,
+}
+
+impl RunSumsRow {
+    fn sums(&self) -> [i64; 5] {
+        [
+            self.records_read,
+            self.records_kept,
+            self.duplicates,
+            self.left_out,
+            self.rejected,
+        ]
+    }
+}
+
 /// Returns all inconsistencies of runs and windows.
 pub async fn verify(db: &Db) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
@@ -173,8 +196,7 @@ pub async fn verify(db: &Db) -> Result<Vec<Finding>> {
     }
     let mut after = String::new();
     loop {
-        type Sums = (RunId, i64, i64, i64, i64, i64);
-        let runs: Vec<Sums> = sqlx::query_as(
+        let runs: Vec<RunSumsRow> = sqlx::query_as(
             "SELECT id, records_read, records_kept, duplicates, left_out, rejected
              FROM runs
              WHERE id > $1 AND state = 'succeeded' AND trigger <> 'revert'
@@ -188,10 +210,9 @@ pub async fn verify(db: &Db) -> Result<Vec<Finding>> {
         let Some(last) = runs.last() else {
             return Ok(found);
         };
-        last.0.as_str().clone_into(&mut after);
-        for (id, read, kept, duplicates, left_out, rejected) in runs {
-            found
-                .extend(check_ledger(db, &id, [read, kept, duplicates, left_out, rejected]).await?);
+        last.id.as_str().clone_into(&mut after);
+        for run in runs {
+            found.extend(check_ledger(db, &run.id, run.sums()).await?);
         }
     }
 }

@@ -5,7 +5,7 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 use sqlx::{Sqlite, Transaction};
 
-use super::{Backfill, BackfillRow, source_key, unsupported_reason};
+use super::{Backfill, StoredBackfill, source_key, unsupported_reason};
 use crate::clock::Millis;
 use crate::datasets::policies::NotificationKind;
 use crate::db::Db;
@@ -15,14 +15,16 @@ use crate::ids::{BackfillId, RunId};
 use crate::puller::Puller;
 use crate::puller::on_run_end::{self, AlertSubject};
 use crate::puller::queue::Claimed;
-use crate::puller::run::Failure;
+use crate::puller::run::{Failure, RunState};
 
 /// Queues the next chunk of every running backfill whose previous chunk has ended. A backfill whose
 /// chunk failed is stopped with the reason. Called by the scheduler.
 pub(in crate::puller) async fn enqueue_chunks(puller: &Puller) -> Result<()> {
-    let rows: Vec<BackfillRow> = sqlx::query_as(select_backfill!(
+    let rows: Vec<StoredBackfill> = sqlx::query_as(select_backfill!(
         "WHERE b.state = 'running'
+             -- Not while it waits for the retry of a chunk.
              AND COALESCE(b.retry_at, 0) <= $1
+             -- Not while a chunk is active.
              AND NOT EXISTS (
                  SELECT 1
                  FROM runs r
@@ -37,13 +39,16 @@ pub(in crate::puller) async fn enqueue_chunks(puller: &Puller) -> Result<()> {
         // A backfill that cannot be read does not block the others.
         let id = row.id.clone();
         if let Err(error) = enqueue_next_chunk(puller, row).await {
-            tracing::error!(backfill = %id, cause = ?error.log_cause(), "the next run of a backfill could not be queued: {error}");
+            tracing::error!(
+                backfill = %id, cause = ?error.log_cause(),
+                "the next run of a backfill could not be queued: {error}"
+            );
         }
     }
     Ok(())
 }
 
-async fn enqueue_next_chunk(puller: &Puller, row: BackfillRow) -> Result<()> {
+async fn enqueue_next_chunk(puller: &Puller, row: StoredBackfill) -> Result<()> {
     let backfill = Backfill::try_from(row)?;
     let dataset = puller.datasets.for_run(&backfill.dataset_id).await?;
     let refused = unsupported_reason(&dataset).map(|error| error.message().to_owned());
@@ -81,11 +86,14 @@ pub(super) struct ChunkFailure {
 /// Returns why the newest chunk since the backfill began or was resumed did not succeed; `None`
 /// when it did, or there is none.
 pub(super) async fn last_chunk_failure(db: &Db, id: &BackfillId) -> Result<Option<ChunkFailure>> {
-    let newest: Option<(String, Option<String>)> = sqlx::query_as(
+    let newest: Option<(RunState, Option<String>)> = sqlx::query_as(
         "SELECT r.state, r.error_message
          FROM runs r
          JOIN backfills b ON b.id = r.backfill_id
-         WHERE b.id = $1 AND r.queued_at >= b.resumed_at AND r.finished_at > b.resumed_at
+         WHERE b.id = $1
+             -- A chunk of before does not count after the backfill was resumed.
+             AND r.queued_at >= b.resumed_at
+             AND r.finished_at > b.resumed_at
          ORDER BY r.queued_at DESC, r.id DESC
          LIMIT 1",
     )
@@ -93,9 +101,9 @@ pub(super) async fn last_chunk_failure(db: &Db, id: &BackfillId) -> Result<Optio
     .fetch_optional(db.read())
     .await?;
     Ok(newest
-        .filter(|(state, _)| state != "succeeded")
-        .map(|(state, message)| match state.as_str() {
-            "cancelled" => ChunkFailure {
+        .filter(|(state, _)| *state != RunState::Succeeded)
+        .map(|(state, message)| match state {
+            RunState::Cancelled => ChunkFailure {
                 why: "A person cancelled its run.".to_owned(),
                 by_person: true,
             },
@@ -162,8 +170,13 @@ pub(super) async fn stop_backfill(
         && let Some(dataset) = on_run_end::load_subject(&mut tx, &backfill.dataset_id).await?
     {
         let words = [
-            format!("The backfill of {} has stopped: {}", backfill.days, failure.why),
-            "The owner of the DataSet or an admin can resume it under History, Backfill, once the cause is fixed.".to_owned(),
+            format!(
+                "The backfill of {} has stopped: {}",
+                backfill.days, failure.why
+            ),
+            "The owner of the DataSet or an admin can resume it under History, Backfill, \
+             once the cause is fixed."
+                .to_owned(),
             "The days that were already pulled are saved. The schedule continues.".to_owned(),
         ];
         dataset
@@ -202,6 +215,7 @@ pub(super) async fn enqueue_chunk(
          FROM backfills b
          JOIN datasets d ON d.id = b.dataset_id
          WHERE b.id = $6 AND b.state = 'running'
+         -- The index `one_chunk_alive`: at most one active chunk of a DataSet.
          ON CONFLICT (dataset_id)
          WHERE state IN ('queued', 'running', 'waiting') AND trigger = 'backfill' DO NOTHING",
     )
@@ -222,6 +236,14 @@ pub(super) async fn enqueue_chunk(
     Ok(())
 }
 
+/// The first days of a backfill and of one of its chunks.
+#[derive(sqlx::FromRow)]
+struct CommittedChunkRow {
+    id: BackfillId,
+    first_day: String,
+    chunk_start: String,
+}
+
 /// Records a chunk as done in the transaction of its commit: the remaining days end before its
 /// first day.
 pub(in crate::puller) async fn chunk_committed(
@@ -229,8 +251,8 @@ pub(in crate::puller) async fn chunk_committed(
     run: &RunId,
     now: Millis,
 ) -> Result<()> {
-    let chunk: Option<(BackfillId, String, String)> = sqlx::query_as(
-        "SELECT b.id, b.from_day, r.from_day
+    let chunk: Option<CommittedChunkRow> = sqlx::query_as(
+        "SELECT b.id, b.from_day AS first_day, r.from_day AS chunk_start
          FROM runs r
          JOIN backfills b ON b.id = r.backfill_id
          WHERE r.id = $1",
@@ -238,27 +260,29 @@ pub(in crate::puller) async fn chunk_committed(
     .bind(run)
     .fetch_optional(&mut **tx)
     .await?;
-    let Some((id, first, chunk_start)) = chunk else {
+    let Some(chunk) = chunk else {
         return Ok(());
     };
-    let day_before = chunk_start
+    let day_before = chunk
+        .chunk_start
         .parse::<Date>()
         .ok()
         .and_then(|day| day.checked_sub(1.day()).ok());
     let left = day_before
-        .filter(|_| chunk_start > first)
+        .filter(|_| chunk.chunk_start > chunk.first_day)
         .map(|day| day.to_string());
     sqlx::query(
         "UPDATE backfills
          SET
              remaining_to = $1, retries = 0, retry_at = NULL,
+             -- Without remaining days it is finished, also if a person cancelled it meanwhile.
              state = CASE WHEN $1 IS NULL THEN 'finished' ELSE state END,
              ended_at = CASE WHEN $1 IS NULL THEN $2 ELSE ended_at END
          WHERE id = $3",
     )
     .bind(left)
     .bind(now)
-    .bind(id)
+    .bind(chunk.id)
     .execute(&mut **tx)
     .await?;
     kill_point("backfill.chunk_counted");

@@ -1,10 +1,11 @@
 //! Tests of chunks: their days, their progress, failures, and the order of runs.
 
+use super::actions::insert_backfill;
 use super::chunks::{ChunkFailure, enqueue_chunk, last_chunk_failure, stop_backfill};
 use super::*;
 use crate::clock::Clock;
 use crate::puller::queue::{self, Claimed};
-use crate::puller::run::Trigger;
+use crate::puller::run::{RunState, Trigger};
 use crate::puller::testing::one_dataset;
 
 const NOON: Millis = 1_795_176_000_000;
@@ -136,7 +137,7 @@ impl Bench {
         .next()
     }
 
-    async fn end(&self, run: &Claimed, state: &str) {
+    async fn end(&self, run: &Claimed, state: RunState) {
         self.clock.advance(1_000);
         let mut tx = self.db.write().await.unwrap();
         sqlx::query(
@@ -150,7 +151,7 @@ impl Bench {
         .execute(&mut *tx)
         .await
         .unwrap();
-        if state == "succeeded" {
+        if state == RunState::Succeeded {
             chunk_committed(&mut tx, &run.id, self.clock.now())
                 .await
                 .unwrap();
@@ -178,14 +179,14 @@ async fn each_chunk_is_counted_with_its_commit_and_the_last_one_finishes() {
     .await
     .unwrap();
     assert!(bench.claim().await.is_none());
-    bench.end(&first, "succeeded").await;
+    bench.end(&first, RunState::Succeeded).await;
     let now = bench.reload(&backfill).await;
     assert_eq!(
         (now.remaining_to, now.chunks_done(), now.state),
         (Some(day("2026-01-05")), 1, BackfillState::Running)
     );
     let last = bench.chunk(&backfill).await;
-    bench.end(&last, "succeeded").await;
+    bench.end(&last, RunState::Succeeded).await;
     let now = bench.reload(&backfill).await;
     assert_eq!(
         (now.remaining_to, now.chunks_done(), now.state),
@@ -245,7 +246,7 @@ async fn there_is_one_backfill_at_a_time_and_other_runs_go_first() {
         bench.claim().await.is_none(),
         "one run of a DataSet at a time"
     );
-    bench.end(&running, "succeeded").await;
+    bench.end(&running, RunState::Succeeded).await;
     let chunk = bench.claim().await.unwrap();
     assert_eq!(chunk.trigger, Trigger::Backfill);
     // While the chunk is running, the next due run waits for it.
@@ -262,7 +263,7 @@ async fn there_is_one_backfill_at_a_time_and_other_runs_go_first() {
     .unwrap();
     tx.commit().await.unwrap();
     assert!(bench.claim().await.is_none());
-    bench.end(&chunk, "succeeded").await;
+    bench.end(&chunk, RunState::Succeeded).await;
     assert_eq!(bench.claim().await.unwrap().id, next);
 }
 
@@ -278,7 +279,7 @@ async fn a_failed_chunk_is_the_stop_reason_until_the_backfill_is_resumed() {
     };
     assert_eq!(why().await, None);
     let chunk = bench.chunk(&backfill).await;
-    bench.end(&chunk, "failed").await;
+    bench.end(&chunk, RunState::Failed).await;
     assert_eq!(why().await.as_deref(), Some("It rained."));
     stop_backfill(
         &bench.db,

@@ -26,9 +26,10 @@ pub async fn enqueue(
         sqlx::query(
             "UPDATE runs
              SET trigger = $1, started_by = $2, due_at = $3, retry_number = 0
+             -- A deferred or running run, and one that another person started, stays as it is.
              WHERE dataset_id = $4 AND state = 'queued' AND trigger IN ('schedule', 'retry')",
         )
-        .bind(trigger.word())
+        .bind(trigger)
         .bind(started_by)
         .bind(now)
         .bind(dataset)
@@ -64,13 +65,14 @@ async fn insert_run(
          SELECT $1, id, $3, $4, 'queued', $5, $6, $6, account_id
          FROM datasets
          WHERE id = $2
+         -- The index `one_run_alive`: at most one active run besides a backfill chunk.
          ON CONFLICT (dataset_id)
          WHERE state IN ('queued', 'running', 'waiting') AND trigger <> 'backfill' DO NOTHING
          RETURNING id",
     )
     .bind(RunId::new())
     .bind(dataset)
-    .bind(trigger.word())
+    .bind(trigger)
     .bind(started_by)
     .bind(source_key)
     .bind(now)

@@ -24,9 +24,10 @@ pub async fn extend_lease(
     progress: &str,
 ) -> Result<LeaseState> {
     let mut tx = db.write().await?;
-    let row: Option<(i64,)> = sqlx::query_as(
+    let cancel_requested: Option<i64> = sqlx::query_scalar(
         "UPDATE runs
          SET lease_until = $1, progress = $2
+         -- Another process may have claimed the run since, which increased the fence.
          WHERE id = $3 AND fence = $4 AND state = 'running'
          RETURNING cancel_requested",
     )
@@ -37,26 +38,26 @@ pub async fn extend_lease(
     .fetch_optional(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(lease_state(row))
+    Ok(lease_state(cancel_requested))
 }
 
 /// Reads the state of the lease without extending it.
 pub async fn check_lease(db: &Db, run: &Claimed) -> Result<LeaseState> {
-    let row: Option<(i64,)> = sqlx::query_as(
+    let cancel_requested: Option<i64> = sqlx::query_scalar(
         "SELECT cancel_requested FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'",
     )
     .bind(&run.id)
     .bind(run.fence)
     .fetch_optional(db.read())
     .await?;
-    Ok(lease_state(row))
+    Ok(lease_state(cancel_requested))
 }
 
-/// `row`: `cancel_requested` of the run, if this process holds the lease.
-pub(super) fn lease_state(row: Option<(i64,)>) -> LeaseState {
-    match row {
+/// `cancel_requested`: of the run, if this process holds the lease.
+pub(super) fn lease_state(cancel_requested: Option<i64>) -> LeaseState {
+    match cancel_requested {
         None => LeaseState::Lost,
-        Some((0,)) => LeaseState::Active,
+        Some(0) => LeaseState::Active,
         Some(_) => LeaseState::CancelRequested,
     }
 }

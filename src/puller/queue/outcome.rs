@@ -1,6 +1,9 @@
-//! Ends a run that has read everything: with a current version, a pending one, or none; and accepts
-//! a pending version.
+//! Ends a run that has read everything, in one transaction: with a current version, a pending one,
+//! or none.
 
+use sqlx::{Sqlite, Transaction};
+
+use super::approval::mark_superseded;
 use super::lease::lease_state;
 use super::{Claimed, LeaseState, to_i64};
 use crate::clock::{Clock, Millis};
@@ -9,8 +12,8 @@ use crate::datasets::versions::{Commit, Version, Versions};
 use crate::db::failpoints::kill_point;
 use crate::db::{Db, commits};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{DatasetId, RunId, UserId, VersionId};
-use crate::puller::run::{Failure, Trigger};
+use crate::ids::{RunId, VersionId};
+use crate::puller::run::{Failure, RunOutcome, RunState};
 use crate::puller::{backfills, history, on_run_end};
 
 /// The values that a commit records on the run, besides the version.
@@ -57,31 +60,71 @@ pub async fn commit_with(
     }
     kill_point("commit.begun");
     let version = versions.commit(&mut tx, commit).await?;
-    if let Some((written, _)) = stats.written {
-        compare_with_ledger(&mut tx, &run.id, written).await?;
-        let before = stats
-            .rows_before
-            .filter(|_| commit.base.is_some())
-            .unwrap_or(0);
-        let expected = (before + written).saturating_sub(stats.rows_dropped);
-        if version.rows != expected {
-            return Err(rows_missing(version.rows, expected));
-        }
-    }
+    check_rows(&mut tx, run, commit, stats, version.rows).await?;
     history::record_base_run(&mut tx, &run.id, commit.base).await?;
     if stats.pending_approval.is_none() {
         backfills::chunk_committed(&mut tx, &run.id, now).await?;
     }
-    let (rows, bytes) = stats.written.unwrap_or((version.rows, version.bytes));
-    let (state, outcome) = if stats.pending_approval.is_some() {
-        ("failed", Some("held"))
+    end_committed(&mut tx, now, run, &version, stats).await?;
+    // An older pending version is superseded.
+    mark_superseded(&mut tx, &run.dataset_id, Some(&run.id)).await?;
+    clear_empty_parents(&mut tx, &run.id).await?;
+    match stats.pending_approval {
+        None => on_run_end::on_run_succeeded(&mut tx, now, run, to_i64(version.rows)).await?,
+        Some(failure) => on_run_end::on_failed(&mut tx, now, run, failure).await?,
+    }
+    kill_point("commit.inserted");
+    tx.commit().await?;
+    db.update_commit_file().await;
+    kill_point("commit.done");
+    Ok(Ok(version.id))
+}
+
+/// Returns an error if rows were lost or repeated between reading and the version.
+async fn check_rows(
+    tx: &mut Transaction<'static, Sqlite>,
+    run: &Claimed,
+    commit: &Commit<'_>,
+    stats: &CommitStats<'_>,
+    version_rows: u64,
+) -> Result<()> {
+    let Some((written, _)) = stats.written else {
+        return Ok(());
+    };
+    compare_with_ledger(tx, &run.id, written).await?;
+    let before = stats
+        .rows_before
+        .filter(|_| commit.base.is_some())
+        .unwrap_or(0);
+    let expected = (before + written).saturating_sub(stats.rows_dropped);
+    if version_rows == expected {
+        Ok(())
     } else {
-        ("succeeded", None)
+        Err(rows_missing(version_rows, expected))
+    }
+}
+
+/// Writes the end of a run with a new version: succeeded, or failed if the version is pending.
+async fn end_committed(
+    tx: &mut Transaction<'static, Sqlite>,
+    now: Millis,
+    run: &Claimed,
+    version: &Version,
+    stats: &CommitStats<'_>,
+) -> Result<()> {
+    let (rows, bytes) = stats.written.unwrap_or((version.rows, version.bytes));
+    let failure = stats.pending_approval;
+    let (state, outcome) = match failure {
+        Some(_) => (RunState::Failed, Some(RunOutcome::PendingApproval)),
+        None => (RunState::Succeeded, None),
     };
     sqlx::query(
-        "UPDATE runs SET state = $1, finished_at = $2, lease_until = NULL, version_id = $3, rows_written = $4, bytes_written = $5, progress = '{}',
-                         rows_before = $6, rows_after = $7, rows_dropped = $8, schema_change = $9, outcome = $10,
-                         error_code = $11, error_message = $12, error_who = $13, error_action = $14
+        "UPDATE runs
+         SET
+             state = $1, finished_at = $2, lease_until = NULL, version_id = $3, rows_written = $4,
+             bytes_written = $5, progress = '{}', rows_before = $6, rows_after = $7,
+             rows_dropped = $8, schema_change = $9, outcome = $10, error_code = $11,
+             error_message = $12, error_who = $13, error_action = $14
          WHERE id = $15 AND fence = $16",
     )
     .bind(state)
@@ -94,31 +137,26 @@ pub async fn commit_with(
     .bind(to_i64(stats.rows_dropped))
     .bind(&stats.schema_change)
     .bind(outcome)
-    .bind(stats.pending_approval.map(|f| f.code.as_str()))
-    .bind(stats.pending_approval.map(|f| f.message.as_str()))
-    .bind(stats.pending_approval.map(|f| f.who.as_str()))
-    .bind(stats.pending_approval.map(|f| f.action.as_str()))
+    .bind(failure.map(|f| f.code.as_str()))
+    .bind(failure.map(|f| f.message.as_str()))
+    .bind(failure.map(|f| f.who.as_str()))
+    .bind(failure.map(|f| f.action.as_str()))
     .bind(&run.id)
     .bind(run.fence)
-    .execute(&mut *tx)
+    .execute(&mut **tx)
     .await?;
-    // An older pending version is superseded.
-    mark_superseded(&mut tx, &run.dataset_id, Some(&run.id)).await?;
+    Ok(())
+}
+
+/// Deletes the empty parents of all windows of a run. They are not needed after its commit.
+async fn clear_empty_parents(tx: &mut Transaction<'static, Sqlite>, run: &RunId) -> Result<()> {
     sqlx::query(
         "UPDATE windows SET empty_parents = NULL WHERE run_id = $1 AND empty_parents IS NOT NULL",
     )
-    .bind(&run.id)
-    .execute(&mut *tx)
+    .bind(run)
+    .execute(&mut **tx)
     .await?;
-    match stats.pending_approval {
-        None => on_run_end::on_run_succeeded(&mut tx, now, run, to_i64(version.rows)).await?,
-        Some(failure) => on_run_end::on_failed(&mut tx, now, run, failure).await?,
-    }
-    kill_point("commit.inserted");
-    tx.commit().await?;
-    db.update_commit_file().await;
-    kill_point("commit.done");
-    Ok(Ok(version.id))
+    Ok(())
 }
 
 /// A run whose rows are those of the current version.
@@ -153,6 +191,7 @@ pub async fn record_unchanged(
         return Ok(Err(lost));
     }
     compare_with_ledger(&mut tx, &run.id, *written).await?;
+    // Fails if another version is current. A pending version is superseded below.
     let current = sqlx::query(
         "UPDATE datasets SET pending_version = NULL WHERE id = $1 AND current_version = $2",
     )
@@ -174,8 +213,11 @@ pub async fn record_unchanged(
         .execute(&mut *tx)
         .await?;
     sqlx::query(
-        "UPDATE runs SET state = 'succeeded', finished_at = $1, lease_until = NULL, progress = '{}', outcome = 'unchanged', version_id = $2,
-                         rows_written = $3, rows_before = $4, rows_after = $4, schema_change = $5
+        "UPDATE runs
+         SET
+             state = 'succeeded', finished_at = $1, lease_until = NULL, progress = '{}',
+             outcome = 'unchanged', version_id = $2, rows_written = $3, rows_before = $4,
+             rows_after = $4, schema_change = $5
          WHERE id = $6 AND fence = $7",
     )
     .bind(now)
@@ -198,12 +240,7 @@ pub async fn record_unchanged(
     .await?;
     history::record_base_run(&mut tx, &run.id, Some(&version.id)).await?;
     mark_superseded(&mut tx, &run.dataset_id, Some(&run.id)).await?;
-    sqlx::query(
-        "UPDATE windows SET empty_parents = NULL WHERE run_id = $1 AND empty_parents IS NOT NULL",
-    )
-    .bind(&run.id)
-    .execute(&mut *tx)
-    .await?;
+    clear_empty_parents(&mut tx, &run.id).await?;
     backfills::chunk_committed(&mut tx, &run.id, now).await?;
     on_run_end::on_run_succeeded(&mut tx, now, run, to_i64(version.rows)).await?;
     commits::increment(&mut tx).await?;
@@ -216,12 +253,15 @@ pub async fn record_unchanged(
 
 /// Returns an error if the ledger of the run counted another number of rows.
 async fn compare_with_ledger(
-    tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
+    tx: &mut Transaction<'static, Sqlite>,
     run: &RunId,
     rows: u64,
 ) -> Result<()> {
     let (counted, uncounted): (i64, i64) = sqlx::query_as(
-        "SELECT COALESCE(SUM(rows), 0), COALESCE(SUM(CASE WHEN rows IS NULL THEN 1 ELSE 0 END), 0)
+        "SELECT
+             COALESCE(SUM(rows), 0),
+             -- Windows that an older version of the program finished have no count of rows.
+             COALESCE(SUM(CASE WHEN rows IS NULL THEN 1 ELSE 0 END), 0)
          FROM windows
          WHERE run_id = $1",
     )
@@ -262,7 +302,10 @@ pub async fn keep_existing_rows(
         return Ok(Err(lost));
     }
     sqlx::query(
-        "UPDATE runs SET state = 'succeeded', finished_at = $1, lease_until = NULL, progress = '{}', outcome = 'kept', rows_before = $2, rows_after = $2
+        "UPDATE runs
+         SET
+             state = 'succeeded', finished_at = $1, lease_until = NULL, progress = '{}',
+             outcome = 'kept', rows_before = $2, rows_after = $2
          WHERE id = $3 AND fence = $4",
     )
     .bind(clock.now())
@@ -295,159 +338,15 @@ pub async fn note_schema(db: &Db, run: &Claimed, change: &str) -> Result<()> {
 
 /// Why the run must not be committed: its lease is lost or it was cancelled.
 async fn lease_lost(
-    tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
+    tx: &mut Transaction<'static, Sqlite>,
     run: &Claimed,
 ) -> Result<Option<LeaseState>> {
-    let state: Option<(i64,)> = sqlx::query_as(
+    let cancel_requested: Option<i64> = sqlx::query_scalar(
         "SELECT cancel_requested FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'",
     )
     .bind(&run.id)
     .bind(run.fence)
     .fetch_optional(&mut **tx)
     .await?;
-    Ok(Some(lease_state(state)).filter(|state| *state != LeaseState::Active))
-}
-
-/// The batch number of a run within its DataSet, and its start time. Both are the same for all
-/// attempts.
-pub async fn batch_number(db: &Db, run: &Claimed) -> Result<(i64, Millis)> {
-    let mut tx = db.write().await?;
-    let row: Option<(Option<i64>, i64, Option<i64>)> = sqlx::query_as(
-        "SELECT r.batch_number, d.next_batch_number, r.started_at
-         FROM runs r
-         JOIN datasets d ON d.id = r.dataset_id
-         WHERE r.id = $1",
-    )
-    .bind(&run.id)
-    .fetch_optional(&mut *tx)
-    .await?;
-    let (existing, next, started_at) = row.ok_or_else(|| Error::not_found("run"))?;
-    let started_at = started_at.unwrap_or_default();
-    if let Some(batch) = existing {
-        return Ok((batch, started_at));
-    }
-    sqlx::query("UPDATE runs SET batch_number = $1 WHERE id = $2 AND fence = $3")
-        .bind(next)
-        .bind(&run.id)
-        .bind(run.fence)
-        .execute(&mut *tx)
-        .await?;
-    sqlx::query("UPDATE datasets SET next_batch_number = $1 WHERE id = $2")
-        .bind(next + 1)
-        .bind(&run.dataset_id)
-        .execute(&mut *tx)
-        .await?;
-    tx.commit().await?;
-    Ok((next, started_at))
-}
-
-/// Marks a pending version of a DataSet as superseded, inside the caller's transaction.
-pub async fn supersede_pending(
-    tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
-    dataset: &DatasetId,
-) -> Result<()> {
-    sqlx::query("UPDATE datasets SET pending_version = NULL WHERE id = $1")
-        .bind(dataset)
-        .execute(&mut **tx)
-        .await?;
-    mark_superseded(tx, dataset, None).await
-}
-
-async fn mark_superseded(
-    tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
-    dataset: &DatasetId,
-    by: Option<&RunId>,
-) -> Result<()> {
-    sqlx::query(
-        "UPDATE runs
-         SET outcome = 'superseded', error_who = 'No action needed.', error_action = $1
-         WHERE dataset_id = $2 AND outcome = 'held' AND id <> COALESCE($3, '')",
-    )
-    .bind("A newer version replaced these rows. They can no longer be published.")
-    .bind(dataset)
-    .bind(by)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// Returns an error while a run of the DataSet is running, inside the caller's transaction.
-pub async fn require_not_running(
-    tx: &mut sqlx::Transaction<'static, sqlx::Sqlite>,
-    dataset: &DatasetId,
-) -> Result<()> {
-    let busy = sqlx::query("SELECT 1 FROM runs WHERE dataset_id = $1 AND state = 'running'")
-        .bind(dataset)
-        .fetch_optional(&mut **tx)
-        .await?;
-    match busy {
-        None => Ok(()),
-        Some(_) => Err(Error::conflict(
-            "run_under_way",
-            "A run of this DataSet is running. It will save its own rows when it ends.",
-        )
-        .action("Stop the run or wait until it ends, then try again.")),
-    }
-}
-
-/// Makes the pending version of a run the current one. Fails if it is no longer pending, and while
-/// another run is running.
-pub async fn accept(
-    db: &Db,
-    clock: &Clock,
-    run: &RunId,
-    dataset: &DatasetId,
-    by: &UserId,
-) -> Result<()> {
-    let mut tx = db.write().await?;
-    require_not_running(&mut tx, dataset).await?;
-    let accepted = sqlx::query(
-        "UPDATE datasets
-         SET current_version = pending_version, pending_version = NULL
-         WHERE id = $1
-             AND pending_version = (
-                 SELECT r.version_id
-                 FROM runs r
-                 JOIN versions v ON v.id = r.version_id
-                 WHERE r.id = $2 AND r.dataset_id = $1 AND r.outcome = 'held'
-             )",
-    )
-    .bind(dataset)
-    .bind(run)
-    .execute(&mut *tx)
-    .await?
-    .rows_affected();
-    if accepted != 1 {
-        return Err(Error::conflict(
-            "not_held",
-            "No version of this run is waiting for approval.",
-        )
-        .action("See the newest runs under History."));
-    }
-    sqlx::query(
-        "UPDATE runs
-         SET
-             state = 'succeeded', outcome = 'accepted', decided_by = $1, decided_at = $2,
-             error_code = NULL, error_message = NULL, error_who = NULL, error_action = NULL
-         WHERE id = $3",
-    )
-    .bind(by)
-    .bind(clock.now())
-    .bind(run)
-    .execute(&mut *tx)
-    .await?;
-    let (rows, trigger): (i64, String) =
-        sqlx::query_as("SELECT rows_after, trigger FROM runs WHERE id = $1")
-            .bind(run)
-            .fetch_one(&mut *tx)
-            .await?;
-    if Trigger::parse(&trigger) == Some(Trigger::Backfill) {
-        backfills::chunk_committed(&mut tx, run, clock.now()).await?;
-    } else {
-        on_run_end::on_new_rows(&mut tx, clock.now(), dataset, rows).await?;
-    }
-    kill_point("accept.written");
-    tx.commit().await?;
-    kill_point("accept.done");
-    Ok(())
+    Ok(Some(lease_state(cancel_requested)).filter(|state| *state != LeaseState::Active))
 }

@@ -1,10 +1,10 @@
 //! The plan of a run: its windows, fixed when it is first claimed, and which of them are
-//! checkpointed. A later attempt continues from here.
+//! checkpointed. A later attempt continues from here, with the same batch number.
 
 use sqlx::{Sqlite, Transaction};
 
 use super::{CallStats, Claimed, LeaseState, to_i64};
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::connectors::{Completeness, Window, WindowCounts};
 use crate::datasets::segments::{self, WrittenSegment};
 use crate::db::Db;
@@ -47,14 +47,14 @@ pub async fn load_or_create_plan(
     fresh: &[Window],
 ) -> Result<Option<RunPlan>> {
     let mut tx = db.write().await?;
-    let before: Option<(Option<String>,)> = sqlx::query_as(
+    let before: Option<Option<String>> = sqlx::query_scalar(
         "SELECT plan_key FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'",
     )
     .bind(&run.id)
     .bind(run.fence)
     .fetch_optional(&mut *tx)
     .await?;
-    let Some((before,)) = before else {
+    let Some(before) = before else {
         return Ok(None);
     };
     if before.as_deref() != Some(key) {
@@ -64,6 +64,8 @@ pub async fn load_or_create_plan(
     let resumed = before.as_deref() == Some(key);
     ledger::reset_uncheckpointed(&mut tx, &run.id).await?;
     let lines = ledger::lines_in_tx(&mut tx, &run.id).await?;
+    // The counts of an earlier attempt are reset. Those of the checkpointed windows are added again
+    // below.
     sqlx::query(
         "UPDATE runs
          SET
@@ -189,9 +191,50 @@ pub async fn checkpoint(db: &Db, set: &[(&Claimed, &[WrittenSegment])]) -> Resul
     Ok(())
 }
 
+/// The batch number of a run, if it has one, and the next one of its DataSet.
+#[derive(sqlx::FromRow)]
+struct BatchNumberRow {
+    batch_number: Option<i64>,
+    next_batch_number: i64,
+    started_at: Option<i64>,
+}
+
+/// The batch number of a run within its DataSet, and its start time. Both are the same for all
+/// attempts.
+pub async fn batch_number(db: &Db, run: &Claimed) -> Result<(i64, Millis)> {
+    let mut tx = db.write().await?;
+    let row: Option<BatchNumberRow> = sqlx::query_as(
+        "SELECT r.batch_number, d.next_batch_number, r.started_at
+         FROM runs r
+         JOIN datasets d ON d.id = r.dataset_id
+         WHERE r.id = $1",
+    )
+    .bind(&run.id)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let row = row.ok_or_else(|| Error::not_found("run"))?;
+    let (next, started_at) = (row.next_batch_number, row.started_at.unwrap_or_default());
+    if let Some(batch) = row.batch_number {
+        return Ok((batch, started_at));
+    }
+    sqlx::query("UPDATE runs SET batch_number = $1 WHERE id = $2 AND fence = $3")
+        .bind(next)
+        .bind(&run.id)
+        .bind(run.fence)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("UPDATE datasets SET next_batch_number = $1 WHERE id = $2")
+        .bind(next + 1)
+        .bind(&run.dataset_id)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok((next, started_at))
+}
+
 async fn is_lease_held(tx: &mut Transaction<'static, Sqlite>, run: &Claimed) -> Result<bool> {
-    let held: Option<(i64,)> =
-        sqlx::query_as("SELECT 1 FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'")
+    let held: Option<i64> =
+        sqlx::query_scalar("SELECT 1 FROM runs WHERE id = $1 AND fence = $2 AND state = 'running'")
             .bind(&run.id)
             .bind(run.fence)
             .fetch_optional(&mut **tx)
@@ -221,6 +264,7 @@ async fn add_counts(
              records_kept = records_kept + $4, duplicates = duplicates + $5,
              left_out = left_out + $6, rejected = rejected + $7, misfits = misfits + $8,
              waited_ms = waited_ms + $9,
+             -- Without a total of this window, the total stays that of the other windows.
              vendor_total = CASE
                  WHEN $10 IS NULL THEN vendor_total
                  ELSE COALESCE(vendor_total, 0) + $10
@@ -255,6 +299,7 @@ pub(super) async fn add_call_stats(
     sqlx::query(
         "UPDATE runs
          SET
+             -- These counts include those of the finished windows, which are already added.
              calls = CASE WHEN calls < $1 THEN $1 ELSE calls END,
              waited_ms = CASE WHEN waited_ms < $2 THEN $2 ELSE waited_ms END
          WHERE id = $3",

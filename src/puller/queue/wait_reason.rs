@@ -4,6 +4,7 @@ use crate::clock::{Clock, Millis};
 use crate::db::Db;
 use crate::error::Result;
 use crate::ids::{DatasetId, RunId};
+use crate::puller::run::Trigger;
 
 /// A new read of an account begins only while fewer reads than this are active.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +72,19 @@ pub async fn has_active_run(db: &Db, dataset: &DatasetId) -> Result<bool> {
     Ok(active > 0)
 }
 
-type Queued = (String, String, Option<String>, Millis, String, i64);
+/// The columns of a queued run that decide when it is claimed.
+#[derive(sqlx::FromRow)]
+struct QueuedRunRow {
+    trigger: Trigger,
+    source_key: String,
+    account_id: Option<String>,
+    due_at: Millis,
+    dataset_id: String,
+    attempt: i64,
+}
 
-/// What a queued run waits for; `None` for a run that is not queued. `limit`: see `claim`.
+/// What a queued run waits for; `None` for a run that is not queued. `limit`: see `claim`. The
+/// checks are the conditions of the statement `CLAIM`, one by one.
 pub async fn wait_reason(
     db: &Db,
     clock: &Clock,
@@ -81,7 +92,7 @@ pub async fn wait_reason(
     limit: AccountLimit,
 ) -> Result<Option<WaitReason>> {
     let now = clock.now();
-    let row: Option<Queued> = sqlx::query_as(
+    let queued: Option<QueuedRunRow> = sqlx::query_as(
         "SELECT trigger, source_key, account_id, due_at, dataset_id, attempt
          FROM runs
          WHERE id = $1 AND state = 'queued'",
@@ -89,15 +100,15 @@ pub async fn wait_reason(
     .bind(run)
     .fetch_optional(db.read())
     .await?;
-    let Some((trigger, source_key, account, due_at, dataset, attempt)) = row else {
+    let Some(queued) = queued else {
         return Ok(None);
     };
-    if due_at > now {
-        return Ok(Some(WaitReason::SpreadStart(due_at)));
+    if queued.due_at > now {
+        return Ok(Some(WaitReason::SpreadStart(queued.due_at)));
     }
     let own: i64 =
         sqlx::query_scalar("SELECT COUNT(*) FROM runs WHERE dataset_id = $1 AND state = 'running'")
-            .bind(dataset)
+            .bind(&queued.dataset_id)
             .fetch_one(db.read())
             .await?;
     if own > 0 {
@@ -110,7 +121,7 @@ pub async fn wait_reason(
     .bind(now)
     .fetch_one(db.read())
     .await?;
-    if attempt >= super::MAX_ATTEMPTS - 1 && last_attempts > 0 {
+    if queued.attempt >= super::MAX_ATTEMPTS - 1 && last_attempts > 0 {
         return Ok(Some(WaitReason::Isolated));
     }
     let batch_waits: i64 = sqlx::query_scalar(
@@ -118,21 +129,21 @@ pub async fn wait_reason(
          FROM runs
          WHERE state = 'running' AND source_key = $1 AND batch_wait_until > $2",
     )
-    .bind(source_key)
+    .bind(&queued.source_key)
     .bind(now)
     .fetch_one(db.read())
     .await?;
     if batch_waits > 0 {
         return Ok(Some(WaitReason::SharedRead));
     }
-    let by_person = matches!(trigger.as_str(), "manual" | "first");
+    let by_person = matches!(queued.trigger, Trigger::Manual | Trigger::First);
     let under_way: i64 = sqlx::query_scalar(
         "SELECT COUNT(DISTINCT shared_read_id)
          FROM runs
          WHERE state = 'running' AND lease_until >= $1 AND account_id = $2",
     )
     .bind(now)
-    .bind(account)
+    .bind(&queued.account_id)
     .fetch_one(db.read())
     .await?;
     if under_way
@@ -150,7 +161,10 @@ pub async fn wait_reason(
          WHERE state IN ('queued', 'waiting')
              AND due_at <= $1
              AND id <> $2
+             -- Ahead of a run that a person started are only other such runs.
              AND (trigger IN ('manual', 'first') OR $3 = 0)
+             -- Older runs are ahead. Ahead of a run that no person started are also all runs that
+             -- a person started.
              AND (
                  due_at < $4
                  OR (due_at = $4 AND id < $2)
@@ -160,7 +174,7 @@ pub async fn wait_reason(
     .bind(now)
     .bind(run)
     .bind(i64::from(by_person))
-    .bind(due_at)
+    .bind(queued.due_at)
     .fetch_one(db.read())
     .await?;
     Ok(Some(WaitReason::Worker(before)))

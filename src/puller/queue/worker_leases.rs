@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::{Sqlite, Transaction};
 
-use super::{LEASE, millis};
-use crate::clock::Millis;
+use super::LEASE;
+use crate::clock::{Millis, millis};
 use crate::error::Result;
 use crate::ids::RunId;
 

@@ -105,6 +105,7 @@ async fn shift_due_times(
     now: Millis,
     back_by: Millis,
 ) -> Result<()> {
+    // Times in the future move back by the same amount.
     for moved in [
         "UPDATE runs
          SET due_at = CASE WHEN due_at - $2 > $1 THEN due_at - $2 ELSE $1 END
@@ -142,13 +143,16 @@ async fn shift_due_times(
     ] {
         sqlx::query(happened).bind(now).execute(&mut **tx).await?;
     }
+    // Lateness is computed again.
     sqlx::query("UPDATE datasets SET lateness_key = NULL WHERE lateness_key IS NOT NULL")
         .execute(&mut **tx)
         .await?;
+    // A lease lasts at most its duration from now on.
     sqlx::query("UPDATE runs SET lease_until = $1 WHERE state = 'running' AND lease_until > $1")
         .bind(now + millis(queue::LEASE))
         .execute(&mut **tx)
         .await?;
+    // A broken schedule is checked again after the usual time.
     sqlx::query(
         "UPDATE datasets
          SET next_run_at = $1

@@ -42,7 +42,12 @@ const MIN_CLOCK: Millis = 1_704_067_200_000;
 /// Returns why no schedules run, if the server clock shows an impossible time.
 pub fn clock_error(now: Millis) -> Option<String> {
     let shows = crate::clock::timestamp(now).strftime("%Y-%m-%d %H:%M");
-    (now < MIN_CLOCK).then(|| format!("The server clock shows {shows} UTC, which is wrong. No scheduled runs start until the clock is correct."))
+    (now < MIN_CLOCK).then(|| {
+        format!(
+            "The server clock shows {shows} UTC, which is wrong. \
+             No scheduled runs start until the clock is correct."
+        )
+    })
 }
 
 pub(super) async fn schedule_until_stopped(puller: Puller) {
@@ -184,7 +189,10 @@ async fn process_due(
             }
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => {
-                tracing::error!(dataset = %id, cause = ?error.log_cause(), "a DataSet that is due could not be read: {error}");
+                tracing::error!(
+                    dataset = %id, cause = ?error.log_cause(),
+                    "a DataSet that is due could not be read: {error}"
+                );
                 ScheduleDecision::Defer
             }
         };
@@ -240,7 +248,10 @@ async fn process_due(
                 {
                     Ok(()) => any_left |= next.is_some_and(|next| next <= now),
                     Err(error) => {
-                        tracing::error!(dataset = %id, cause = ?error.log_cause(), "a run could not be queued: {error}");
+                        tracing::error!(
+                            dataset = %id, cause = ?error.log_cause(),
+                            "a run could not be queued: {error}"
+                        );
                         sqlx::query("ROLLBACK TO SAVEPOINT one")
                             .execute(&mut *tx)
                             .await?;
@@ -376,6 +387,7 @@ async fn advance(
     let advanced = sqlx::query(
         "UPDATE datasets
          SET next_run_at = $1, last_due_at = $2, missed = $3, schedule_error = NULL
+         -- Nothing if the schedule was saved, paused or stopped since it was read.
          WHERE id = $4 AND next_run_at = $5 AND paused_at IS NULL",
     )
     .bind(next)
@@ -402,10 +414,10 @@ pub(super) async fn sweep_until_stopped(puller: Puller) {
 }
 
 async fn sweep(puller: &Puller) -> Result<()> {
-    let datasets: Vec<(DatasetId,)> = sqlx::query_as("SELECT id FROM datasets ORDER BY id")
+    let datasets: Vec<DatasetId> = sqlx::query_scalar("SELECT id FROM datasets ORDER BY id")
         .fetch_all(puller.db.read())
         .await?;
-    for (dataset,) in datasets {
+    for dataset in datasets {
         puller.datasets.versions.apply_retention(&dataset).await?;
     }
     let swept = puller.datasets.versions.sweep().await?;

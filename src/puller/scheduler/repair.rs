@@ -26,12 +26,14 @@ pub(super) async fn mark_broken(
     why: &str,
     now: Millis,
 ) -> Result<()> {
-    let before: Option<(i64,)> = sqlx::query_as(
+    let before: Option<i64> = sqlx::query_scalar(
         "SELECT CASE WHEN schedule_error IS NULL THEN 0 ELSE 1 END
          FROM datasets
          WHERE id = $1
+             -- Both may be NULL.
              AND next_run_at IS NOT DISTINCT FROM $2
              AND paused_at IS NULL
+             -- It has a next run, or should have one.
              AND (
                  next_run_at IS NOT NULL
                  OR (schedule IS NOT NULL AND stopped_at IS NULL AND account_id IS NOT NULL)
@@ -41,14 +43,18 @@ pub(super) async fn mark_broken(
     .bind(seen_next_run_at)
     .fetch_optional(&mut **tx)
     .await?;
-    let Some((before,)) = before else {
+    let Some(before) = before else {
         return Ok(());
     };
-    tracing::error!(dataset = %id, "the schedule of this DataSet cannot run; Chatlake checks it again in an hour: {why}");
+    tracing::error!(
+        dataset = %id,
+        "the schedule of this DataSet cannot run; Chatlake checks it again in an hour: {why}"
+    );
     sqlx::query(
         "UPDATE datasets
          SET
              next_run_at = $1, schedule_error = $2,
+             -- A due time in the future is from a clock that was far ahead.
              last_due_at = CASE WHEN last_due_at > $3 THEN $3 ELSE last_due_at END
          WHERE id = $4",
     )
@@ -84,7 +90,9 @@ async fn notify_broken(
     let words = [
         format!("The schedule cannot run. {why}"),
         "The owner of the DataSet must save the schedule again under Settings.".to_owned(),
-        "No scheduled runs until then. Chatlake checks the schedule every hour. The existing rows are unchanged.".to_owned(),
+        "No scheduled runs until then. Chatlake checks the schedule every hour. \
+         The existing rows are unchanged."
+            .to_owned(),
     ];
     dataset
         .notify(tx, now, NotificationKind::Stopped, "schedule", words)
@@ -174,6 +182,7 @@ pub(super) async fn recompute_next_run(
     let updated = sqlx::query(
         "UPDATE datasets
          SET next_run_at = $1, last_due_at = $2
+         -- Nothing if the schedule was saved, paused or stopped since it was read.
          WHERE id = $3
              AND next_run_at IS NOT DISTINCT FROM $4
              AND schedule IS NOT NULL
@@ -188,7 +197,10 @@ pub(super) async fn recompute_next_run(
     .execute(&mut **tx)
     .await?;
     if updated.rows_affected() > 0 {
-        tracing::warn!(dataset = %id, "the next run of this DataSet did not match its schedule; its time was recalculated");
+        tracing::warn!(
+            dataset = %id,
+            "the next run of this DataSet did not match its schedule; its time was recalculated"
+        );
     }
     Ok(())
 }

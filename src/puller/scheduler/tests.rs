@@ -20,7 +20,10 @@ impl Bench {
         let account = crate::ids::AccountId::new();
         let mut tx = db.write().await.unwrap();
         sqlx::query(
-            "INSERT INTO accounts (id, owner_id, connector, name, fields, sealed, sealed_at, requests_per_minute, time_zone, health, health_message, created_at, updated_at)
+            "INSERT INTO accounts (
+                 id, owner_id, connector, name, fields, sealed, sealed_at, requests_per_minute,
+                 time_zone, health, health_message, created_at, updated_at
+             )
              VALUES ($1, $2, 'livechat', 'A', '{}', x'00', 0, 60, 'UTC', 'unknown', '', 0, 0)",
         )
         .bind(&account)

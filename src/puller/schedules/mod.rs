@@ -9,8 +9,6 @@ pub mod occurrences;
 pub mod plan;
 
 #[cfg(test)]
-mod dst_tests;
-#[cfg(test)]
 mod tests;
 
 use jiff::tz::TimeZone;

@@ -14,7 +14,7 @@ use crate::error::{self, Error, ErrorKind, Result};
 use crate::puller::Puller;
 use crate::puller::queue::{self, CallStats, Claimed, LeaseState, RunEnd, ShortWindow};
 use crate::puller::retry::{self, Decision};
-use crate::puller::run::Failure;
+use crate::puller::run::{Failure, RunState};
 
 /// Logged once when writing fails, and once when it succeeds again.
 const END_OUTAGE: &str = "the result of a run could not be saved";
@@ -170,7 +170,7 @@ pub(super) fn lease_lost_end(why: LeaseState) -> RunEnd {
 
 /// The version waits for approval; readers see the current one.
 async fn on_pending_approval(puller: &Puller, run: &Claimed, failure: &Failure) {
-    puller.metrics.run_ended("failed");
+    puller.metrics.run_ended(RunState::Failed.word());
     tracing::warn!(
         code = failure.code,
         "the new version is waiting for approval: {}",
@@ -187,7 +187,7 @@ async fn on_pending_approval(puller: &Puller, run: &Claimed, failure: &Failure) 
 }
 
 async fn on_succeeded(puller: &Puller, run: &Claimed, dataset: &Dataset, rows: u64) {
-    puller.metrics.run_ended("succeeded");
+    puller.metrics.run_ended(RunState::Succeeded.word());
     wake_followers(puller);
     puller.metrics.last_success.set(puller.clock.now() / 1_000);
     tracing::info!(rows, report = dataset.report.id, "the run succeeded");
@@ -226,11 +226,11 @@ pub(super) async fn end(puller: &Puller, run: &Claimed, outcome: &RunEnd, call_s
 async fn end_in_span(puller: &Puller, run: &Claimed, outcome: &RunEnd, call_stats: CallStats) {
     match outcome {
         RunEnd::Failed(failure) | RunEnd::Short(failure, ..) => {
-            puller.metrics.run_ended("failed");
+            puller.metrics.run_ended(RunState::Failed.word());
             tracing::warn!(code = failure.code, "the run failed: {}", failure.message);
         }
         RunEnd::Cancelled => {
-            puller.metrics.run_ended("cancelled");
+            puller.metrics.run_ended(RunState::Cancelled.word());
             tracing::info!("the run was stopped");
         }
     }
@@ -245,7 +245,11 @@ async fn end_in_span(puller: &Puller, run: &Claimed, outcome: &RunEnd, call_stat
         // commit from the write-ahead log.
         Ok(()) if is_storage_failure(outcome) => {
             if let Err(error) = puller.datasets.versions.delete_staged(&run.id).await {
-                tracing::error!(cause = ?error.log_cause(), "the files of the run could not be deleted; the cleanup deletes them later: {error}");
+                tracing::error!(
+                    cause = ?error.log_cause(),
+                    "the files of the run could not be deleted; the cleanup deletes them later: \
+                     {error}"
+                );
             }
         }
         Ok(()) => {}

@@ -1,15 +1,24 @@
-//! Sends heartbeats while a future runs, such as writing rows or waiting for a slot. The heartbeats
-//! extend the leases. The future is stopped when all runs were stopped, or when nothing was read or
-//! written for too long.
+//! Sends heartbeats for a set of runs, also while a future runs, such as writing rows or waiting for
+//! a slot. The heartbeats extend the leases. The future is stopped when all runs were stopped, or
+//! when nothing was read or written for too long.
 
-use tokio::time::Interval;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::stall_detector::StallDetector;
-use super::{EXTEND_LEASE_EVERY, PullingRun};
+use super::{EXTEND_LEASE_EVERY, LEASE_OUTAGE, PullingRun, finish};
 use crate::datasets::segments::Segments;
+use crate::error::{ErrorKind, Result};
 use crate::puller::Puller;
-use crate::puller::queue::{self, Claimed, LeaseState};
+use crate::puller::queue::{self, CallStats, Claimed, LeaseState, RunEnd};
 use crate::puller::slots::WorkerSlot;
+
+/// The times at which heartbeats are sent.
+pub(super) fn heartbeat_interval() -> Interval {
+    let mut interval = tokio::time::interval(queue::HEARTBEAT);
+    // After a pause of the process, missed heartbeats are not sent.
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
 
 /// The runs whose leases are extended.
 pub(super) struct Heartbeat {
@@ -119,14 +128,61 @@ impl Heartbeat {
             match state {
                 Ok(state) => any_active |= state == LeaseState::Active,
                 Err(error) => {
-                    puller
-                        .db
-                        .outages()
-                        .record_failure(super::LEASE_OUTAGE, &error);
+                    puller.db.outages().record_failure(LEASE_OUTAGE, &error);
                     any_active = true;
                 }
             }
         }
         any_active
     }
+}
+
+/// Sends a heartbeat for every run; `extend`: also extends the leases. Returns false when all runs
+/// have stopped.
+pub(super) async fn send_heartbeat(
+    puller: &Puller,
+    set: &mut [PullingRun],
+    extend: bool,
+) -> Result<bool> {
+    for pulling in set.iter_mut().filter(|p| p.lease_lost.is_none()) {
+        let state = match extend {
+            true => {
+                queue::extend_lease(
+                    &puller.db,
+                    &puller.clock,
+                    &pulling.run,
+                    &pulling.progress.to_json(),
+                )
+                .await
+            }
+            false => queue::check_lease(&puller.db, &pulling.run).await,
+        };
+        match state {
+            // No other worker claims the run while this process holds it in `WorkerLeases`.
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                puller.db.outages().record_failure(LEASE_OUTAGE, &error);
+                continue;
+            }
+            _ if extend => puller.db.outages().record_recovery(LEASE_OUTAGE),
+            _ => {}
+        }
+        match state? {
+            LeaseState::Active => {}
+            lease_state => {
+                // The end is written at once, so that the cancellation does not wait for the other
+                // runs.
+                if lease_state == LeaseState::CancelRequested {
+                    finish::end(
+                        puller,
+                        &pulling.run,
+                        &RunEnd::Cancelled,
+                        CallStats::default(),
+                    )
+                    .await;
+                }
+                pulling.lease_lost = Some(lease_state);
+            }
+        }
+    }
+    Ok(set.iter().any(|p| p.lease_lost.is_none()))
 }

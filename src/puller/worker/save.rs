@@ -7,6 +7,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::heartbeat::heartbeat_interval;
 use super::run_slot::RunSlot;
 use super::stall_detector::{STALLED_AFTER, StallDetector};
 use super::{PullEnd, PullingRun, finish};
@@ -182,7 +183,7 @@ pub(super) async fn save(
 
 /// Extends the leases and stops runs that were cancelled, lost their lease, stalled or timed out.
 async fn hold_leases(puller: &Puller, all: &[(Claimed, SavingRun)], deadline: Millis) {
-    let mut heartbeat = super::heartbeat();
+    let mut heartbeat = heartbeat_interval();
     loop {
         heartbeat.tick().await;
         for (run, saving) in all.iter().filter(|(_, saving)| !saving.is_at(STAGE_DONE)) {

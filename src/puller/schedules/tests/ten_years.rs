@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::tests::at;
 use super::*;
 
 const ZONES: [&str; 6] = [
