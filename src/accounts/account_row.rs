@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::ids::{AccountId, UserId};
 
 /// Selects the `StoredAccountRow` of the account `$1`.
-pub(super) const SELECT: &str = "SELECT
+pub(super) const SELECT_ACCOUNT: &str = "SELECT
          a.*, u.name AS owner_name,
          (SELECT COUNT(*) FROM datasets d WHERE d.account_id = a.id) AS dataset_count
      FROM accounts a

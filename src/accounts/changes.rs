@@ -2,7 +2,7 @@
 
 use sqlx::{Sqlite, Transaction};
 
-use super::account_row::{SELECT, StoredAccountRow};
+use super::account_row::{SELECT_ACCOUNT, StoredAccountRow};
 use super::{Account, Accounts, ChangeAccount, NewAccount, datasets_of, sealed_credentials};
 use crate::auth::Actor;
 use crate::auth::audit::{self, AuditEvent, AuditResult};
@@ -62,7 +62,7 @@ impl Accounts {
     ) -> Result<Account> {
         self.get_to_change(actor, id).await?;
         let mut tx = self.db.write().await?;
-        let row: Option<StoredAccountRow> = sqlx::query_as(SELECT)
+        let row: Option<StoredAccountRow> = sqlx::query_as(SELECT_ACCOUNT)
             .bind(id)
             .fetch_optional(&mut *tx)
             .await?;
@@ -196,7 +196,7 @@ impl Accounts {
             result: AuditResult::Done,
         };
         audit::record(tx, &self.clock, event).await?;
-        let row: Option<StoredAccountRow> = sqlx::query_as(SELECT)
+        let row: Option<StoredAccountRow> = sqlx::query_as(SELECT_ACCOUNT)
             .bind(id)
             .fetch_optional(&mut **tx)
             .await?;

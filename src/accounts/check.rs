@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::account_row::{SELECT, StoredAccountRow};
+use super::account_row::{SELECT_ACCOUNT, StoredAccountRow};
 use super::interactive::{CredentialTrial, INTERACTIVE_TIMEOUT, for_interactive_use, with_timeout};
 use super::source::zone;
 use super::{Accounts, ChangeAccount, NewAccount, sealed_credentials, vendor_error};
@@ -126,7 +126,7 @@ impl Accounts {
         change: &ChangeAccount,
     ) -> Result<Option<String>> {
         self.get_to_change(actor, id).await?;
-        let row: Option<StoredAccountRow> = sqlx::query_as(SELECT)
+        let row: Option<StoredAccountRow> = sqlx::query_as(SELECT_ACCOUNT)
             .bind(id)
             .fetch_optional(self.db.read())
             .await?;

@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::ids::{AccountId, DatasetId, UserId};
 use crate::secret::Secret;
 use crate::vault::Vault;
-use account_row::{SELECT, StoredAccountRow};
+use account_row::{SELECT_ACCOUNT, StoredAccountRow};
 pub use check::CheckResult;
 pub use health::Health;
 pub use interactive::{for_interactive_use, with_timeout};
@@ -196,7 +196,7 @@ impl Accounts {
     }
 
     async fn find(&self, id: &AccountId) -> Result<Option<Account>> {
-        let row: Option<StoredAccountRow> = sqlx::query_as(SELECT)
+        let row: Option<StoredAccountRow> = sqlx::query_as(SELECT_ACCOUNT)
             .bind(id)
             .fetch_optional(self.db.read())
             .await?;

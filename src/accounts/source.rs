@@ -3,7 +3,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::account_row::{SELECT, StoredAccountRow};
+use super::account_row::{SELECT_ACCOUNT, StoredAccountRow};
 use super::{Account, Accounts, Health, is_visible, sealed_credentials, vendor_error};
 use crate::auth::Actor;
 use crate::connectors::Source;
@@ -95,7 +95,7 @@ impl Accounts {
 
     /// Like `source`, also for an account whose credentials were rejected too often.
     pub(super) async fn open_source(&self, id: &AccountId) -> Result<(Account, Source)> {
-        let row: Option<StoredAccountRow> = sqlx::query_as(SELECT)
+        let row: Option<StoredAccountRow> = sqlx::query_as(SELECT_ACCOUNT)
             .bind(id)
             .fetch_optional(self.db.read())
             .await?;

@@ -30,9 +30,9 @@ const CALLS: [&str; 4] = ["query", "query_as", "query_scalar", "raw_sql"];
 
 /// Calls whose argument is a variable of a loop over literals, which are found as literals.
 const ELSEWHERE: [&str; 6] = [
-    "datasets/verify_versions/mod.rs: statement",
-    "db/mod.rs: pragma",
-    "notifications/outbox.rs: moved",
+    "datasets/verify_versions/catalogue_rules.rs: statement",
+    "db/sqlite_settings.rs: pragma",
+    "notifications/outbox/mod.rs: moved",
     "puller/scheduler/clock_jump.rs: moved",
     "puller/scheduler/clock_jump.rs: happened",
     "puller/verify_runs.rs: statement",
@@ -216,15 +216,22 @@ impl Texts {
         }
     }
 
-    /// A constant of this file, or of the closest module above it.
+    /// A constant of this file, of the closest module above it, or the only one of this name.
     fn constant(&self, file: &Path, name: &str) -> Option<String> {
-        let above = file.ancestors().skip(1).map(|folder| folder.join("mod.rs"));
-        std::iter::once(file.to_owned())
+        let above = file
+            .ancestors()
+            .skip(1)
+            .map(|folder| folder.join("mod.rs"));
+        let near = std::iter::once(file.to_owned())
             .chain(above)
-            .find_map(|file| {
-                let value = self.constants.get(&(file.clone(), name.to_owned()))?;
-                self.text(&file, value)
-            })
+            .find_map(|file| self.constants.get_key_value(&(file, name.to_owned())));
+        let mut all = self.constants.iter().filter(|((_, other), _)| other == name);
+        let ((file, _), value) = match (near, all.next(), all.next()) {
+            (Some(near), ..) => near,
+            (None, Some(only), None) => only,
+            _ => return None,
+        };
+        self.text(file, value)
     }
 }
 
