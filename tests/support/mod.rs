@@ -3,7 +3,8 @@
 //!
 //! - `context::TestContext` runs the product in this process; `http::Browser` sends requests to its
 //!   router.
-//! - `data_dir::DataDir` and `server::Server` run the built binary.
+//! - `data_dir::DataDir` and `server::Server` run the built binary; `api_server::ApiServer` adds a
+//!   vendor, an account and a token.
 //! - `sandbox` and `tls_vendor` are vendors; `pulls` pulls from them without the product.
 //! - `datasets`, `exports`, `panes` and `mail` are fixtures of one subject each.
 //!
@@ -12,6 +13,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod api_server;
 pub mod config;
 pub mod context;
 pub mod data_dir;
@@ -41,6 +43,13 @@ pub const HOUR: Millis = 60 * MINUTE;
 pub const DAY: Millis = 24 * HOUR;
 /// 2026-11-20 12:00 UTC: the time of a stopped clock.
 pub const NOON: Millis = 1_795_176_000_000;
+
+/// Waits for `wait`, and fails the test after [`TIMEOUT`].
+pub async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(TIMEOUT, wait)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: it hangs"))
+}
 
 /// Calls `check` until it returns a value.
 pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, check: impl Fn() -> F) -> T {
