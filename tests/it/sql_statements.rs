@@ -218,14 +218,14 @@ impl Texts {
 
     /// A constant of this file, of the closest module above it, or the only one of this name.
     fn constant(&self, file: &Path, name: &str) -> Option<String> {
-        let above = file
-            .ancestors()
-            .skip(1)
-            .map(|folder| folder.join("mod.rs"));
+        let above = file.ancestors().skip(1).map(|folder| folder.join("mod.rs"));
         let near = std::iter::once(file.to_owned())
             .chain(above)
             .find_map(|file| self.constants.get_key_value(&(file, name.to_owned())));
-        let mut all = self.constants.iter().filter(|((_, other), _)| other == name);
+        let mut all = self
+            .constants
+            .iter()
+            .filter(|((_, other), _)| other == name);
         let ((file, _), value) = match (near, all.next(), all.next()) {
             (Some(near), ..) => near,
             (None, Some(only), None) => only,

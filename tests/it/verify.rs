@@ -1,5 +1,5 @@
-//! What `chatlake verify` says of a catalogue with every way in which a run may end: nothing, until
-//! one of them is broken.
+//! What `chatlake verify` says about a directory with every kind of ended run: no problem, until a
+//! statement breaks one.
 
 use axum::http::StatusCode;
 use chatlake::actor::{Role, Scope};
@@ -14,10 +14,12 @@ use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
 use crate::support::context::TestContext;
+use crate::support::data_dir::DataDir;
+use crate::support::sandbox::LocalSandbox;
 use crate::support::until;
 
-/// The checks that do not hold, each once.
-async fn wrong(ctx: &TestContext, db: &Db) -> Vec<&'static str> {
+/// The checks that fail, each once.
+async fn failed_checks(ctx: &TestContext, db: &Db) -> Vec<&'static str> {
     let segments = Segments::new(
         ctx.dir.path().join("data/segments"),
         db.clone(),
@@ -31,8 +33,8 @@ async fn wrong(ctx: &TestContext, db: &Db) -> Vec<&'static str> {
     checks
 }
 
-/// A copy of the catalogue in which this was done.
-async fn broken(ctx: &TestContext, number: usize, statement: &'static str) -> Db {
+/// A copy of the catalogue after this statement.
+async fn broken_copy(ctx: &TestContext, number: usize, statement: &'static str) -> Db {
     let copy = ctx.dir.path().join(format!("copy-{number}.db"));
     let options = SqliteConnectOptions::new().filename(ctx.dir.path().join("data/chatlake.db"));
     let pool = SqlitePoolOptions::new()
@@ -62,7 +64,63 @@ async fn broken(ctx: &TestContext, number: usize, statement: &'static str) -> Db
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not() {
+async fn verify_runs_with_and_without_a_server_and_changes_nothing() {
+    let (data_dir, vendor) = (DataDir::new(), LocalSandbox::new(30).await);
+    let missing = data_dir.run(&["verify"]).await;
+    assert!(
+        missing.code == 1 && missing.err.contains("is not a Chatlake data directory"),
+        "{missing:?}"
+    );
+    assert!(!data_dir.data().exists());
+    let email = data_dir.person("olga", "admin").await;
+    let token = data_dir.token(&email, "run").await;
+    let account = data_dir
+        .account(&email, &vendor.address, "sandbox-key")
+        .await;
+    let dataset = data_dir.dataset(&email, &account, "chat").await;
+    let server = data_dir.serve().await;
+    let run = server.run(&dataset, &token).await;
+    assert_eq!(server.over(&run, &token).await["state"], "succeeded");
+    assert_eq!(data_dir.run(&["verify"]).await.good(), "No problems found.");
+    server.stop().await;
+    let before = data_dir.listing();
+    assert_eq!(
+        data_dir.run(&["verify", "--deep"]).await.good(),
+        "No problems found."
+    );
+    assert_eq!(data_dir.listing(), before, "it writes nothing");
+
+    let segments = data_dir.data().join("segments");
+    let file = std::fs::read_dir(&segments)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .find(|path| path.extension().is_some_and(|end| end == "parquet"))
+        .unwrap();
+    std::fs::copy(
+        &file,
+        segments.join(format!("{}.parquet", chatlake::ids::SegmentId::new())),
+    )
+    .unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let wrong = data_dir.run(&["verify"]).await;
+    let lines: Vec<&str> = wrong.out.lines().collect();
+    assert_eq!((wrong.code, lines.len()), (1, 2), "{wrong:?}");
+    assert!(
+        lines[0].starts_with("segment_file: seg_") && lines[1].starts_with("orphan: seg_"),
+        "{lines:?}"
+    );
+    assert!(wrong.err.contains("2 problems found."), "{wrong:?}");
+    let output = data_dir.run(&["verify", "--json"]).await;
+    let findings: Value = serde_json::from_str(&output.out).unwrap();
+    assert_eq!(
+        (findings[0]["check"].as_str(), findings[1]["check"].as_str()),
+        (Some("segment_file"), Some("orphan")),
+        "{findings}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_accepts_every_end_of_a_run_and_reports_each_broken_one() {
     let ctx = TestContext::with_workers().await;
     let owner = ctx.person("olga", Role::Editor).await;
     let token = ctx.token(&owner, Scope::Manage).await;
@@ -73,7 +131,7 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
         let (status, response) = ctx.api(&token, "PATCH", path, body).await;
         assert_eq!(status, StatusCode::OK, "{response}");
     };
-    // A run that brings so many rows, and what became of them.
+    // A run that pulls this number of rows.
     let pull_rows = async |count: usize| {
         let people: Vec<Value> = (0..count)
             .map(|number| json!({"login": format!("agent{number}")}))
@@ -86,7 +144,7 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
         ]);
         let run = ctx.run(&owner, &agents).await;
         assert_eq!(
-            wrong(&ctx, &ctx.app.db).await,
+            failed_checks(&ctx, &ctx.app.db).await,
             [""; 0],
             "after {count} rows came: {:?}",
             run.outcome
@@ -103,7 +161,11 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
             )
             .await;
         assert_eq!(status, StatusCode::OK, "{response}");
-        assert_eq!(wrong(&ctx, &ctx.app.db).await, [""; 0], "after going back");
+        assert_eq!(
+            failed_checks(&ctx, &ctx.app.db).await,
+            [""; 0],
+            "after going back"
+        );
     };
     change(
         &path,
@@ -125,7 +187,11 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
         (StatusCode::OK, Some("discarded")),
         "{response}"
     );
-    assert_eq!(wrong(&ctx, &ctx.app.db).await, [""; 0], "after discarding");
+    assert_eq!(
+        failed_checks(&ctx, &ctx.app.db).await,
+        [""; 0],
+        "after discarding"
+    );
     let superseded = pull_rows(2).await;
     let held = pull_rows(1).await;
     assert_eq!(
@@ -149,14 +215,18 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
         (StatusCode::OK, Some("accepted")),
         "{response}"
     );
-    assert_eq!(wrong(&ctx, &ctx.app.db).await, [""; 0], "after accepting");
+    assert_eq!(
+        failed_checks(&ctx, &ctx.app.db).await,
+        [""; 0],
+        "after accepting"
+    );
     assert_eq!(pull_rows(0).await.outcome, Some(RunOutcome::Kept));
     back_to(first.version_id.as_ref().unwrap().as_str()).await;
     assert_eq!(
         pull_rows(3).await.outcome,
         Some(RunOutcome::PendingApproval)
     );
-    // And one that builds on others, by chunks of a backfill.
+    // A run that combines its rows with others, by the chunks of a backfill.
     let chats = ctx.dataset(&owner, &account, "chat", "Chats").await;
     change(
         &format!("/datasets/{chats}"),
@@ -186,7 +256,11 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
         (all["items"][0]["state"] == "finished").then_some(())
     })
     .await;
-    assert_eq!(wrong(&ctx, &ctx.app.db).await, [""; 0], "after a backfill");
+    assert_eq!(
+        failed_checks(&ctx, &ctx.app.db).await,
+        [""; 0],
+        "after a backfill"
+    );
 
     for (number, (statement, checks)) in [
         (
@@ -279,8 +353,8 @@ async fn every_way_in_which_a_run_may_end_is_well_and_each_of_them_broken_is_not
     .into_iter()
     .enumerate()
     {
-        let db = broken(&ctx, number, statement).await;
-        assert_eq!(wrong(&ctx, &db).await, checks, "{statement}");
+        let db = broken_copy(&ctx, number, statement).await;
+        assert_eq!(failed_checks(&ctx, &db).await, checks, "{statement}");
         db.close().await;
     }
 }

@@ -10,8 +10,10 @@ use chatlake::clock::Clock;
 use chatlake::connectors::report::UpdateMode;
 use chatlake::connectors::{Connector, Menus};
 use chatlake::datasets::schedule_state::StoredSchedule;
-use chatlake::datasets::{DatasetDescription, DatasetName, DatasetSettings};
-use chatlake::ids::{AccountId, DatasetId};
+use chatlake::datasets::{Dataset, DatasetDescription, DatasetName, DatasetSettings};
+use chatlake::ids::{AccountId, DatasetId, RunId};
+use chatlake::puller::queue;
+use chatlake::puller::run::RunState;
 use chatlake::puller::schedules::Schedule;
 use chatlake::sandbox::faults::{Fault, FaultKind};
 use chatlake::secret::Secret;
@@ -275,3 +277,26 @@ impl DatasetFixture {
 
 /// The menus of a DataSet that pulls only yesterday.
 pub const YESTERDAY: fn() -> Value = || json!({"start_days": 1, "end_days": 1});
+
+/// The DataSet as the catalogue has it now.
+pub async fn stored_dataset(ctx: &TestContext, dataset: &DatasetId) -> Dataset {
+    ctx.app.datasets.for_run(dataset).await.unwrap()
+}
+
+/// The run was active during its third crash.
+pub async fn park_run(ctx: &TestContext, run: &RunId) {
+    let mut tx = ctx.app.db.write().await.unwrap();
+    sqlx::query("UPDATE runs SET attempt = 3 WHERE id = $1")
+        .bind(run)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    queue::requeue_interrupted(&ctx.app.db, &ctx.clock)
+        .await
+        .unwrap();
+    assert_eq!(
+        queue::get(&ctx.app.db, run).await.unwrap().unwrap().state,
+        RunState::Parked
+    );
+}

@@ -6,7 +6,7 @@
 //! - `data_dir::DataDir` and `server::Server` run the built binary; `api_server::ApiServer` adds a
 //!   vendor, an account and a token.
 //! - `sandbox` and `tls_vendor` are vendors; `pulls` pulls from them without the product.
-//! - `datasets`, `exports`, `panes` and `mail` are fixtures of one subject each.
+//! - `datasets`, `exports`, `panes`, `mail` and `notifications` are fixtures of one subject each.
 //!
 //! `webdriver::Chromium` is the browser of `tests/browser`. It is a module of that binary only, so
 //! that `tests/it` is built without a WebDriver client.
@@ -21,6 +21,7 @@ pub mod datasets;
 pub mod exports;
 pub mod http;
 pub mod mail;
+pub mod notifications;
 pub mod panes;
 pub mod process;
 pub mod pulls;

@@ -1,0 +1,5 @@
+//! Backfills beside scheduled runs, safeguards and notifications.
+
+mod chunks;
+mod days;
+mod isolation;
