@@ -1,5 +1,5 @@
 //! Failpoints of debug builds. `kill_point` ends the process like `kill -9` at the step named in
-//! `CHATLAKE_DIE_AT`; the crash matrix in `tests/it/crash_matrix.rs` uses all of them.
+//! `CHATLAKE_DIE_AT`; the crash matrix in `tests/faults/crash_matrix/` uses all of them.
 //! `panic_point` panics once at the place named in `CHATLAKE_PANIC_AT`. A release build contains
 //! none of this.
 

@@ -39,12 +39,14 @@ fn short(file: &str) -> &str {
         .map_or(file, |(_, file)| file)
 }
 
-/// Converts a panic in `future` to an error with its source position.
-pub(super) async fn guarded<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    AssertUnwindSafe(future)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| {
+/// Converts a panic in `future` to an error with its source position. The future of a run is large,
+/// so it is moved to the heap; otherwise each caller's future contains it and the stack overflows.
+pub(super) fn guarded<T>(
+    future: impl Future<Output = Result<T>>,
+) -> impl Future<Output = Result<T>> {
+    let future = AssertUnwindSafe(Box::pin(future)).catch_unwind();
+    async move {
+        future.await.unwrap_or_else(|_| {
             let at = LAST_PANIC
                 .with(RefCell::take)
                 .unwrap_or_else(|| "an unknown location".to_owned());
@@ -55,6 +57,7 @@ pub(super) async fn guarded<T>(future: impl Future<Output = Result<T>>) -> Resul
             )
             .with_log_cause("a panic"))
         })
+    }
 }
 
 #[cfg(test)]

@@ -25,11 +25,13 @@ const KEY_BYTES: usize = 32;
 /// with code 78.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
-    #[error("{} is missing. Only this file decrypts the stored credentials. Restore it from your backup; a new key cannot decrypt them.", .0.display())]
+    #[error("{} is missing. Only this file decrypts the stored credentials. Restore it from your backup; a \
+        new key cannot decrypt them.", .0.display())]
     Missing(PathBuf),
     #[error("{path} cannot be read: {why}. Give the file to the user that runs Chatlake, with mode 0600.", path = .0.display(), why = .1)]
     Unreadable(PathBuf, std::io::Error),
-    #[error("{path} cannot be created: {why}. The data directory must be writable for the user that runs Chatlake.", path = .0.display(), why = .1)]
+    #[error("{path} cannot be created: {why}. The data directory must be writable for the user that runs \
+        Chatlake.", path = .0.display(), why = .1)]
     NotCreated(PathBuf, std::io::Error),
     #[error("{path} can be read by other users of this machine (mode {mode:04o}). Run: chmod 600 {path}", path = .0.display(), mode = .1)]
     TooPermissive(PathBuf, u32),

@@ -68,7 +68,8 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
     browser
         .driver
         .execute(
-            "document.getElementById('report').value = 'chat'; document.getElementById('report').dispatchEvent(new Event('change', {bubbles: true}));",
+            "document.getElementById('report').value = 'chat'; \
+            document.getElementById('report').dispatchEvent(new Event('change', {bubbles: true}));",
             vec![],
         )
         .await
@@ -99,7 +100,15 @@ async fn from_the_set_up_link_to_a_downloaded_csv() {
     browser
         .see("[data-pane=scheduling] .pane-foot button")
         .await;
-    browser.driver.execute("const zone = document.querySelector('select[name=time_zone]'); zone.value = 'Europe/Oslo'; zone.dispatchEvent(new Event('change', {bubbles: true}));", vec![]).await.unwrap();
+    browser
+        .driver
+        .execute(
+            "const zone = document.querySelector('select[name=time_zone]'); zone.value = \
+        'Europe/Oslo'; zone.dispatchEvent(new Event('change', {bubbles: true}));",
+            vec![],
+        )
+        .await
+        .unwrap();
     browser
         .click("[data-pane=scheduling] .pane-foot button")
         .await;

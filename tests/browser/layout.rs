@@ -12,7 +12,8 @@ const WIDTHS: [u32; 13] = [
 
 /// The elements that reach beyond the right side without a frame that scrolls or cuts them.
 const BEYOND: &str = "const wide = document.documentElement.clientWidth;
-    const cut = (e) => { for (let p = e.parentElement; p && p !== document.body; p = p.parentElement) if (getComputedStyle(p).overflowX !== 'visible') return true; return false; };
+    const cut = (e) => { for (let p = e.parentElement; p && p !== document.body; p = p.parentElement) if \
+        (getComputedStyle(p).overflowX !== 'visible') return true; return false; };
     const out = [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > wide + 1 && !cut(e)
         && getComputedStyle(e).position !== 'fixed' && e.checkVisibility());
     return [String(document.documentElement.scrollWidth - wide), out.slice(0, 5).map((e) => `${e.tagName}.${e.className}`).join(' ')];";
@@ -160,7 +161,8 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
             if (!menu.checkVisibility()) continue;
             menu.open = true;
             const box = menu.querySelector('.menu-list').getBoundingClientRect();
-            if (box.left < 0 || box.right > wide) out.push(`${menu.textContent.trim().slice(0, 30)}: ${Math.round(box.left)} to ${Math.round(box.right)}`);
+            if (box.left < 0 || box.right > wide) out.push(`${menu.textContent.trim().slice(0, 30)}: ` +
+                `${Math.round(box.left)} to ${Math.round(box.right)}`);
             menu.open = false;
         }
         return out.join(', ');";
@@ -197,7 +199,8 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
         .await
         .unwrap();
     browser.see("#reports .name").await;
-    let lines = "return Math.max(...[...document.querySelectorAll('#reports .name')].map((e) => e.offsetHeight / parseFloat(getComputedStyle(e).lineHeight)))";
+    let lines = "return Math.max(...[...document.querySelectorAll('#reports .name')].map((e) => \
+        e.offsetHeight / parseFloat(getComputedStyle(e).lineHeight)))";
     let lines: f64 = browser
         .driver
         .execute(lines, vec![])
@@ -230,7 +233,8 @@ async fn no_page_reaches_beyond_the_side_of_a_screen() {
         .await
         .unwrap();
     browser.see(".phases").await;
-    let room = "return [...document.querySelectorAll('.phases tbody td:last-child')].filter((e) => e.textContent).map((e) => e.offsetWidth)";
+    let room = "return [...document.querySelectorAll('.phases tbody td:last-child')].filter((e) => \
+        e.textContent).map((e) => e.offsetWidth)";
     let room: Vec<f64> = browser
         .driver
         .execute(room, vec![])

@@ -153,7 +153,12 @@ async fn what_stays_open_follows_a_run_and_keeps_what_somebody_is_doing() {
         .until("document.activeElement.matches('[data-cancel]')")
         .await;
     browser.click("dialog [data-cancel]").await;
-    browser.until("document.querySelector('.head [data-run-status] .status').textContent === document.querySelector('[data-part=status]').textContent").await;
+    browser
+        .until(
+            "document.querySelector('.head [data-run-status] .status').textContent === \
+        document.querySelector('[data-part=status]').textContent",
+        )
+        .await;
     browser.click("run-progress [data-part=stop]").await;
     browser.click("dialog form button.is-danger").await;
     browser.until("!document.querySelector('run-progress') && document.querySelector('.head .status').textContent === 'Up to date'").await;

@@ -67,7 +67,8 @@ const CHOOSE: &str = "const select = document.getElementById('report');
     select.value = option.value;
     select.dispatchEvent(new Event('change', {bubbles: true}));
     const names = [...document.querySelectorAll('[data-menu-field]')].filter((f) => !f.hidden).map((f) => f.dataset.menuField);
-    return [document.getElementById('report-help').textContent, names.filter((n) => ['days', 'group', 'login', 'weekday'].includes(n)).join(' ')];";
+    const plain = names.filter((n) => ['days', 'group', 'login', 'weekday'].includes(n));
+    return [document.getElementById('report-help').textContent, plain.join(' ')];";
 
 /// Chooses a report and answers its sentence and the plain menus that are shown.
 async fn choose(browser: &Chromium, title: &str) -> (String, String) {

@@ -139,7 +139,12 @@ async fn each_kind_of_schedule_is_built_in_the_pane() {
         "None. This DataSet runs manually.",
     )
     .await;
-    browser.until("getComputedStyle(document.querySelector('#at')).display !== 'none' && document.querySelector('#at').offsetParent === null").await;
+    browser
+        .until(
+            "getComputedStyle(document.querySelector('#at')).display !== 'none' && \
+        document.querySelector('#at').offsetParent === null",
+        )
+        .await;
     // The other tab, by keyboard, and back: nothing is lost.
     browser
         .driver

@@ -410,7 +410,12 @@ fn lines_are_short() {
 
 #[test]
 fn uses_of_modules_are_found() {
-    let code = "use crate::{db::Db, web::{a, b}, ids};\nlet x = crate::auth::y(); // crate::cli\n\"crate::app\"; r#\"crate::puller\"#; '\"'; $crate::vault\n#[cfg(test)]\nmod tests {\n    use crate::sandbox;\n}\nuse crate::api;\n";
+    let code = concat!(
+        "use crate::{db::Db, web::{a, b}, ids};\n",
+        "let x = crate::auth::y(); // crate::cli\n",
+        "\"crate::app\"; r#\"crate::puller\"#; '\"'; $crate::vault\n",
+        "#[cfg(test)]\nmod tests {\n    use crate::sandbox;\n}\nuse crate::api;\n",
+    );
     assert_eq!(
         used(&without_texts(&without_tests(code))),
         ["db", "web", "ids", "auth", "api"]

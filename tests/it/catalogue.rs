@@ -145,8 +145,10 @@ fn menus_are_taken_only_where_they_mean_something() {
 fn page(of: Connector) -> String {
     let (name, path) = (of.title(), of.id());
     let mut page = format!(
-        "# {name} reports\n\nMade from the catalogue by a test; see `tests/it/catalogue.rs`. The same is at `GET /api/v1/connectors/{path}`.\n\n\
-         Fields that {name} sends and that are not listed become columns at the end, as they came. A value that does not fit its column's type \
+        "# {name} reports\n\nMade from the catalogue by a test; see `tests/it/catalogue.rs`. The same is at \
+        `GET /api/v1/connectors/{path}`.\n\n\
+         Fields that {name} sends and that are not listed become columns at the end, as they came. A value \
+         that does not fit its column's type \
          is in the column `_misfit`.\n",
     );
     for Report {

@@ -17,7 +17,8 @@ use crate::support::pulls::{WEEK, ids, pull, request};
 use crate::support::sandbox::{Vendor, source};
 use crate::support::{HOUR, until};
 
-const BLOCKED: &str = "<!DOCTYPE html><html><head><title>Attention Required!</title></head><body>Sorry, you have been blocked</body></html>";
+const BLOCKED: &str = "<!DOCTYPE html><html><head><title>Attention Required!</title></head><body>Sorry, you \
+    have been blocked</body></html>";
 
 fn answer(status: u16, kind: &str, body: &str) -> FaultKind {
     FaultKind::Answer {

@@ -72,9 +72,14 @@ pub async fn until_within<T, F: Future<Output = Option<T>>>(
     }
 }
 
-/// Whether the long forms of tests run: `bin/soak` sets `CHATLAKE_SOAK=1`.
-pub fn is_soak() -> bool {
-    std::env::var_os("CHATLAKE_SOAK").is_some_and(|value| value == "1")
+/// The number of rounds of a test that finds more in more rounds. `bin/soak` sets `CHATLAKE_SOAK`
+/// to `short` or `long`.
+pub fn rounds<T>(usual: T, short: T, long: T) -> T {
+    match std::env::var_os("CHATLAKE_SOAK") {
+        Some(length) if length == "long" => long,
+        Some(length) if length == "short" => short,
+        _ => usual,
+    }
 }
 
 /// A time zone in which it is about noon, so that no midnight passes during a test.

@@ -306,3 +306,20 @@ pub async fn json_of(answer: reqwest::Response) -> (u16, Value) {
         serde_json::from_str(&text).unwrap_or(Value::String(text)),
     )
 }
+
+pub async fn connect(address: &str) -> tokio::net::TcpStream {
+    tokio::net::TcpStream::connect(address).await.unwrap()
+}
+
+/// Reads until the other side closes, and returns what it sent.
+pub async fn read_to_end(stream: &mut tokio::net::TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A reset is also an end.
+    let _ = tokio::time::timeout(
+        Duration::from_secs(60),
+        tokio::io::AsyncReadExt::read_to_end(stream, &mut bytes),
+    )
+    .await
+    .expect("the connection stays open");
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::serve_pages;
 use super::source_at;
-use crate::support::is_soak;
 use crate::support::pulls::{TODAY, WEEK, pull, request};
+use crate::support::rounds;
 
 const PER_PAGE: usize = 5;
 
@@ -181,8 +181,7 @@ async fn pull_changing_chats(seeds: impl Iterator<Item = u64>) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_that_stays_is_stored_once_while_others_are_added_deleted_and_moved() {
-    // The long form: CHATLAKE_SOAK=1.
-    let seeds = if is_soak() { 40_000 } else { 1_000 };
+    let seeds = rounds(1_000, 4_000, 40_000);
     let lanes = (0..4).map(|lane| {
         tokio::spawn(pull_changing_chats(
             (0..seeds).filter(move |seed| seed % 4 == lane),

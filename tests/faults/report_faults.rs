@@ -11,9 +11,7 @@ use chatlake::connectors::upstream::{Limits, SystemResolver, Upstreams};
 use chatlake::sandbox::faults::{Cut, Fault, FaultKind, Frame, Odd, RetryAfter};
 use futures_util::StreamExt;
 
-use super::pull_request;
-use super::truth;
-use crate::support::pulls::{PulledRows, TODAY, pull};
+use crate::support::pulls::{PulledRows, TODAY, pull, pull_request, truth};
 use crate::support::sandbox::{Vendor, allow, limits, source};
 
 /// The result of a pull with a fault at every call.

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::support::pulls::{TODAY, ZONE, ids, pull, request};
 use crate::support::sandbox::{Vendor, allow, limits, source};
-use crate::support::{NOON, is_soak};
+use crate::support::{NOON, rounds};
 
 /// A chat of the hand-made vendor below: id, day of November 2026, group, agent.
 type SampleChat = (String, i8, &'static str, &'static str);
@@ -61,12 +61,19 @@ async fn serve_chats(chats_to_serve: Vec<SampleChat>) -> String {
         };
         async move { axum::Json(serde_json::json!({"chats": page, "total": total, "pages": pages})) }
     };
+    let groups = serde_json::json!([{"id": 1, "name": "Sales"}, {"id": 2, "name": "Help"}]);
+    let agents = serde_json::json!([
+        {"login": "ann@chat.test"}, {"login": "bob@chat.test"}, {"login": "cyd@chat.test"}
+    ]);
     let router = axum::Router::new()
         .route("/chats", axum::routing::get(chats))
-        .route("/groups", axum::routing::get(async || axum::Json(serde_json::json!([{"id": 1, "name": "Sales"}, {"id": 2, "name": "Help"}]))))
+        .route(
+            "/groups",
+            axum::routing::get(async move || axum::Json(groups.clone())),
+        )
         .route(
             "/agents",
-            axum::routing::get(async || axum::Json(serde_json::json!([{"login": "ann@chat.test"}, {"login": "bob@chat.test"}, {"login": "cyd@chat.test"}]))),
+            axum::routing::get(async move || axum::Json(agents.clone())),
         );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -309,7 +316,7 @@ async fn pages_are_asked_for_eight_at_a_time_however_the_range_is_cut() {
 async fn the_sandbox_may_change_under_our_hands_and_no_chat_that_stays_is_lost() {
     // As above, with the sandbox, whose pages have 25 chats, as the vendor, and its own word for
     // what stayed.
-    let pulls_per_lane = if is_soak() { 250 } else { 50 };
+    let pulls_per_lane = rounds(50, 100, 250);
     let lanes = (0..4).map(|lane| {
         tokio::spawn(async move {
             let mut whole = 0;

@@ -6,10 +6,9 @@ use chatlake::sandbox::faults::{Fault, FaultKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
-use super::connect;
-use super::read_to_end;
 use crate::support::data_dir::DataDir;
 use crate::support::sandbox::LocalSandbox;
+use crate::support::server::{connect, read_to_end};
 use crate::support::until;
 
 #[tokio::test(flavor = "multi_thread")]

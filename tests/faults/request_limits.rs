@@ -4,10 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::connect;
-use super::read_to_end;
 use crate::support::data_dir::DataDir;
-use crate::support::server::Server;
+use crate::support::server::{Server, connect, read_to_end};
 
 fn assert_ten_seconds_since(began: Instant) {
     let took = began.elapsed();

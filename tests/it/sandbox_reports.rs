@@ -7,9 +7,7 @@ use chatlake::connectors::report::{GroupBy, Menu, PeriodRows, Report, Shape};
 use chatlake::connectors::{self, Completeness, Window};
 use serde_json::Value;
 
-use super::pull_request;
-use super::truth;
-use crate::support::pulls::{PulledRows, WEEK, pull};
+use crate::support::pulls::{PulledRows, WEEK, pull, pull_request, truth};
 use crate::support::sandbox::Vendor;
 
 /// Numbers by path joined by `_`; nulls left out.
