@@ -10,6 +10,8 @@ use crate::support::server::client;
 
 /// Nothing on a page may take longer than this to appear.
 pub const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time between two looks at a page. Looking all the time would take the processor from the page.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A browser with an empty profile.
 pub struct Chromium {
@@ -86,13 +88,14 @@ impl Chromium {
     pub async fn see(&self, css: &str) -> WebElement {
         let deadline = Instant::now() + PAGE_TIMEOUT;
         loop {
+            // WebDriver would ask about every element that matches, which can be thousands of cells.
+            const FIRST_VISIBLE: &str = "return [...document.querySelectorAll(arguments[0])]
+                .find((e) => e.checkVisibility({visibilityProperty: true}) && e.getClientRects().length) ?? null;";
             let found = self
                 .driver
-                .query(By::Css(css))
-                .nowait()
-                .and_displayed()
-                .first()
-                .await;
+                .execute(FIRST_VISIBLE, vec![css.into()])
+                .await
+                .and_then(|found| found.element());
             match found {
                 Ok(element) => return element,
                 Err(why) if Instant::now() > deadline => {
@@ -102,7 +105,7 @@ impl Chromium {
                         self.text("body").await
                     )
                 }
-                Err(_) => tokio::task::yield_now().await,
+                Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
     }
@@ -119,6 +122,7 @@ impl Chromium {
                 Ok(()) => return,
                 Err(why) => assert!(Instant::now() < deadline, "{css} cannot be clicked: {why}"),
             }
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -158,7 +162,7 @@ impl Chromium {
                 );
             }
             assert!(Instant::now() < deadline, "no file came: {there:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -174,7 +178,7 @@ impl Chromium {
                 return;
             }
             assert!(Instant::now() < deadline, "never true: {script}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -249,7 +253,7 @@ impl Chromium {
             .query(By::XPath(format!(
                 "//body[contains(normalize-space(.), \"{words}\")]"
             )))
-            .wait(PAGE_TIMEOUT, Duration::from_millis(100))
+            .wait(PAGE_TIMEOUT, POLL_INTERVAL)
             .exists()
             .await
             .unwrap();
