@@ -77,7 +77,7 @@ pub async fn with_link(web: &Web, person: &Person, invite: &Invite, code: &Secre
     let link = NewLink {
         name: invite.name.clone().unwrap_or_default(),
         href: format!("{}invite/{}", web.config.public_url, code.reveal()),
-        until: humanize::exact(invite.expires_at, &TimeZone::UTC),
+        until: humanize::exact_minute(invite.expires_at, &TimeZone::UTC),
     };
     render(&page(web, person, Some(link)).await?)
 }
@@ -135,14 +135,19 @@ async fn people(web: &Web, actor: &Actor) -> Result<(Vec<PersonRow>, Vec<InviteR
         name: invite.name.clone().unwrap_or_default(),
         email: invite.email.clone().unwrap_or_default(),
         role: invite.role,
-        state: Status::new("info", true, "Invited", link_words(invite, now)),
+        state: Status::new(
+            "info",
+            true,
+            "Invited",
+            link_words("invitation", invite, now),
+        ),
     });
     Ok((people, invited.collect()))
 }
 
 fn state(user: &User, link: Option<&Invite>, now: Millis) -> Status {
     let line = link
-        .map(|invite| link_words(invite, now))
+        .map(|invite| link_words("password reset", invite, now))
         .unwrap_or_default();
     match user.disabled_at {
         Some(_) => Status::new("", true, "Deactivated", ""),
@@ -151,9 +156,9 @@ fn state(user: &User, link: Option<&Invite>, now: Millis) -> Status {
     }
 }
 
-fn link_words(invite: &Invite, now: Millis) -> String {
+fn link_words(kind: &str, invite: &Invite, now: Millis) -> String {
     format!(
-        "link not used, expires {}",
+        "{kind} link created, expires {}",
         humanize::relative(invite.expires_at, now)
     )
 }

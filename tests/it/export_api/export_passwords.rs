@@ -119,7 +119,7 @@ async fn an_export_password_is_created_shown_once_and_revoked_on_the_own_page() 
             .submit(&revoke, &[])
             .await
             .words("#export-passwords tbody")
-            .contains("revoked")
+            .contains("Revoked")
     );
     assert_eq!(ask().await, 401);
     let trail = export_fixture.audit_trail().await;

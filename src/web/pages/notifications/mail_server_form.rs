@@ -77,7 +77,7 @@ pub(super) fn mail_form(server: Option<&MailServer>, own_email: &str) -> MailFor
                 format!(
                     "Set {}, stored encrypted. Leave empty to keep it. \
                      If you change the server, port or encryption, enter it again.",
-                    humanize::exact(s.updated_at, &TimeZone::UTC)
+                    humanize::exact_minute(s.updated_at, &TimeZone::UTC)
                 )
             },
         ),
@@ -161,18 +161,18 @@ pub async fn test_mail(
         Err(why) => {
             let mut page = page(&web, &person).await?;
             page.mail.to = fields.to;
-            add_delivery_error(why, &mut page.mail.errors, "to")?;
+            add_delivery_error(why, &mut page.mail.errors)?;
             render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page)
         }
     }
 }
 
-/// Shows the result of a failed test next to its field.
-fn add_delivery_error(why: Error, errors: &mut Errors, field: &str) -> Result<()> {
+/// Shows why a test failed: next to its field, or next to the server.
+fn add_delivery_error(why: Error, errors: &mut Errors) -> Result<()> {
     match errors.take(why) {
         None => Ok(()),
         Some(why) if why.kind() == ErrorKind::Unavailable => {
-            errors.add(field, why.message());
+            errors.add("host", why.message());
             Ok(())
         }
         Some(why) => Err(why),
