@@ -5,6 +5,7 @@ use axum::extract::State;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
+use super::confirm::ConfirmPage;
 use super::me::{page_with_export_error, page_with_export_password, status};
 use crate::actor::Actor;
 use crate::auth::export_passwords::{self, DEFAULT_DAYS, ExportPassword, NewExportPassword};
@@ -14,7 +15,7 @@ use crate::ids::ExportPasswordId;
 use crate::web::client_address::ClientAddress;
 use crate::web::components::{DisplayTime, Status};
 use crate::web::forms::{FirstPathId, Form};
-use crate::web::page::{PageResult, redirect};
+use crate::web::page::{PageResult, redirect, render};
 use crate::web::person::Person;
 use crate::web::{Web, humanize};
 
@@ -131,6 +132,29 @@ pub async fn make(
         }
         Err(error) => page_with_export_error(&web, &person, error, typed).await,
     }
+}
+
+/// `GET /me/export-passwords/{id}/revoke`
+pub async fn revoke_form(
+    State(web): State<Web>,
+    person: Person,
+    FirstPathId(id): FirstPathId<ExportPasswordId>,
+) -> PageResult {
+    let owner = Some(&person.actor.user).filter(|_| !person.actor.is_admin());
+    let password = export_passwords::list(&web.db, owner)
+        .await?
+        .into_iter()
+        .find(|password| password.id == id)
+        .ok_or_else(|| Error::not_found("export password"))?;
+    render(&ConfirmPage {
+        chrome: web.chrome(&person.actor, &person.session, "").await,
+        question: format!("Revoke the export password “{}”?", password.name),
+        ends: "Scripts that use it stop working at once.".to_owned(),
+        stays: "DataSets stay published. You can create a new export password.".to_owned(),
+        action: format!("/me/export-passwords/{id}/revoke"),
+        button: "Revoke export password".to_owned(),
+        back: "/me",
+    })
 }
 
 /// `POST /me/export-passwords/{id}/revoke`

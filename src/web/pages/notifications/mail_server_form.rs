@@ -13,7 +13,8 @@ use crate::secret::Secret;
 use crate::web::client_address::ClientAddress;
 use crate::web::components::{Choice, Errors};
 use crate::web::forms::Form;
-use crate::web::page::{PageResult, redirect_from_form, render_with_status};
+use crate::web::page::{PageResult, redirect_from_form, render, render_with_status};
+use crate::web::pages::confirm::ConfirmPage;
 use crate::web::person::Admin;
 use crate::web::{Web, humanize};
 
@@ -177,6 +178,19 @@ fn add_delivery_error(why: Error, errors: &mut Errors) -> Result<()> {
         }
         Some(why) => Err(why),
     }
+}
+
+/// `GET /settings/notifications/mail/remove`
+pub async fn remove_mail_form(State(web): State<Web>, Admin(person): Admin) -> PageResult {
+    render(&ConfirmPage {
+        chrome: web.chrome(&person.actor, &person.session, "settings").await,
+        question: "Delete the mail server?".to_owned(),
+        ends: "Chatlake sends no emails until you set up a mail server again.".to_owned(),
+        stays: "Its password is deleted. Webhooks continue to work.".to_owned(),
+        action: format!("{PATH}/mail/remove"),
+        button: "Delete mail server".to_owned(),
+        back: PATH,
+    })
 }
 
 /// `POST /settings/notifications/mail/remove`
