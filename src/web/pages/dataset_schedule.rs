@@ -72,7 +72,6 @@ pub fn next_run_text(dataset: &Dataset, now: Millis, zone: &TimeZone) -> String 
             humanize::calendar_time(at, now, zone),
             dataset.time_zone
         ),
-        (None, _) if dataset.stopped().is_some() => "Schedule stopped".to_owned(),
         (None, _) => "Not scheduled".to_owned(),
     }
 }
