@@ -183,7 +183,7 @@ fn set_or_report<T>(
 fn name(input: &str) -> std::result::Result<String, String> {
     let name = input.trim();
     if name.is_empty() {
-        return Err("Enter a name.".to_owned());
+        return Err("Enter a name (1 to 200 characters).".to_owned());
     }
     if name.chars().count() > 200 || !name.chars().all(crate::text::is_allowed_in_name) {
         return Err(

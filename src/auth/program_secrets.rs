@@ -56,7 +56,7 @@ pub(super) fn validate(name: &str, days: u32, max_days: u32) -> Result<&str> {
     {
         wrong.push((
             "name".to_owned(),
-            "Name must have 1 to 100 characters and no invisible characters.".to_owned(),
+            "Enter a name (1 to 100 characters, none of them invisible).".to_owned(),
         ));
     }
     if !(1..=max_days).contains(&days) {

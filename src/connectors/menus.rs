@@ -97,10 +97,12 @@ impl Menus {
                     format!("Start Days must be {MAX_DAYS} or less (10 years)."),
                 ));
             } else if end > start {
-                wrong.push((
-                    "end_days".to_owned(),
-                    format!("End Days must be {start} or less (Start Days is {start})."),
-                ));
+                let at_most = if start == 0 {
+                    "End Days must be 0 (Start Days is 0).".to_owned()
+                } else {
+                    format!("End Days must be {start} or less (Start Days is {start}).")
+                };
+                wrong.push(("end_days".to_owned(), at_most));
             }
         }
         if report.takes(Menu::Weekday) {

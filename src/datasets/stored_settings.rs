@@ -38,7 +38,7 @@ impl DatasetName {
         let text = text.trim();
         let length = text.chars().count();
         if length == 0 {
-            return Err(Error::field("name", "Enter a name for the DataSet."));
+            return Err(Error::field("name", "Enter a name (1 to 200 characters)."));
         }
         if length > 200 {
             return Err(Error::field(

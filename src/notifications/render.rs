@@ -13,6 +13,9 @@ const MAX_NAMED: usize = 20;
 /// The maximum number of notifications in the JSON.
 const MAX_IN_JSON: usize = 100;
 
+/// The text if no person has to act; messages omit it.
+const NO_ACTION: &str = "No action needed.";
+
 /// A notification in the outbox.
 #[derive(Clone, Debug)]
 pub struct Notification {
@@ -112,7 +115,7 @@ impl Notifications {
                 ("What happens next", |details| &details.next),
             ];
             for (label, part) in parts {
-                if same(part) && !part(details).is_empty() {
+                if same(part) && !["", NO_ACTION].contains(&part(details)) {
                     let _ = writeln!(text, "{label}: {}", part(details));
                 }
             }
@@ -125,7 +128,7 @@ impl Notifications {
                     self.link(&format!("/datasets/{}", one.details.dataset_id))
                 );
                 for (_, part) in parts {
-                    if !same(part) && !part(&one.details).is_empty() {
+                    if !same(part) && !["", NO_ACTION].contains(&part(&one.details)) {
                         let _ = writeln!(text, "  {}", part(&one.details));
                     }
                 }

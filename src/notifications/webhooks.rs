@@ -74,7 +74,7 @@ impl Notifications {
         {
             wrong.push((
                 "name".to_owned(),
-                "Name must have 1 to 100 characters.".to_owned(),
+                "Enter a name (1 to 100 characters).".to_owned(),
             ));
         }
         let url = self.http.check(address);

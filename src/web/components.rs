@@ -18,6 +18,8 @@ pub struct Chrome {
     pub q: String,
     /// The flash message.
     pub toast: Option<String>,
+    /// Whether the flash message is about a failure.
+    pub toast_failed: bool,
 }
 
 /// The errors of the fields of a form.

@@ -18,6 +18,9 @@ use crate::datasets::download::TOO_MANY_DOWNLOADS;
 pub use crate::error::http_status;
 use crate::error::{Error, ErrorKind};
 
+/// The code of a one-time link that was used or has expired.
+pub const LINK_EXPIRED: &str = "link_expired";
+
 /// The error type of all page handlers.
 #[derive(Debug)]
 pub struct PageError(pub Error);
@@ -169,10 +172,10 @@ async fn page(web: &Web, session: Option<&Session>, error: &Error, request_id: S
             .map(|actor| (actor, session)),
         None => None,
     };
-    let title = if error.code() == TOO_MANY_DOWNLOADS {
-        "Too many downloads"
-    } else {
-        title(error.kind())
+    let title = match error.code() {
+        TOO_MANY_DOWNLOADS => "Too many downloads",
+        LINK_EXPIRED => "This link no longer works",
+        _ => title(error.kind()),
     };
     let (title, happened, next) = (
         title.to_owned(),

@@ -64,6 +64,16 @@ pub fn relative(at: Millis, now: Millis) -> String {
     }
 }
 
+/// "Wed 24 Mar 2027, 10:42 Europe/Oslo"
+pub fn exact_minute(at: Millis, zone: &TimeZone) -> String {
+    let local = timestamp(at).to_zoned(zone.clone());
+    format!(
+        "{} {}",
+        local.strftime("%a %-d %b %Y, %H:%M"),
+        zone.iana_name().unwrap_or("UTC")
+    )
+}
+
 /// "Wed 24 Mar 2027, 10:42:05 Europe/Oslo"
 pub fn exact(at: Millis, zone: &TimeZone) -> String {
     let local = timestamp(at).to_zoned(zone.clone());

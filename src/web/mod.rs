@@ -71,6 +71,8 @@ impl Deref for Web {
 
 /// The session key of the flash message.
 const FLASH_KEY: &str = "toast";
+/// The session key that is set if the flash message is about a failure.
+const FLASH_FAILED_KEY: &str = "toast_failed";
 
 impl Web {
     pub fn new(state: WebState) -> Self {
@@ -80,10 +82,15 @@ impl Web {
     /// The data of the page frame. `section`: datasets, accounts, activity, settings or "".
     pub async fn chrome(&self, actor: &Actor, session: &Session, section: &'static str) -> Chrome {
         let toast = session.remove(FLASH_KEY).await.ok().flatten();
+        let failed = session.remove(FLASH_FAILED_KEY).await.ok().flatten();
         let failing = match self.datasets.recent_runs(actor).await {
             Ok(recent_runs) => recent_runs
                 .values()
-                .filter(|recent| recent.failed_in_a_row > 0 || recent.damaged)
+                .filter(|recent| {
+                    let is_failing =
+                        recent.failed_in_a_row > 0 && recent.pending_approval.is_none();
+                    is_failing || recent.damaged
+                })
                 .count(),
             Err(_) => 0,
         };
@@ -98,11 +105,18 @@ impl Web {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             q: String::new(),
             toast,
+            toast_failed: failed.is_some(),
         }
     }
 
     /// Stores a flash message, which the next page shows once.
     pub async fn flash(&self, session: &Session, sentence: impl Into<String>) {
         let _ = session.insert(FLASH_KEY, sentence).await;
+    }
+
+    /// Like `flash`, for an action that failed.
+    pub async fn flash_failure(&self, session: &Session, sentence: impl Into<String>) {
+        let _ = session.insert(FLASH_FAILED_KEY, "yes").await;
+        self.flash(session, sentence).await;
     }
 }

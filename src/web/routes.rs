@@ -51,7 +51,7 @@ fn people() -> Router<Web> {
         .route("/me/export-passwords", post(pages::export_passwords::make))
         .route(
             "/me/export-passwords/{id}/revoke",
-            post(pages::export_passwords::revoke),
+            get(pages::export_passwords::revoke_form).post(pages::export_passwords::revoke),
         )
         .route("/settings", get(pages::settings::settings))
         .route(
@@ -60,7 +60,7 @@ fn people() -> Router<Web> {
         )
         .route(
             "/settings/people/{id}/disable",
-            post(pages::settings::disable),
+            get(pages::settings::disable_form).post(pages::settings::disable),
         )
         .route(
             "/settings/people/{id}/enable",
@@ -76,7 +76,7 @@ fn people() -> Router<Web> {
         )
         .route(
             "/settings/invites/{id}/withdraw",
-            post(pages::settings::withdraw),
+            get(pages::settings::withdraw_form).post(pages::settings::withdraw),
         )
         .route(
             "/settings/notifications",
@@ -92,7 +92,7 @@ fn people() -> Router<Web> {
         )
         .route(
             "/settings/notifications/mail/remove",
-            post(pages::notifications::remove_mail),
+            get(pages::notifications::remove_mail_form).post(pages::notifications::remove_mail),
         )
         .route(
             "/settings/notifications/webhooks",

@@ -387,7 +387,7 @@ async fn one_of_each_shape_is_previewed_saved_and_pulled() {
         let page = maren.get(&format!("/runs/{}", run.id)).await;
         assert_eq!(
             page.text
-                .contains("Read twice: two reads of the newest days agree. LiveChat reports"),
+                .contains("Pulled twice: two pulls of the newest days agree. LiveChat reports"),
             is_counted,
             "{report}"
         );

@@ -34,7 +34,7 @@ pub(super) fn person_name(name: &str) -> std::result::Result<String, String> {
     let name = name.trim();
     let length = name.chars().count();
     if length == 0 || length > 100 {
-        return Err("Name must have 1 to 100 characters.".to_owned());
+        return Err("Enter a name (1 to 100 characters).".to_owned());
     }
     if !name.chars().all(text::is_allowed_in_person_name) {
         return Err(

@@ -59,7 +59,7 @@ pub(super) async fn check(source: &Source) -> Result<String, PullError> {
         .export(&ExportPeriod::minute_until(client.now()), begin)
         .await
     {
-        Ok(()) => Ok("data export works".to_owned()),
+        Ok(()) => Ok("the data export works".to_owned()),
         Err(PullError::Malformed { at, why }) => Err(PullError::Malformed {
             at,
             why: format!("{why}. {UNCLEAR}"),

@@ -191,7 +191,7 @@ impl Report {
                 _,
             ) => ("ticket", "tickets"),
             (Shape::Archive { .. } | Shape::Export(_), _) => ("chat", "chats"),
-            (Shape::Periods(_), _) => ("period", "periods"),
+            (Shape::Periods(_), _) => ("day or hour", "days or hours"),
             (_, "/agents") => ("agent", "agents"),
             (_, "/canned_responses") => ("canned response", "canned responses"),
             (_, "/goals") => ("goal", "goals"),

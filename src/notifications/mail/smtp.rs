@@ -158,7 +158,7 @@ impl MailError {
                     "the mail server could not be reached"
                 );
                 "Could not connect to the mail server. Check server, port and encryption. \
-                 The server's log has the cause."
+                 The Chatlake log shows the cause."
                     .to_owned()
             }
             Self::Blocked => "The mail server does not have a public address. To allow it, start \

@@ -154,7 +154,7 @@ async fn notify_late(
     }
     let last = one.last_success_at.map_or_else(
         || "No run has succeeded yet".to_owned(),
-        |at| format!("The last update was at {}", dataset.format_time(at)),
+        |at| format!("The last update was on {}", dataset.format_time(at)),
     );
     let who = match (one.schedule.is_some(), one.account_id.is_some()) {
         (_, false) => {
@@ -164,8 +164,8 @@ async fn notify_late(
         (false, _) => "The owner of the DataSet must press Run now: it has no schedule.",
     };
     let next = match (dataset.next_run_at, dataset.policies.retry_at) {
-        (_, Some(at)) => format!("Chatlake retries at {}.", dataset.format_time(at)),
-        (Some(at), _) => format!("The next run is at {}.", dataset.format_time(at)),
+        (_, Some(at)) => format!("Chatlake retries on {}.", dataset.format_time(at)),
+        (Some(at), _) => format!("The next run is on {}.", dataset.format_time(at)),
         (None, None) => "No run is scheduled.".to_owned(),
     };
     let happened = format!(

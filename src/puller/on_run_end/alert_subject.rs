@@ -57,13 +57,13 @@ macro_rules! select_alert_subject {
 pub(in crate::puller) use select_alert_subject;
 
 impl AlertSubject {
-    /// A time in the DataSet's time zone: "Fri 20 Nov 2026 12:15 Europe/Oslo".
+    /// A time in the DataSet's time zone: "Fri 20 Nov 2026 at 12:15 Europe/Oslo".
     pub fn format_time(&self, at: Millis) -> String {
         let zone = schedules::zone(&self.time_zone).unwrap_or(TimeZone::UTC);
         let local = timestamp(at).to_zoned(zone.clone());
         format!(
             "{} {}",
-            local.strftime("%a %-d %b %Y %H:%M"),
+            local.strftime("%a %-d %b %Y at %H:%M"),
             zone.iana_name().unwrap_or("UTC")
         )
     }

@@ -186,7 +186,7 @@ pub(super) async fn on_new_rows(
         many => format!("A run succeeded after {many} failed runs: {rows} rows."),
     };
     let next = dataset.next_run_at.map_or_else(String::new, |at| {
-        format!("The next run is at {}.", dataset.format_time(at))
+        format!("The next run is on {}.", dataset.format_time(at))
     });
     dataset
         .notify(

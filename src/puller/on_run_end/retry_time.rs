@@ -28,7 +28,7 @@ pub(in crate::puller) async fn record_retry(
         .strip_prefix(NEXT_RUN)
         .map_or(failure.action.as_str(), str::trim_start);
     let next = format!(
-        "Chatlake retries at {} (retry {number} of {}). {rest}",
+        "Chatlake retries on {} (retry {number} of {}). {rest}",
         dataset.format_time(at),
         dataset.policies.retry().max_retries()
     );

@@ -280,7 +280,9 @@ fn rows_missing(stored: u64, expected: impl std::fmt::Display) -> Error {
     Error::new(
         ErrorKind::Internal,
         "rows_missing",
-        format!("Chatlake read {expected} rows but stored {stored}, so it did not save this run."),
+        format!(
+            "Chatlake pulled {expected} rows but stored {stored}, so it did not save this run."
+        ),
     )
     .action("A server administrator can find the cause in the log under this run's ID.")
     .with_log_cause(format!(

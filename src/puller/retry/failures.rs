@@ -4,7 +4,7 @@
 use super::{NEXT_RUN, NO_PROGRESS, RUN_TOO_LONG, UNEXPECTED_RECORDS};
 use crate::connectors::pull_error::{Cause, MissingAccess};
 use crate::connectors::upstream::MAX_AUTH_FAILURES;
-use crate::connectors::{self, PullError};
+use crate::connectors::{self, PullError, Window};
 use crate::error::{DATA_DAMAGED, Error};
 use crate::puller::run::Failure;
 
@@ -16,6 +16,8 @@ pub(super) struct StoppedPull<'a> {
     pub vendor: &'a str,
     /// The account's name.
     pub account: &'a str,
+    /// The vendor's noun for the records of the report, in the plural.
+    pub records: &'a str,
     /// The DataSet has rows.
     pub had_rows: bool,
 }
@@ -68,7 +70,7 @@ impl StoppedPull<'_> {
             Cause::BelowMinRate { .. } => " Repeated calls were also too slow.",
             Cause::Unconfirmed(_) | Cause::NoData(_) => " Repeated calls had the same result.",
             cause if cause.is_block() => " Repeated calls had the same result.",
-            _ => " Chatlake repeated the call for up to two minutes.",
+            _ => " Repeated calls also failed.",
         };
         let who = match cause {
             cause if cause.is_block() => format!(
@@ -129,12 +131,21 @@ impl StoppedPull<'_> {
     }
 
     pub fn incomplete(self) -> Failure {
+        let (vendor, records) = (self.vendor, self.records);
+        let message = match self.error {
+            PullError::Incomplete { window, have, of } if have < of => {
+                let days = days_in_words(*window);
+                format!("{vendor} reported {of} {records} for {days} but returned {have}.")
+            }
+            error => error.sentence(vendor),
+        };
         self.failure(
             "incomplete",
-            self.error.sentence(self.vendor),
-            "No action needed now. If it happens again, the owner of the DataSet can choose a \
-             Group or a Login, so that each day has fewer rows."
-                .to_owned(),
+            message,
+            format!(
+                "No action needed now. If it happens again, the owner of the DataSet can choose a \
+                 Group or a Login, so that each day has fewer {records}."
+            ),
             &format!("{NEXT_RUN} Incomplete data is not saved."),
         )
     }
@@ -288,6 +299,16 @@ pub fn failure_of_error(error: &Error, had_rows: bool) -> Failure {
             .suggested_action()
             .map_or_else(|| who.to_owned(), str::to_owned),
         action: format!("{action} {}", existing_rows_note(had_rows)),
+    }
+}
+
+/// "Tue 24 Nov 2026", "Mon 23 Nov 2026 to Tue 24 Nov 2026"
+fn days_in_words(window: Window) -> String {
+    let day = |day: jiff::civil::Date| day.strftime("%a %-d %b %Y").to_string();
+    if window.from == window.to {
+        day(window.from)
+    } else {
+        format!("{} to {}", day(window.from), day(window.to))
     }
 }
 

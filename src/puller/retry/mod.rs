@@ -59,12 +59,19 @@ pub const RUN_TOO_LONG: &str = "run_too_long";
 const DEFAULT_RATE_LIMIT_WAIT: Duration = Duration::from_secs(60);
 
 /// Decides what happens to the run. `vendor`: the connector's title. `account`: the account's name.
-/// `had_rows`: the DataSet has rows.
-pub fn decide(error: &PullError, vendor: &str, account: &str, had_rows: bool) -> Decision {
+/// `records`: the vendor's noun for its records. `had_rows`: the DataSet has rows.
+pub fn decide(
+    error: &PullError,
+    vendor: &str,
+    account: &str,
+    records: &str,
+    had_rows: bool,
+) -> Decision {
     let stopped = failures::StoppedPull {
         error,
         vendor,
         account,
+        records,
         had_rows,
     };
     Decision::Fail(match error {

@@ -20,7 +20,7 @@ fn every_failure_says_what_happened_who_must_act_and_what_is_next() {
         },
         PullError::AddressRefused { why: "x".into() },
     ] {
-        let Decision::Fail(failure) = decide(&error, "LiveChat", "Support", true) else {
+        let Decision::Fail(failure) = decide(&error, "LiveChat", "Support", "chats", true) else {
             panic!("{error:?} must end the run")
         };
         assert!(
@@ -123,7 +123,7 @@ fn temporary_failures_are_retried_and_those_that_a_person_must_fix_are_not() {
         ),
         (PullError::StorageFull, true),
     ] {
-        let Decision::Fail(failure) = decide(&error, "LiveChat", "Support", true) else {
+        let Decision::Fail(failure) = decide(&error, "LiveChat", "Support", "chats", true) else {
             panic!("{error:?} must end the run")
         };
         assert_eq!(may_retry(&failure.code), again, "{error:?}");
@@ -140,6 +140,7 @@ fn a_refused_request_says_who_can_fix_it() {
             },
             "LiveChat",
             "Support",
+            "chats",
             true,
         ) else {
             panic!()
@@ -174,6 +175,7 @@ fn a_wait_has_a_minimum_and_a_maximum() {
             },
             "LiveChat",
             "Support",
+            "chats",
             true,
         ) else {
             panic!()

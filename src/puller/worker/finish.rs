@@ -36,7 +36,7 @@ pub(super) async fn note_health(
         PullEnd::Pulled { .. } => {
             puller
                 .accounts
-                .record_health(account, Ok("used by a run"), credentials_read_at)
+                .record_health(account, Ok("last run succeeded"), credentials_read_at)
                 .await
         }
         PullEnd::Stopped(
@@ -128,6 +128,7 @@ async fn finish_in_span(
                     .account_name
                     .as_deref()
                     .unwrap_or("a deleted account"),
+                dataset.report.records().1,
                 had_rows,
             ) {
                 Decision::Fail(failure) => match error {

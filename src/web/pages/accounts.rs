@@ -369,6 +369,9 @@ fn dataset_state(dataset: &Dataset, recent_runs: Option<&RecentRuns>) -> Status 
         Some("queued" | "running") => Status::new("info", true, "Running", ""),
         _ if dataset.stopped().is_some() => Status::new("bad", false, "Schedule stopped", ""),
         _ if dataset.schedule_state.paused.is_some() => Status::new("", true, "Paused", ""),
+        _ if recent_runs.is_some_and(|recent_runs| recent_runs.pending_approval.is_some()) => {
+            Status::new("warn", false, "Waiting for approval", "")
+        }
         _ if recent_runs.is_some_and(|recent_runs| recent_runs.failed_in_a_row > 0) => {
             Status::new("bad", false, "Failed", "")
         }
@@ -387,12 +390,13 @@ pub async fn check(
     let account = web.accounts.get(&actor, &id).await?;
     let checked = web.accounts.check(&actor, &id).await?;
     web.puller.wake_deadlines.notify_one();
-    let sentence = if checked.ok {
-        format!("{} works: {}.", account.name, checked.message)
+    if checked.ok {
+        let sentence = format!("{} is valid: {}.", account.name, checked.message);
+        web.flash(&session, sentence).await;
     } else {
-        format!("{}: {}", account.name, checked.message)
-    };
-    web.flash(&session, sentence).await;
+        let sentence = format!("{}: {}", account.name, checked.message);
+        web.flash_failure(&session, sentence).await;
+    }
     redirect("/accounts")
 }
 
@@ -414,18 +418,20 @@ pub async fn restore_schedule(
             Err(why) => return Err(why.into()),
         }
     }
-    let sentence = match resumed {
-        0 => format!(
+    if resumed == 0 {
+        let sentence = format!(
             "No schedules of {} resumed: none is stopped, or {} still rejects the credentials.",
             account.name,
             account.connector.title()
-        ),
-        count => format!(
+        );
+        web.flash_failure(&session, sentence).await;
+    } else {
+        let sentence = format!(
             "{} of {} resumed.",
-            humanize::counted(count, "schedule", "schedules"),
+            humanize::counted(resumed, "schedule", "schedules"),
             account.name
-        ),
-    };
-    web.flash(&session, sentence).await;
+        );
+        web.flash(&session, sentence).await;
+    }
     redirect("/accounts")
 }

@@ -11,7 +11,7 @@ use crate::clock::Millis;
 use crate::datasets::Dataset;
 use crate::ids::DatasetId;
 use crate::puller::queue;
-use crate::puller::run::{Run, RunState};
+use crate::puller::run::{Run, RunOutcome, RunState};
 use crate::web::Web;
 use crate::web::components::{Chrome, DisplayTime, Pager, Status};
 use crate::web::humanize::{self, grouped};
@@ -63,6 +63,7 @@ pub async fn show_activity(State(web): State<Web>, person: Person) -> PageResult
     let count = |is: fn(RunState) -> bool| {
         runs.iter()
             .filter(|run| now - run.finished_at.unwrap_or(now) < DAY && is(run.state))
+            .filter(|run| run.outcome != Some(RunOutcome::PendingApproval))
             .count()
     };
     let zone_name = runs

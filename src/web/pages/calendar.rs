@@ -55,8 +55,8 @@ pub fn word(state: DayState) -> &'static str {
         DayState::Verified => "verified",
         DayState::Unverified => "present",
         DayState::SoFar => "today so far",
-        DayState::Stale => "incomplete",
-        DayState::Short => "failed",
+        DayState::Stale => "outdated",
+        DayState::Short => "incomplete",
         DayState::Missing => "missing",
     }
 }
@@ -65,16 +65,16 @@ pub fn word(state: DayState) -> &'static str {
 pub fn meaning(state: DayState, vendor: &str) -> String {
     match state {
         DayState::Verified => {
-            format!("rows saved and complete: the count matches {vendor}, or two reads agree")
+            format!("rows saved and complete: the count matches {vendor}, or two pulls agree")
         }
         DayState::Unverified => "rows saved, but not verified".to_owned(),
         DayState::SoFar => "rows up to the last run".to_owned(),
         DayState::Stale => {
-            "pulled before the day ended, or the last pull was incomplete: rows may be missing"
+            "pulled before the day ended, or a later pull was incomplete: rows may be missing"
                 .to_owned()
         }
         DayState::Short => format!("no rows saved: {vendor} returned fewer than it reported"),
-        DayState::Missing => "no rows saved: no run has pulled this day".to_owned(),
+        DayState::Missing => "the current version has no rows of this day".to_owned(),
     }
 }
 
@@ -192,7 +192,7 @@ fn summary(days: &[CoverageDay]) -> String {
     let mut parts = Vec::new();
     for (some, is, are) in [
         (&missing, "day is missing", "days are missing"),
-        (&stale, "day is incomplete", "days are incomplete"),
+        (&stale, "day is outdated", "days are outdated"),
     ] {
         if some.is_empty() {
             continue;

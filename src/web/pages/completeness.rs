@@ -7,11 +7,11 @@ use crate::puller::run::{Run, RunState, Trigger};
 use crate::web::components::Status;
 use crate::web::humanize::{capitalize, counted, grouped};
 
-/// The short label for tables and tooltips, such as "read twice".
+/// The short label for tables and tooltips, such as "pulled twice".
 pub fn word(completeness: Completeness) -> &'static str {
     match completeness {
         Completeness::Verified => "verified",
-        Completeness::Reread => "read twice",
+        Completeness::Reread => "pulled twice",
         Completeness::Counted => "counted",
         Completeness::Corrected => "corrected",
         Completeness::Complete => "complete",
@@ -19,7 +19,7 @@ pub fn word(completeness: Completeness) -> &'static str {
     }
 }
 
-/// Like `word`, with its tone. `unread`: the status of a date range that was not read.
+/// Like `word`, with its tone. `unread`: the status of a date range that was not pulled.
 pub fn status(completeness: Option<Completeness>, unread: Status) -> Status {
     let Some(completeness) = completeness else {
         return unread;
@@ -40,26 +40,26 @@ pub fn of_run(run: &Run, dataset: &Dataset) -> String {
         .map_or_else(|| "a total".to_owned(), |total| counted(total, one, many));
     match run.completeness {
         Some(Completeness::Verified) => {
-            format!("Verified: {vendor} reports {total}, and all were read.")
+            format!("Verified: {vendor} reports {total}, and all were pulled.")
         }
         Some(Completeness::Reread) => {
-            format!("Read twice: two reads of the newest days agree. {vendor} reports {total}.")
+            format!("Pulled twice: two pulls of the newest days agree. {vendor} reports {total}.")
         }
         Some(Completeness::Counted) => {
             format!(
-                "Counted: {vendor} reports {total}, and all were read. \
-                 The newest days were read only once, \
-                 so changes during the read may be missing."
+                "Counted: {vendor} reports {total}, and all were pulled. \
+                 The newest days were pulled only once, \
+                 so changes during the pull may be missing."
             )
         }
         Some(Completeness::Corrected) => format!(
-            "Corrected: pages changed while they were read, so they were read again. \
+            "Corrected: pages changed during the pull, so they were pulled again. \
              {vendor} now reports {total}."
         ),
         Some(Completeness::Complete)
             if run.state == RunState::Succeeded && run.trigger != Trigger::Revert =>
         {
-            format!("Complete: read to the end. {vendor} gives no total to compare with.")
+            format!("Complete: pulled to the end. {vendor} gives no total to compare with.")
         }
         Some(Completeness::Short) => {
             format!("Incomplete: {vendor} returned fewer {many} than it reported.")
@@ -68,7 +68,7 @@ pub fn of_run(run: &Run, dataset: &Dataset) -> String {
     }
 }
 
-/// The text after the number of records of one date range: ". Two reads agree. LiveChat reports
+/// The text after the number of records of one date range: ". Two pulls agree. LiveChat reports
 /// 214."
 pub fn of_window(completeness: Option<Completeness>, vendor: &str, total: Option<u64>) -> String {
     let total = total.map_or_else(
@@ -77,12 +77,12 @@ pub fn of_window(completeness: Option<Completeness>, vendor: &str, total: Option
     );
     match completeness {
         Some(Completeness::Verified) => format!(". {vendor} reports {total}."),
-        Some(Completeness::Reread) => format!(". Two reads agree. {vendor} reports {total}."),
+        Some(Completeness::Reread) => format!(". Two pulls agree. {vendor} reports {total}."),
         Some(Completeness::Counted) => {
-            format!(". {vendor} reports {total}. These days were read only once.")
+            format!(". {vendor} reports {total}. These days were pulled only once.")
         }
         Some(Completeness::Corrected) => format!(
-            ". Pages changed while they were read, so they were read again. \
+            ". Pages changed during the pull, so they were pulled again. \
              {vendor} reports {total}."
         ),
         Some(Completeness::Short) => format!(", fewer than the {total} that {vendor} reports."),

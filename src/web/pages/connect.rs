@@ -14,6 +14,7 @@ use crate::connectors::Connector;
 use crate::connectors::report::{Menu, PeriodRows, Report, Shape};
 use crate::error::Error;
 use crate::secret::Secret;
+use crate::web::Web;
 use crate::web::components::Chrome;
 use crate::web::forms::{FirstPathId, Form};
 use crate::web::page::{
@@ -24,7 +25,6 @@ use crate::web::panes::preview::{self, PreviewLocks};
 use crate::web::panes::view::Wizard;
 use crate::web::panes::{self, FormContext, FormOutcome, scheduling};
 use crate::web::person::Person;
-use crate::web::{Web, humanize};
 
 #[derive(Template)]
 #[template(path = "pages/connect.html")]
@@ -52,7 +52,7 @@ struct ReportRow {
     monogram: &'static str,
     id: &'static str,
     title: &'static str,
-    about: String,
+    about: &'static str,
     row_per: String,
     choose: String,
 }
@@ -217,6 +217,7 @@ pub async fn step(
             and_new,
             not_started,
         } => {
+            let is_started = not_started.is_none();
             let first_run = not_started.map_or_else(
                 || "The first run has started.".to_owned(),
                 |why| format!("The first run could not start. {why}"),
@@ -226,7 +227,11 @@ pub async fn step(
             } else {
                 format!("Saved. {first_run}")
             };
-            web.flash(&person.session, sentence).await;
+            if is_started {
+                web.flash(&person.session, sentence).await;
+            } else {
+                web.flash_failure(&person.session, sentence).await;
+            }
             if and_new {
                 redirect(&format!("/connect/{}", connector.id()))
             } else {
@@ -346,18 +351,12 @@ fn report_row(connector: Connector, report: &'static Report) -> ReportRow {
             }
         })
         .collect();
-    // The leading "One row per ...:" is shown in its own column, so it is removed here.
-    let about = report
-        .about
-        .strip_prefix("One row per ")
-        .and_then(|about| about.split_once(": "))
-        .map_or(report.about, |(_, about)| about);
     ReportRow {
         connector: connector.id(),
         monogram: connector.monogram(),
         id: report.id,
         title: report.title,
-        about: humanize::capitalize(about),
+        about: report.about,
         row_per: row_per(report),
         choose: if taken.is_empty() {
             "–".to_owned()
@@ -391,8 +390,8 @@ fn row_per(report: &Report) -> String {
             .map_or_else(|| text.to_owned(), |at| text[..at].to_owned())
     };
     match report.shape {
-        Shape::Periods(PeriodRows::Currencies) => "period and currency".to_owned(),
-        Shape::Periods(_) => "period".to_owned(),
+        Shape::Periods(PeriodRows::Currencies) => "day or hour, and currency".to_owned(),
+        Shape::Periods(_) => "day or hour".to_owned(),
         Shape::List { .. } | Shape::Archive { .. } | Shape::Single | Shape::Export(_) => {
             match report.about.strip_prefix("One row per ") {
                 Some(rest) => noun(rest),

@@ -183,7 +183,7 @@ pub async fn show_day(
             continue;
         };
         let status =
-            completeness::status(line.completeness(), Status::new("", true, "Not read", ""));
+            completeness::status(line.completeness(), Status::new("", true, "Not pulled", ""));
         let count = |number: u64| grouped(i64::try_from(number).unwrap_or(i64::MAX));
         readings.push(DayReading {
             days: days_of(line.window),

@@ -213,10 +213,11 @@ fn row(
             (
                 run.change().map_or_else(
                     || "first rows".to_owned(),
-                    |change| {
-                        row_change_text(change)
+                    |change| match change {
+                        0 => "no change".to_owned(),
+                        change => row_change_text(change)
                             .replace(" rows", "")
-                            .replace(" row", "")
+                            .replace(" row", ""),
                     },
                 ),
                 format!("now {after}"),
@@ -264,23 +265,18 @@ fn span_of(lines: &[LedgerLine], opened: &OpenedDataset) -> String {
             to,
             timestamp(opened.now).to_zoned(opened.zone.clone()).year(),
         ),
-        None if lines.is_empty() => "–".to_owned(),
-        None => "everything".to_owned(),
+        None => "–".to_owned(),
     }
 }
 
 /// Totals over all runs except cancelled ones, runs of backfills and reverts.
 async fn summary(web: &Web, opened: &OpenedDataset) -> crate::error::Result<Vec<Fact>> {
     let sums = queue::summary(&web.db, &opened.dataset.id).await?;
-    let rate = format!(
-        "{} of {}",
-        grouped(sums.succeeded),
-        humanize::counted(sums.over, "run", "runs")
-    );
+    let succeeded = format!("{} of {}", grouped(sums.succeeded), grouped(sums.over));
     let Some(last) = sums.last_success else {
         return Ok(vec![
             Fact::new("Last success", "none yet"),
-            Fact::new("Success rate", rate),
+            Fact::new("Runs succeeded", succeeded),
         ]);
     };
     Ok(vec![
@@ -289,8 +285,8 @@ async fn summary(web: &Web, opened: &OpenedDataset) -> crate::error::Result<Vec<
             humanize::relative(last.finished_at.unwrap_or(last.queued_at), opened.now),
         ),
         Fact::new("Average duration", humanize::span(sums.average_ms)),
-        Fact::new("Success rate", rate),
-        Fact::new("Read and saved", self::sums(&last, opened.dataset.report)),
+        Fact::new("Runs succeeded", succeeded),
+        Fact::new("Pulled and saved", self::sums(&last, opened.dataset.report)),
     ])
 }
 

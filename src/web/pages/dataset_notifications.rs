@@ -52,12 +52,12 @@ fn switch(kind: NotificationKind, on: bool) -> NotifySwitch {
         ),
         NotificationKind::Late => (
             "Data is late",
-            "No new data within the expected time, or a reminder of a DataSet that runs manually.",
+            "No new data within the expected time, or the reminder of a manual DataSet is due.",
         ),
         NotificationKind::Stopped => (
             "The schedule stops",
             "Rejected credentials, an account that is deleted or no longer shared, \
-             a run that stopped the server three times, \
+             the server stopped three times during a run, \
              a schedule that cannot be used, or a pause.",
         ),
         NotificationKind::Sunset => (
@@ -180,7 +180,7 @@ pub async fn restore_schedule(
     person: Person,
     FirstPathId(id): FirstPathId<DatasetId>,
 ) -> PageResult {
-    let sentence = match web.puller.restart_schedule(&person.actor, &id).await {
+    match web.puller.restart_schedule(&person.actor, &id).await {
         Ok(dataset) => {
             let next = dataset.next_run_at.map_or_else(String::new, |at| {
                 let zone = super::dataset::zone_of(&dataset);
@@ -189,18 +189,17 @@ pub async fn restore_schedule(
                     humanize::calendar_time(at, web.clock.now(), &zone)
                 )
             });
-            format!("Schedule resumed.{next}")
+            let sentence = format!("Schedule resumed.{next}");
+            web.flash(&person.session, sentence).await;
         }
-        Err(why) if why.kind() == crate::error::ErrorKind::Conflict => format!(
-            "{} {}",
-            why.message(),
-            why.suggested_action().unwrap_or_default()
-        )
-        .trim_end()
-        .to_owned(),
+        Err(why) if why.kind() == crate::error::ErrorKind::Conflict => {
+            let action = why.suggested_action().unwrap_or_default();
+            let sentence = format!("{} {action}", why.message());
+            web.flash_failure(&person.session, sentence.trim_end())
+                .await;
+        }
         Err(why) => return Err(why.into()),
-    };
-    web.flash(&person.session, sentence).await;
+    }
     redirect(&format!("/datasets/{id}"))
 }
 
@@ -256,7 +255,7 @@ pub fn stopped_band(
         StopReason::Unshared => {
             "the account is no longer shared with the owner of the DataSet.".to_owned()
         }
-        StopReason::Parked => "a run stopped the server three times.".to_owned(),
+        StopReason::Parked => "the server stopped three times during a run.".to_owned(),
     };
     let rows = if dataset.current.is_some() {
         " The existing rows are unchanged."

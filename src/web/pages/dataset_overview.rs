@@ -16,7 +16,7 @@ use crate::actor::Actor;
 use crate::ids::DatasetId;
 use crate::puller::backfills::{Backfill, BackfillState};
 use crate::puller::ledger;
-use crate::puller::run::{Run, RunState, Trigger};
+use crate::puller::run::{Run, RunOutcome, RunState, Trigger};
 use crate::web::Web;
 use crate::web::components::{Action, Band, Chrome};
 use crate::web::humanize::{self, grouped};
@@ -240,6 +240,10 @@ fn tiles(opened: &OpenedDataset, account: Option<&Account>, actor: &Actor) -> Ve
         || {
             if dataset.schedule_state.paused.is_some() {
                 "schedule paused"
+            } else if dataset.stopped().is_some()
+                || (dataset.schedule.is_some() && dataset.account_id.is_none())
+            {
+                "schedule stopped"
             } else {
                 "not scheduled"
             }
@@ -307,12 +311,21 @@ fn success(runs: &[Run], opened: &OpenedDataset) -> Tile {
     } else {
         "Last 30 runs"
     };
-    let line = match over.iter().find(|run| run.state != RunState::Succeeded) {
+    let waiting = over
+        .iter()
+        .filter(|run| run.outcome == Some(RunOutcome::PendingApproval))
+        .count();
+    let is_failed = |run: &&&Run| {
+        run.state != RunState::Succeeded && run.outcome != Some(RunOutcome::PendingApproval)
+    };
+    let line = match over.iter().find(is_failed) {
         None if over.is_empty() => String::new(),
+        None if waiting == 1 => "1 waits for approval".to_owned(),
+        None if waiting > 1 => format!("{waiting} wait for approval"),
         None => "none failed".to_owned(),
         Some(run) => {
             let at = run.finished_at.unwrap_or(run.queued_at);
-            let failed = over.len() - good;
+            let failed = over.len() - good - waiting;
             let last = if failed > 1 { ", last " } else { " " };
             format!(
                 "{failed} failed{last}{}",

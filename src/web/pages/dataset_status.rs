@@ -196,7 +196,13 @@ impl DatasetStatus {
         if damaged && dataset.stopped().is_none() {
             return Attention::Damaged;
         }
-        if self.failed_in_a_row > 0 || dataset.stopped().is_some() {
+        if dataset.stopped().is_some() {
+            return Attention::Failing;
+        }
+        if self.pending_approval.is_some() {
+            return Attention::NeedsReview;
+        }
+        if self.failed_in_a_row > 0 {
             return Attention::Failing;
         }
         let empty = dataset
@@ -263,7 +269,7 @@ impl DatasetStatus {
         }
         if let Some(stopped) = dataset.stopped() {
             let line = match stopped.reason {
-                StopReason::Parked => "a run stopped the server",
+                StopReason::Parked => "server stopped during a run",
                 StopReason::Credentials => "credentials rejected",
                 StopReason::Unshared => "account not shared",
             };
@@ -278,7 +284,7 @@ impl DatasetStatus {
         }
         if self.pending_approval.is_some() {
             return Status::new(
-                "bad",
+                "warn",
                 false,
                 "Waiting for approval",
                 "fewer rows than before",

@@ -287,8 +287,7 @@ pub async fn set_retention(
         versions: number("versions", &fields.versions),
         days: number("days", &fields.days),
     };
-    if errors.is_empty()
-        && let Err(error) = retention.check()
+    if let Err(error) = retention.check()
         && let Some(other) = errors.take(error)
     {
         return Err(other.into());

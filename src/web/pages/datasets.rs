@@ -373,9 +373,13 @@ fn row(
     };
     let phone_line = match attention {
         Attention::Ok if !updated.words.is_empty() => updated.words.clone(),
-        Attention::Failing => dataset_status.failing_since.map_or_else(String::new, |at| {
-            format!("since {}", humanize::short(at, now, zone))
-        }),
+        Attention::Failing => dataset
+            .stopped()
+            .map(|stopped| stopped.at)
+            .or(dataset_status.failing_since)
+            .map_or_else(String::new, |at| {
+                format!("since {}", humanize::short(at, now, zone))
+            }),
         _ => status.line.clone(),
     };
     let can_run = dataset.can_be_run_by(&person.actor) && dataset.account_id.is_some();
@@ -384,17 +388,17 @@ fn row(
         .as_ref()
         .and_then(|id| accounts.get(id))
         .filter(|account| account.can_be_changed_by(&person.actor));
-    let band = match attention {
-        Attention::Failing => {
-            let rights = ViewerRights {
-                account: own_account,
-                may_change: dataset.can_be_changed_by(&person.actor),
-                can_run: can_run && !running,
-            };
-            Some(reason(dataset, dataset_status, rights, now, zone))
-        }
-        Attention::Damaged => Some(damage(dataset)),
-        Attention::NeedsReview | Attention::Ok => None,
+    let rights = ViewerRights {
+        account: own_account,
+        may_change: dataset.can_be_changed_by(&person.actor),
+        can_run: can_run && !running,
+    };
+    let band = if attention == Attention::Damaged {
+        Some(damage(dataset))
+    } else if attention == Attention::Failing || dataset_status.pending_approval.is_some() {
+        Some(reason(dataset, dataset_status, rights, now, zone))
+    } else {
+        None
     };
     let tone = match attention {
         Attention::Failing | Attention::Damaged => "bad",

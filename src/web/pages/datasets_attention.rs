@@ -136,7 +136,7 @@ fn off_schedule(entries: &[DatasetEntry], on_page: &HashSet<DatasetId>) -> Optio
                 .to_owned()
         }
         Some(StopReason::Parked) => {
-            "A run stopped the server three times. Press Resume or Run now \
+            "The server stopped three times during a run. Press Resume or Run now \
              on the page of each DataSet."
                 .to_owned()
         }
@@ -327,7 +327,12 @@ pub(super) fn reason(
         _ => {}
     }
     Band {
-        tone: "bad".to_owned(),
+        tone: if dataset_status.pending_approval.is_some() {
+            "warn"
+        } else {
+            "bad"
+        }
+        .to_owned(),
         title: happened,
         text: format!("{}{who} {next}", since.unwrap_or_default()),
         actions,

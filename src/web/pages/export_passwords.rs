@@ -5,16 +5,17 @@ use axum::extract::State;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
-use super::me::{page_with_export_error, page_with_export_password, until};
+use super::confirm::ConfirmPage;
+use super::me::{page_with_export_error, page_with_export_password, status};
 use crate::actor::Actor;
 use crate::auth::export_passwords::{self, DEFAULT_DAYS, ExportPassword, NewExportPassword};
 use crate::clock::Millis;
 use crate::error::Error;
 use crate::ids::ExportPasswordId;
 use crate::web::client_address::ClientAddress;
-use crate::web::components::DisplayTime;
+use crate::web::components::{DisplayTime, Status};
 use crate::web::forms::{FirstPathId, Form};
-use crate::web::page::{PageResult, redirect};
+use crate::web::page::{PageResult, redirect, render};
 use crate::web::person::Person;
 use crate::web::{Web, humanize};
 
@@ -41,6 +42,7 @@ pub struct ExportPasswordRow {
     pub name: String,
     pub made: DisplayTime,
     pub last_used: DisplayTime,
+    pub status: Status,
     pub until: String,
     pub works: bool,
     pub exposed: bool,
@@ -71,7 +73,8 @@ impl ExportPasswordRow {
             id: one.id.to_string(),
             made: DisplayTime::ago(one.created_at, now, zone),
             last_used: DisplayTime::maybe(one.last_used_at, now, zone),
-            until: until(one.revoked_at, one.expires_at, now),
+            status: status(one.revoked_at, one.expires_at, now),
+            until: humanize::short(one.expires_at, now, zone),
             works: one.revoked_at.is_none() && one.expires_at > now,
             exposed: one.exposed_at.is_some(),
             name: one.name,
@@ -115,7 +118,7 @@ pub async fn make(
     };
     match export_passwords::create(&web.db, &web.clock, person.audit_actor(from), &new).await {
         Ok((made, text)) => {
-            let until = humanize::exact(made.expires_at, &TimeZone::UTC);
+            let until = humanize::exact_minute(made.expires_at, &TimeZone::UTC);
             page_with_export_password(
                 &web,
                 &person,
@@ -129,6 +132,29 @@ pub async fn make(
         }
         Err(error) => page_with_export_error(&web, &person, error, typed).await,
     }
+}
+
+/// `GET /me/export-passwords/{id}/revoke`
+pub async fn revoke_form(
+    State(web): State<Web>,
+    person: Person,
+    FirstPathId(id): FirstPathId<ExportPasswordId>,
+) -> PageResult {
+    let owner = Some(&person.actor.user).filter(|_| !person.actor.is_admin());
+    let password = export_passwords::list(&web.db, owner)
+        .await?
+        .into_iter()
+        .find(|password| password.id == id)
+        .ok_or_else(|| Error::not_found("export password"))?;
+    render(&ConfirmPage {
+        chrome: web.chrome(&person.actor, &person.session, "").await,
+        question: format!("Revoke the export password “{}”?", password.name),
+        ends: "Scripts that use it stop working at once.".to_owned(),
+        stays: "DataSets stay published. You can create a new export password.".to_owned(),
+        action: format!("/me/export-passwords/{id}/revoke"),
+        button: "Revoke export password".to_owned(),
+        back: "/me",
+    })
 }
 
 /// `POST /me/export-passwords/{id}/revoke`

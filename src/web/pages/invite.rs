@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::secret::Secret;
 use crate::web::client_address::ClientAddress;
 use crate::web::components::Errors;
+use crate::web::error_page::LINK_EXPIRED;
 use crate::web::forms::{FirstPathId, Form};
 use crate::web::page::{PageResult, render, render_with_status};
 use crate::web::{Web, assets, security};
@@ -87,8 +88,8 @@ async fn find(web: &Web, code: &str) -> Result<Invite, Error> {
     let expired = || {
         Error::new(
             ErrorKind::NotFound,
-            "not_found",
-            "This link was already used or has expired.",
+            LINK_EXPIRED,
+            "It was already used or has expired.",
         )
         .action("Ask an admin for a new link.")
     };

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Redirect};
 use axum_extra::extract::CookieJar;
 use jiff::tz::TimeZone;
@@ -11,10 +12,10 @@ use serde::Deserialize;
 use super::export_passwords::{CreatedExportPassword, ExportPasswordFields, ExportPasswordsView};
 use crate::auth::{sessions, tokens, users};
 use crate::clock::Millis;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::secret::Secret;
 use crate::web::client_address::ClientAddress;
-use crate::web::components::{Chrome, DisplayTime, Errors};
+use crate::web::components::{Chrome, DisplayTime, Errors, Status};
 use crate::web::forms::Form;
 use crate::web::page::{PageResult, redirect, render, render_with_status};
 use crate::web::person::Person;
@@ -38,22 +39,23 @@ struct Token {
     scope: &'static str,
     made: DisplayTime,
     last_used: DisplayTime,
+    status: Status,
     until: String,
 }
 
-/// Until when a token or an export password is valid, in words.
-pub(super) fn until(revoked_at: Option<Millis>, expires_at: Millis, now: Millis) -> String {
+/// The status of a token or an export password.
+pub(super) fn status(revoked_at: Option<Millis>, expires_at: Millis, now: Millis) -> Status {
     match revoked_at {
-        Some(_) => "revoked".to_owned(),
-        None if expires_at <= now => "expired".to_owned(),
-        None => humanize::short(expires_at, now, &TimeZone::UTC),
+        Some(_) => Status::new("", true, "Revoked", ""),
+        None if expires_at <= now => Status::new("", true, "Expired", ""),
+        None => Status::new("good", false, "Active", ""),
     }
 }
 
 impl Token {
     fn new(token: tokens::Token, now: Millis) -> Self {
         let zone = &TimeZone::UTC;
-        let until = until(token.revoked_at, token.expires_at, now);
+        let status = status(token.revoked_at, token.expires_at, now);
         let (made, last_used) = (
             DisplayTime::ago(token.created_at, now, zone),
             DisplayTime::maybe(token.last_used_at, now, zone),
@@ -63,7 +65,8 @@ impl Token {
             scope: token.scope.word(),
             made,
             last_used,
-            until,
+            status,
+            until: humanize::short(token.expires_at, now, zone),
         }
     }
 }
@@ -161,6 +164,21 @@ async fn page_with_error(
     render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page)
 }
 
+/// The page after too many wrong passwords, with the time to wait.
+async fn page_with_wait(web: &Web, person: &Person, error: Error) -> PageResult {
+    let ErrorKind::TooMany { until } = error.kind() else {
+        return Err(error.into());
+    };
+    let seconds = ((until - web.clock.now() + 999) / 1_000).max(1);
+    let wait = humanize::counted(seconds, "second", "seconds");
+    let mut errors = Errors::default();
+    errors.add("current_password", format!("Try again in {wait}."));
+    let page = page(web, person, errors).await?;
+    let mut response = render_with_status(StatusCode::TOO_MANY_REQUESTS, &page)?;
+    response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    Ok(response)
+}
+
 /// `POST /me/name`
 pub async fn rename(
     State(web): State<Web>,
@@ -187,11 +205,14 @@ pub async fn change_password(
 ) -> PageResult {
     // Throttled, so that a stolen session cannot be used to guess the password. The counter is
     // separate from that of sign-in, so that the owner can still sign in.
-    let attempt = web.throttle.admit(
+    let attempt = match web.throttle.admit(
         &format!("{} changes the password", person.actor.user),
         None,
         from.0,
-    )?;
+    ) {
+        Ok(attempt) => attempt,
+        Err(error) => return page_with_wait(&web, &person, error).await,
+    };
     let keep = sessions::handle(&person.session).await;
     let change = users::ChangePassword {
         current: &fields.current_password,

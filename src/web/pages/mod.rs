@@ -8,6 +8,7 @@ mod calendar;
 pub mod charts;
 pub mod completeness;
 pub mod components;
+pub mod confirm;
 pub mod connect;
 pub mod dataset;
 pub mod dataset_actions;

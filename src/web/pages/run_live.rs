@@ -56,7 +56,7 @@ pub fn status(run: &Run) -> Status {
         RunState::Succeeded if run.read_no_rows() => Status::new("warn", false, "0 rows", ""),
         RunState::Succeeded => Status::new("good", false, "Succeeded", ""),
         RunState::Failed if run.outcome == Some(RunOutcome::PendingApproval) => {
-            Status::new("bad", false, "Waiting for approval", "")
+            Status::new("warn", false, "Waiting for approval", "")
         }
         RunState::Failed if run.outcome == Some(RunOutcome::Discarded) => {
             Status::new("bad", false, "Discarded", "")
@@ -215,9 +215,9 @@ fn days(text: &str) -> String {
     }
 }
 
-/// "Wed 10 Mar to Wed 17 Mar 2027"; "everything" for a report without days.
+/// "Wed 10 Mar to Wed 17 Mar 2027"; "–" for a report without days.
 pub fn days_of(window: Option<Window>) -> String {
-    window.map_or_else(|| "everything".to_owned(), |w| humanize::days(w.from, w.to))
+    window.map_or_else(|| "–".to_owned(), |w| humanize::days(w.from, w.to))
 }
 
 fn line(p: &Progress, dataset: &Dataset, now: Millis) -> String {

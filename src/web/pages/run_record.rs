@@ -25,6 +25,7 @@ pub struct RunRecord {
     pub id: String,
     pub tone: String,
     pub happened: String,
+    /// Who can fix it; empty if no person has to act.
     pub who: String,
     pub next: String,
     pub facts: Vec<Fact>,
@@ -66,11 +67,14 @@ pub struct RecordContext<'a> {
 
 impl RunRecord {
     pub fn new(run: &Run, lines: &[LedgerLine], context: &RecordContext<'_>) -> Self {
-        let (happened, who, next) = if context.hide_failure {
+        let (happened, mut who, next) = if context.hide_failure {
             Default::default()
         } else {
             failure_text(run, context)
         };
+        if who == NO_ACTION {
+            who.clear();
+        }
         Self {
             id: run.id.to_string(),
             tone: super::run_live::status(run).tone,
@@ -179,19 +183,18 @@ fn failure_text(run: &Run, context: &RecordContext<'_>) -> (String, String, Stri
 }
 
 fn facts(run: &Run, lines: &[LedgerLine], context: &RecordContext<'_>) -> Vec<Fact> {
-    let trigger = match run.trigger {
-        Trigger::Schedule => "Schedule".to_owned(),
-        Trigger::Retry => "Retry".to_owned(),
-        Trigger::First => format!("Saved by {}", started_by(run)),
-        Trigger::Manual => format!("Run now by {}", started_by(run)),
-        Trigger::Backfill => run.started_by_name.as_ref().map_or_else(
-            || "Backfill".to_owned(),
-            |name| format!("Backfill by {name}"),
-        ),
-        Trigger::Revert => format!("Reverted by {}", started_by(run)),
+    let by = match run.trigger {
+        Trigger::Schedule | Trigger::Retry => started_by(run),
+        Trigger::First => format!("{}, first run", started_by(run)),
+        Trigger::Manual => format!("{}, Run now", started_by(run)),
+        Trigger::Backfill => run
+            .started_by_name
+            .as_ref()
+            .map_or_else(|| started_by(run), |name| format!("{name}, backfill")),
+        Trigger::Revert => format!("{}, revert", started_by(run)),
     };
     let clock = |at: Millis| humanize::short(at, context.now, context.zone);
-    let mut facts = vec![Fact::new("Trigger", trigger)];
+    let mut facts = vec![Fact::new("Started by", by)];
     if run.missed > 0 {
         facts.push(Fact::new(
             "Missed before this run",
@@ -221,25 +224,33 @@ fn facts(run: &Run, lines: &[LedgerLine], context: &RecordContext<'_>) -> Vec<Fa
             ),
         ));
     }
-    facts.push(Fact::new("Pages", grouped(run.pages)));
+    // While a run is active, these counts are not known yet.
+    let is_known = |count: i64| count > 0 || run.state.is_final();
+    if is_known(run.pages) {
+        facts.push(Fact::new("Pages", grouped(run.pages)));
+    }
     let again = lines
         .iter()
         .map(|line| line.counts.pages_again)
         .sum::<u64>();
     if again > 0 {
         facts.push(Fact::new(
-            "Pages read again",
+            "Pages pulled again",
             grouped(i64::try_from(again).unwrap_or(i64::MAX)),
         ));
     }
-    facts.push(Fact::new("Calls", grouped(run.calls)));
+    if is_known(run.calls) {
+        facts.push(Fact::new("Calls", grouped(run.calls)));
+    }
     if run.shared_by > 1 {
         facts.push(Fact::new(
             "Calls shared by",
             format!("{} DataSets", grouped(run.shared_by)),
         ));
     }
-    facts.push(Fact::new("Rows", grouped(run.rows)));
+    if is_known(run.rows) {
+        facts.push(Fact::new("Rows", grouped(run.rows)));
+    }
     if run.rows_dropped > 0 {
         facts.push(Fact::new("Old rows replaced", grouped(run.rows_dropped)));
     }
@@ -255,10 +266,12 @@ fn facts(run: &Run, lines: &[LedgerLine], context: &RecordContext<'_>) -> Vec<Fa
         facts.push(Fact::new(what, format!("by {by}, {}", clock(at))));
     }
     let (one, many) = context.dataset.report.records();
-    facts.push(Fact::new(
-        "Duplicates",
-        humanize::counted(run.duplicates, one, many),
-    ));
+    if is_known(run.duplicates) {
+        facts.push(Fact::new(
+            "Duplicates",
+            humanize::counted(run.duplicates, one, many),
+        ));
+    }
     if run.bytes > 0 {
         facts.push(Fact::new("Size", humanize::size(run.bytes)));
     }
@@ -282,7 +295,7 @@ pub fn waited(run: &Run, now: Millis) -> Option<Millis> {
     (waited >= 1_000).then_some(waited)
 }
 
-/// The counts of a run: "3,466 chats read, 3,154 saved as 8,546 rows, 312 duplicates". Counts of
+/// The counts of a run: "3,466 chats pulled, 3,154 saved as 8,546 rows, 312 duplicates". Counts of
 /// zero are omitted.
 pub fn sums(run: &Run, report: &Report) -> String {
     if run.trigger == Trigger::Revert || (run.records_read == 0 && run.state != RunState::Succeeded)
@@ -290,12 +303,16 @@ pub fn sums(run: &Run, report: &Report) -> String {
         return String::new();
     }
     let (one, many) = report.records();
-    let read = humanize::counted(run.records_read, one, many);
-    let mut text = format!(
-        "{read} read, {} saved as {}",
-        grouped(run.records_kept),
-        humanize::counted(run.rows, "row", "rows")
-    );
+    let is_waiting = run.outcome == Some(RunOutcome::PendingApproval);
+    let is_failed = run.state.is_final() && run.state != RunState::Succeeded && !is_waiting;
+    let mut text = format!("{} pulled", humanize::counted(run.records_read, one, many));
+    if is_waiting {
+        let rows = humanize::counted(run.rows, "row waits", "rows wait");
+        text.push_str(&format!(", {rows} for approval"));
+    } else if !is_failed {
+        let rows = humanize::counted(run.rows, "row", "rows");
+        text.push_str(&format!(", {} saved as {rows}", grouped(run.records_kept)));
+    }
     let others = [
         (run.duplicates, "duplicate", "duplicates"),
         (run.left_out, "excluded", "excluded"),
@@ -304,12 +321,15 @@ pub fn sums(run: &Run, report: &Report) -> String {
     for (count, one, many) in others.into_iter().filter(|(count, ..)| *count > 0) {
         text.push_str(&format!(", {}", humanize::counted(count, one, many)));
     }
+    if is_failed {
+        text.push_str(", no rows saved");
+    }
     text
 }
 
 fn window(line: &LedgerLine, run: &Run) -> WindowRow {
     let unread = if run.state.is_final() {
-        Status::new("bad", false, "Not read", "")
+        Status::new("bad", false, "Not pulled", "")
     } else {
         Status::new("", true, "Pending", "")
     };

@@ -39,8 +39,8 @@ pub async fn form(State(web): State<Web>, person: Person, PathId(id): PathId<Run
         .map(|p| match p.rows {
             0 => counted(
                 signed(p.read),
-                &format!("{one} read"),
-                &format!("{many} read"),
+                &format!("{one} pulled"),
+                &format!("{many} pulled"),
             ),
             rows => counted(signed(rows), "row pulled", "rows pulled"),
         });

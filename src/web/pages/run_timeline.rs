@@ -75,7 +75,7 @@ fn phases(run: &Run, lines: &[LedgerLine], dataset: &Dataset, now: Millis) -> Ve
         )
     });
     phases.push(Phase {
-        name: format!("Read from {}", dataset.connector.title()),
+        name: format!("Pull from {}", dataset.connector.title()),
         took: humanize::span((read.unwrap_or(end) - started).max(0)),
         what: format!(
             "{} of {}, {}, {}{}",
@@ -132,7 +132,7 @@ fn entries(
             at,
             "",
             format!(
-                "Chatlake started to read from {}.",
+                "Chatlake started to pull from {}.",
                 dataset.connector.title()
             ),
         ));
@@ -144,7 +144,9 @@ fn entries(
             continue;
         };
         let counts = &line.counts;
-        let days = days_of(line.window);
+        let days = line
+            .window
+            .map_or_else(String::new, |_| format!("{}: ", days_of(line.window)));
         let tone = match line.completeness() {
             Some(Completeness::Short) => "bad",
             Some(Completeness::Corrected) => "warn",
@@ -154,7 +156,7 @@ fn entries(
             completeness::of_window(line.completeness(), dataset.connector.title(), counts.total);
         let (one, many) = dataset.report.records();
         let words = format!(
-            "{days}: {} {}{proven}",
+            "{days}{} {}{proven}",
             count(counts.kept),
             if counts.kept == 1 { one } else { many }
         );
@@ -174,6 +176,11 @@ fn entries(
                     "Saved: the DataSet has {}.",
                     counted(run.rows_after.unwrap_or(run.rows), "row", "rows")
                 ),
+            ),
+            (_, Some(failure)) if run.outcome == Some(RunOutcome::PendingApproval) => (
+                at,
+                "warn",
+                format!("Waiting for approval: {}", failure.message),
             ),
             (_, Some(failure)) => (at, "bad", format!("Failed: {}", failure.message)),
             _ => (at, "", "Cancelled. Nothing was saved.".to_owned()),

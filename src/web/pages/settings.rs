@@ -5,6 +5,7 @@ use axum::extract::State;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
+use super::confirm::ConfirmPage;
 use crate::auth::invites::{self, Invite};
 use crate::auth::users::{self, User};
 use crate::auth::{Actor, Role};
@@ -77,7 +78,7 @@ pub async fn with_link(web: &Web, person: &Person, invite: &Invite, code: &Secre
     let link = NewLink {
         name: invite.name.clone().unwrap_or_default(),
         href: format!("{}invite/{}", web.config.public_url, code.reveal()),
-        until: humanize::exact(invite.expires_at, &TimeZone::UTC),
+        until: humanize::exact_minute(invite.expires_at, &TimeZone::UTC),
     };
     render(&page(web, person, Some(link)).await?)
 }
@@ -135,14 +136,19 @@ async fn people(web: &Web, actor: &Actor) -> Result<(Vec<PersonRow>, Vec<InviteR
         name: invite.name.clone().unwrap_or_default(),
         email: invite.email.clone().unwrap_or_default(),
         role: invite.role,
-        state: Status::new("info", true, "Invited", link_words(invite, now)),
+        state: Status::new(
+            "info",
+            true,
+            "Invited",
+            link_words("invitation", invite, now),
+        ),
     });
     Ok((people, invited.collect()))
 }
 
 fn state(user: &User, link: Option<&Invite>, now: Millis) -> Status {
     let line = link
-        .map(|invite| link_words(invite, now))
+        .map(|invite| link_words("password reset", invite, now))
         .unwrap_or_default();
     match user.disabled_at {
         Some(_) => Status::new("", true, "Deactivated", ""),
@@ -151,9 +157,9 @@ fn state(user: &User, link: Option<&Invite>, now: Millis) -> Status {
     }
 }
 
-fn link_words(invite: &Invite, now: Millis) -> String {
+fn link_words(kind: &str, invite: &Invite, now: Millis) -> String {
     format!(
-        "link not used, expires {}",
+        "{kind} link created, expires {}",
         humanize::relative(invite.expires_at, now)
     )
 }
@@ -187,6 +193,28 @@ fn about(web: &Web, admin: bool) -> Vec<Fact> {
         ));
     }
     about
+}
+
+/// `GET /settings/people/{id}/disable`
+pub async fn disable_form(
+    State(web): State<Web>,
+    Admin(person): Admin,
+    FirstPathId(id): FirstPathId<UserId>,
+) -> PageResult {
+    let user = users::get(&web.db, &id).await?;
+    render(&ConfirmPage {
+        chrome: web.chrome(&person.actor, &person.session, "settings").await,
+        question: format!("Deactivate {}?", user.name),
+        ends: "All sessions of this person end at once, and the API tokens and export passwords \
+               are revoked."
+            .to_owned(),
+        stays: "DataSets and accounts of this person stay, and their schedules continue. \
+                You can reactivate the person later. Revoked tokens stay revoked."
+            .to_owned(),
+        action: format!("/settings/people/{id}/disable"),
+        button: format!("Deactivate {}", user.name),
+        back: "/settings",
+    })
 }
 
 /// `POST /settings/people/{id}/disable`
@@ -281,6 +309,29 @@ pub async fn create_password_reset(
         invites::create_password_reset(&web.db, &web.clock, person.audit_actor(from), &user)
             .await?;
     with_link(&web, &person, &invite, &code).await
+}
+
+/// `GET /settings/invites/{id}/withdraw`
+pub async fn withdraw_form(
+    State(web): State<Web>,
+    Admin(person): Admin,
+    FirstPathId(id): FirstPathId<InviteId>,
+) -> PageResult {
+    let invite = invites::list(&web.db, &web.clock)
+        .await?
+        .into_iter()
+        .find(|invite| invite.id == id)
+        .ok_or_else(|| Error::not_found("link"))?;
+    let name = invite.name.unwrap_or_default();
+    render(&ConfirmPage {
+        chrome: web.chrome(&person.actor, &person.session, "settings").await,
+        question: format!("Revoke the link of {name}?"),
+        ends: "The link stops working at once.".to_owned(),
+        stays: "You can create a new link later.".to_owned(),
+        action: format!("/settings/invites/{id}/withdraw"),
+        button: "Revoke link".to_owned(),
+        back: "/settings",
+    })
 }
 
 /// `POST /settings/invites/{id}/withdraw`

@@ -93,6 +93,14 @@ pub async fn sign_in(
     Form(fields): Form<SignInFields>,
 ) -> PageResult {
     let next = security::safe_next(&fields.next);
+    if fields.email.trim().is_empty() || fields.password.reveal().is_empty() {
+        let page = SignInPage {
+            email: fields.email,
+            problem: "Enter your email and password.".to_owned(),
+            ..SignInPage::new(&web, &next)
+        };
+        return render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page);
+    }
     let device = cookies
         .get(auth::sign_in::device_cookie(web.config.https()))
         .map(|cookie| cookie.value().to_owned());

@@ -84,8 +84,8 @@ impl ScheduleView {
             reminders.chain(own.map(|hours| (hours.to_owned(), format!("after {hours} hours"))));
         let catch_up = |way: CatchUp| {
             let label = match way {
-                CatchUp::One => "Run once",
-                CatchUp::All => "Run each missed update",
+                CatchUp::One => "Start one run",
+                CatchUp::All => "Start every missed run",
                 CatchUp::None => "Skip",
             };
             (way.word().to_owned(), label.to_owned())

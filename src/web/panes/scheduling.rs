@@ -213,6 +213,14 @@ pub fn render(w: &mut Wizard, f: &FormContext<'_>, typed: &FormFields) {
         next.next_note,
         next.warnings,
     );
+    // The sentence is already next to its field.
+    if w.errors
+        .0
+        .iter()
+        .any(|(_, sentence)| *sentence == w.next_note)
+    {
+        w.next_note = "Correct the schedule to see the next runs.".to_owned();
+    }
     update_method::render(w, f, typed);
     w.zones = zone_choices(&typed.time_zone);
     w.schedule = ScheduleView::new(typed.schedule.clone());

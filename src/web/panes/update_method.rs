@@ -241,8 +241,8 @@ pub fn render(w: &mut Wizard, f: &FormContext<'_>, typed: &FormFields) {
         "second_read",
     ];
     let second_reads = [
-        ("on", "Read until two reads agree"),
-        ("off", "Read once, with fewer API calls"),
+        ("on", "Pull until two pulls agree"),
+        ("off", "Pull once, with fewer API calls"),
     ];
     let is_chosen = or(&typed.on_empty, "usual") != "usual"
         || !matches!(typed.hold_drop.trim(), "" | "0")

@@ -89,7 +89,7 @@ async fn an_empty_secret_leaves_the_stored_one() {
         .submit(&format!("/accounts/{}/check", before.id), &[])
         .await;
     assert!(
-        checked.toast().contains("Support Bergen works:"),
+        checked.toast().contains("Support Bergen is valid:"),
         "{}",
         checked.toast()
     );

@@ -77,18 +77,18 @@ async fn a_run_has_the_completeness_of_its_weakest_window_in_all_places() {
         .await;
     let record = page.texts(".run-detail").join(" ");
     assert!(
-        record.contains("Read twice: two reads of the newest days agree. LiveChat reports"),
+        record.contains("Pulled twice: two pulls of the newest days agree. LiveChat reports"),
         "{record}"
     );
     assert!(
-        record.contains("Pages read again")
-            && page.texts(".run-detail table")[0].contains("Read twice"),
+        record.contains("Pages pulled again")
+            && page.texts(".run-detail table")[0].contains("Pulled twice"),
         "{record}"
     );
     assert!(
         page.texts(".run-log")
             .join(" ")
-            .contains("Two reads agree."),
+            .contains("Two pulls agree."),
         "{:?}",
         page.texts(".run-log")
     );
@@ -132,7 +132,7 @@ async fn a_run_has_the_completeness_of_its_weakest_window_in_all_places() {
         .get(&format!("/datasets/{dataset}/days/2026-11-19"))
         .await;
     assert!(
-        day.texts("table")[0].contains("Counted") && day.texts("table")[0].contains("Read twice"),
+        day.texts("table")[0].contains("Counted") && day.texts("table")[0].contains("Pulled twice"),
         "{:?}",
         day.texts("table")
     );

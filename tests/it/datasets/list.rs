@@ -272,7 +272,7 @@ async fn a_dataset_is_renamed_and_deleted_after_naming_what_goes() {
         .await;
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(
-        wrong.text.contains("Enter a name for the DataSet.")
+        wrong.text.contains("Enter a name (1 to 200 characters).")
             && wrong.text.contains("typed already")
     );
     let answer = owner

@@ -57,12 +57,12 @@ async fn a_run_goes_from_the_button_to_its_record() {
     assert!(!page.text.contains("<run-progress"));
     let record = page.texts(".run-detail")[0].clone();
     for part in [
-        "Run now by olga",
+        "olga, Run now",
         "Date ranges",
         "Pages",
         "Duplicates",
-        "Read twice: two reads of the newest days agree. LiveChat reports",
-        " chats read, ",
+        "Pulled twice: two pulls of the newest days agree. LiveChat reports",
+        " chats pulled, ",
     ] {
         assert!(record.contains(part), "{part}: {record}");
     }
@@ -72,7 +72,9 @@ async fn a_run_goes_from_the_button_to_its_record() {
         humanize::grouped(run.rows),
     );
     assert!(
-        record.contains(&format!("{chats} chats read, {chats} saved as {rows} rows")),
+        record.contains(&format!(
+            "{chats} chats pulled, {chats} saved as {rows} rows"
+        )),
         "{record}"
     );
     assert!(
@@ -85,7 +87,7 @@ async fn a_run_goes_from_the_button_to_its_record() {
     assert_eq!(owner.get("/activity").await.texts("tr[data-row]").len(), 1);
     let history = owner.get(&format!("{overview}/history")).await;
     assert_eq!(history.texts("details.fold").len(), 1);
-    assert!(history.texts(".sums")[0].contains("1 of 1 run"));
+    assert!(history.texts(".sums")[0].contains("1 of 1"));
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ async fn credential_permission_and_plan_errors_are_distinguished() {
     };
     assert_eq!(
         check("operator@sandbox.test", PASSWORD).await,
-        Ok("data export works".to_owned())
+        Ok("the data export works".to_owned())
     );
     assert_eq!(vendor.sandbox.calls_total(), 1);
     let (from, to) = periods(&vendor.sandbox.calls())[0];

@@ -89,7 +89,7 @@ async fn the_panes_say_what_the_vendor_does_with_a_password_and_take_a_typed_log
     assert_eq!(page.open_pane(), ["details"]);
     let words = page.words("[data-pane=credentials]");
     assert!(
-        words.contains("Night desk, connected, data export works, without encryption (http)"),
+        words.contains("Night desk, connected, the data export works, without encryption (http)"),
         "{words}"
     );
     let (reports, login) = (

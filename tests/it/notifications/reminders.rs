@@ -66,7 +66,7 @@ async fn lateness_stops_and_sunsets_are_notified_once_to_their_recipients() {
     assert_eq!(mail["subject"], "“Agents & groups” is late");
     assert!(
         mail["text"].as_str().unwrap().contains(
-            "New data was expected by Fri 20 Nov 2026 13:00 UTC. No run has succeeded yet."
+            "New data was expected by Fri 20 Nov 2026 at 13:00 UTC. No run has succeeded yet."
         ),
         "{mail}"
     );

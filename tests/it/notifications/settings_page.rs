@@ -58,7 +58,7 @@ async fn an_admin_sets_up_notifications_on_the_page_and_sees_no_secret_twice() {
         "The mail server accepted the test email for ada@house.test."
     );
     assert_eq!(server.count(1).await[0]["to"][0], "ada@house.test");
-    // The error about a server that does not answer is next to the field.
+    // The error about a server that does not answer is next to the server.
     drop(server);
     let refused = browser
         .post("/settings/notifications/mail/test", &[("to", &admin.email)])
@@ -66,10 +66,10 @@ async fn an_admin_sets_up_notifications_on_the_page_and_sees_no_secret_twice() {
     assert!(
         refused.status == StatusCode::UNPROCESSABLE_ENTITY
             && refused
-                .wrong("to")
+                .wrong("host")
                 .starts_with("Could not connect to the mail server"),
         "{}",
-        refused.wrong("to")
+        refused.wrong("host")
     );
 
     let private = browser

@@ -65,7 +65,7 @@ pub(super) const fn own(viewer: PageOutcome, got: PageOutcome) -> [PageOutcome; 
     [SignIn, viewer, got, Hidden, got]
 }
 
-pub(super) const CASES: [Case; 94] = [
+pub(super) const CASES: [Case; 98] = [
     ("GET", "/healthz", ALL),
     ("GET", "/readyz", ALL),
     ("GET", "/metrics", [Other(401); 5]),
@@ -85,6 +85,11 @@ pub(super) const CASES: [Case; 94] = [
     ("POST", "/me/sign-out-everywhere", [SignIn; 5]),
     ("POST", "/me/export-passwords", PEOPLE),
     (
+        "GET",
+        "/me/export-passwords/{id}/revoke",
+        own(Hidden, Shown),
+    ),
+    (
         "POST",
         "/me/export-passwords/{id}/revoke",
         own(Hidden, Done),
@@ -92,15 +97,18 @@ pub(super) const CASES: [Case; 94] = [
     ("GET", "/settings", PEOPLE),
     ("GET", "/settings/people/new", admins(Shown)),
     ("POST", "/settings/people/new", admins(Shown)),
+    ("GET", "/settings/people/{id}/disable", admins(Shown)),
     ("POST", "/settings/people/{id}/disable", admins(Done)),
     ("POST", "/settings/people/{id}/enable", admins(Done)),
     ("POST", "/settings/people/{id}/role", admins(Done)),
     ("POST", "/settings/people/{id}/link", admins(Shown)),
+    ("GET", "/settings/invites/{id}/withdraw", admins(Shown)),
     ("POST", "/settings/invites/{id}/withdraw", admins(Done)),
     ("GET", "/settings/notifications", admins(Shown)),
     // Without a server's name; without a server; to nobody.
     ("POST", "/settings/notifications/mail", admins(Wrong)),
     ("POST", "/settings/notifications/mail/test", admins(Wrong)),
+    ("GET", "/settings/notifications/mail/remove", admins(Shown)),
     ("POST", "/settings/notifications/mail/remove", admins(Done)),
     ("POST", "/settings/notifications/webhooks", admins(Shown)),
     (
@@ -238,8 +246,9 @@ pub(super) const OTHER_ADDRESSES: [&str; 4] = [
 ];
 
 /// The outcome at a shared object of another person: for a viewer, and for another editor.
-pub(super) const SHARED: [(&str, &str, [PageOutcome; 2]); 49] = [
+pub(super) const SHARED: [(&str, &str, [PageOutcome; 2]); 50] = [
     // An export password is never shared.
+    ("GET", "/me/export-passwords/{id}/revoke", [Hidden; 2]),
     ("POST", "/me/export-passwords/{id}/revoke", [Hidden; 2]),
     ("GET", "/accounts/{id}/edit", [Forbidden; 2]),
     ("POST", "/accounts/{id}/edit", [Forbidden; 2]),

@@ -84,7 +84,7 @@ async fn the_audit_trail_records_sign_ins_and_sign_outs_with_their_address() {
     let invited = olga
         .get("/settings")
         .await
-        .attribute("form[action*='/settings/invites/']", "action")
+        .attribute("a[href*='/settings/invites/']", "href")
         .unwrap();
     olga.submit(&invited, &[]).await;
 

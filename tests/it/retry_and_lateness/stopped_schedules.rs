@@ -162,7 +162,7 @@ async fn a_parked_run_stops_its_schedule_and_a_person_restarts_it() {
             .get("/datasets")
             .await
             .words(".status-cell")
-            .contains("Schedule stopped a run stopped the server")
+            .contains("Schedule stopped server stopped during a run")
     );
 
     // Only a person who may change the DataSet restarts it, and only once.

@@ -53,7 +53,7 @@ pub const AVAILABILITY_REPORT: Report = Report {
 pub const CHAT_ENGAGEMENT_REPORT: Report = Report {
     id: "chat_engagement_report",
     title: "Chat Engagement Report",
-    about: "How chats began in each period: by an automatic greeting, by an agent's invitation or by the visitor.",
+    about: "How chats began per day or hour: by an automatic greeting, by an agent's invitation or by the visitor.",
     source: REPORTS_API,
     request: within("/reports/chats/engagement"),
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],
@@ -120,7 +120,7 @@ pub const CHATTING_TIME_REPORT: Report = Report {
 pub const FIRST_RESPONSE_TIME_REPORT: Report = Report {
     id: "first_response_time_report",
     title: "First Response Time Report",
-    about: "How long visitors waited for the first answer in each period, on average.",
+    about: "How long visitors waited for the first answer per day or hour, on average.",
     source: REPORTS_API,
     request: within("/reports/chats/first_response_time"),
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],
@@ -144,7 +144,7 @@ pub const FIRST_RESPONSE_TIME_REPORT: Report = Report {
 pub const GOALS_REPORT: Report = Report {
     id: "goals_report",
     title: "Goals Report",
-    about: "How many goals chats reached in each period, and what sales were worth, a row for each currency.",
+    about: "How many goals chats reached per day or hour, and what sales were worth, a row for each currency.",
     source: REPORTS_API,
     request: within("/reports/chats/goals"),
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],
@@ -175,7 +175,7 @@ pub const GOALS_REPORT: Report = Report {
 pub const GREETINGS_REPORT: Report = Report {
     id: "greetings_report",
     title: "Greetings Report",
-    about: "How often greetings were shown, accepted and led to a goal in each period, with both rates.",
+    about: "How often greetings were shown, accepted and led to a goal per day or hour, with both rates.",
     source: REPORTS_API,
     request: within("/reports/chats/greetings"),
     menus: &[START, END, GROUP, GROUP_BY, TAG],
@@ -209,7 +209,7 @@ pub const GREETINGS_REPORT: Report = Report {
 pub const MISSED_CHATS_REPORT: Report = Report {
     id: "missed_chats_report",
     title: "Missed Chats Report",
-    about: "How many chats nobody answered in each period.",
+    about: "How many chats nobody answered per day or hour.",
     source: REPORTS_API,
     request: within("/reports/chats/not_replied_chats"),
     menus: &[
@@ -236,7 +236,7 @@ pub const MISSED_CHATS_REPORT: Report = Report {
 pub const QUEUE_WAITING_TIMES_REPORT: Report = Report {
     id: "queue_waiting_times_report",
     title: "Queue Waiting Times Report",
-    about: "How long visitors waited in the queue in each period: shortest, longest and on average, by how it ended.",
+    about: "How long visitors waited in the queue per day or hour: shortest, longest and on average, by how it ended.",
     source: REPORTS_API,
     request: within("/reports/chats/queued_visitors/waiting_times"),
     menus: &[START, END, GROUP, GROUP_BY],
@@ -297,7 +297,7 @@ pub const QUEUE_WAITING_TIMES_REPORT: Report = Report {
 pub const QUEUED_VISITOR_REPORT: Report = Report {
     id: "queued_visitor_report",
     title: "Queued Visitor Report",
-    about: "How many visitors waited in the queue in each period, how many left it and how many came to chat.",
+    about: "How many visitors waited in the queue per day or hour, how many left it and how many came to chat.",
     source: REPORTS_API,
     request: within("/reports/chats/queued_visitors"),
     menus: &[START, END, GROUP, GROUP_BY],
@@ -322,7 +322,7 @@ pub const QUEUED_VISITOR_REPORT: Report = Report {
 pub const RATINGS_REPORT: Report = Report {
     id: "ratings_report",
     title: "Ratings Report",
-    about: "How chats were rated in each period.",
+    about: "How chats were rated per day or hour.",
     source: REPORTS_API,
     request: within("/reports/chats/ratings"),
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],
@@ -344,7 +344,7 @@ pub const RATINGS_REPORT: Report = Report {
 pub const RESPONSE_TIME_REPORT: Report = Report {
     id: "response_time_report",
     title: "Response Time Report",
-    about: "How long visitors waited for answers within a chat in each period, on average.",
+    about: "How long visitors waited for answers within a chat per day or hour, on average.",
     source: REPORTS_API,
     request: within("/reports/chats/response_time"),
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],

@@ -62,7 +62,7 @@ pub const TICKETS: Report = Report {
 pub const NEW_TICKETS_REPORT: Report = Report {
     id: "new_tickets_report",
     title: "New Tickets Report",
-    about: "How many tickets were created in each period.",
+    about: "How many tickets were created per day or hour.",
     source: REPORTS_API,
     request: within("/reports/tickets/new_tickets"),
     menus: &[START, END, GROUP, GROUP_BY, TAG],
@@ -82,7 +82,7 @@ pub const NEW_TICKETS_REPORT: Report = Report {
 pub const SOLVED_TICKET_REPORT: Report = Report {
     id: "solved_ticket_report",
     title: "Solved Ticket Report",
-    about: "How many tickets were solved in each period.",
+    about: "How many tickets were solved per day or hour.",
     source: REPORTS_API,
     request: within("/reports/tickets/solved_tickets"),
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],
@@ -125,7 +125,7 @@ pub const TICKET_RANKING_REPORT: Report = Report {
 pub const TICKET_RATINGS_REPORT: Report = Report {
     id: "ticket_ratings_report",
     title: "Ticket Ratings Report",
-    about: "How tickets were rated in each period.",
+    about: "How tickets were rated per day or hour.",
     source: REPORTS_API,
     request: within("/reports/tickets/ratings"),
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],
@@ -146,7 +146,7 @@ pub const TICKET_RATINGS_REPORT: Report = Report {
 pub const TICKET_RESOLUTION_TIME_REPORT: Report = Report {
     id: "ticket_resolution_time_report",
     title: "Ticket Resolution Time Report",
-    about: "How long it took to solve tickets in each period, on average.",
+    about: "How long it took to solve tickets per day or hour, on average.",
     source: REPORTS_API,
     request: within("/reports/tickets/resolution_time"),
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],
@@ -170,7 +170,7 @@ pub const TICKET_RESOLUTION_TIME_REPORT: Report = Report {
 pub const TICKET_SOURCES_REPORT: Report = Report {
     id: "ticket_sources_report",
     title: "Ticket Sources Report",
-    about: "Where new tickets came from in each period.",
+    about: "Where new tickets came from per day or hour.",
     source: REPORTS_API,
     request: within("/reports/tickets/ticket_sources"),
     menus: &[START, END, GROUP, GROUP_BY, TAG],
@@ -192,7 +192,7 @@ pub const TICKET_SOURCES_REPORT: Report = Report {
 pub const TICKETS_FIRST_RESPONSE_REPORT: Report = Report {
     id: "tickets_first_response_report",
     title: "Tickets First Response Report",
-    about: "How long tickets waited for the first answer in each period, on average.",
+    about: "How long tickets waited for the first answer per day or hour, on average.",
     source: REPORTS_API,
     request: within("/reports/tickets/first_response_time"),
     menus: &[START, END, GROUP, LOGIN, GROUP_BY, TAG],

@@ -47,21 +47,36 @@ pub(super) fn row_drop_failure(
     if !applies || u128::from(lost) * 100 <= u128::from(had) * u128::from(most) {
         return None;
     }
+    let (noun, had_rows) = (if rows == 1 { "row" } else { "rows" }, grouped(had));
     Some(Failure {
         code: "held".to_owned(),
         message: format!(
-            "The new version has {rows} rows instead of {had} ({} % fewer). \
-             Above {most} %, Chatlake waits for approval.",
+            "The new version has {} {noun}, {}% fewer than {had_rows}. \
+             The limit is {most}%, so it waits for approval.",
+            grouped(rows),
             lost * 100 / had.max(1)
         ),
         who: "The owner of the DataSet must check the rows of this run, \
               then publish or discard them."
             .to_owned(),
         action: format!(
-            "The existing {had} rows stay available until the new version is published, \
+            "The existing {had_rows} rows stay available until the new version is published, \
              or a later run returns enough rows."
         ),
     })
+}
+
+/// "1,394"
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// How the columns changed since the previous version; `None` if they did not.

@@ -145,7 +145,7 @@ pub(super) async fn edit_account_page(
         ),
         errors: Errors::default(),
     };
-    let used = humanize::counted(account.dataset_count, "DataSet uses it", "DataSets use it");
+    let used = humanize::counted(account.dataset_count, "DataSet", "DataSets");
     Ok(AccountEditPage {
         chrome: web.chrome(actor, session, "accounts").await,
         adding: false,
@@ -157,7 +157,7 @@ pub(super) async fn edit_account_page(
         used: if account.dataset_count == 0 {
             String::new()
         } else {
-            format!("{used}. A change applies to all DataSets of the account.")
+            format!("Used by {used}. A change applies to all DataSets of the account.")
         },
         shared: account.shared,
         may_share: true,

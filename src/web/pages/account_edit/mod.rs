@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Uri};
 use super::connect::outer_spaces_note;
 use crate::accounts::{Account, ChangeAccount, DEFAULT_REQUESTS_PER_MINUTE, NewAccount};
 use crate::connectors::Connector;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::AccountId;
 use crate::secret::Secret;
 use crate::web::Web;
@@ -176,5 +176,13 @@ fn connector(uri: &Uri) -> Result<Connector> {
     let named = url::form_urlencoded::parse(query)
         .find(|(name, _)| name == "connector")
         .and_then(|(_, id)| Connector::parse(&id));
-    named.ok_or_else(|| Error::not_found("connector"))
+    let unknown = || {
+        Error::new(
+            ErrorKind::NotFound,
+            "not_found",
+            "Choose LiveChat or LiveLeader.",
+        )
+        .action("Open Accounts and press Add account.")
+    };
+    named.ok_or_else(unknown)
 }

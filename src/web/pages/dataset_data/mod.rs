@@ -285,7 +285,7 @@ fn old_band(version: &Version, id: &DatasetId, mine: bool, now: Millis, zone: &T
     if mine {
         actions.push(at(
             format!("/datasets/{id}/versions/{}/revert", version.id),
-            "Revert to this point",
+            &format!("Revert to version {}", version.number),
         ));
     }
     Band {

@@ -13,7 +13,8 @@ use crate::secret::Secret;
 use crate::web::client_address::ClientAddress;
 use crate::web::components::{Choice, Errors};
 use crate::web::forms::Form;
-use crate::web::page::{PageResult, redirect_from_form, render_with_status};
+use crate::web::page::{PageResult, redirect_from_form, render, render_with_status};
+use crate::web::pages::confirm::ConfirmPage;
 use crate::web::person::Admin;
 use crate::web::{Web, humanize};
 
@@ -77,7 +78,7 @@ pub(super) fn mail_form(server: Option<&MailServer>, own_email: &str) -> MailFor
                 format!(
                     "Set {}, stored encrypted. Leave empty to keep it. \
                      If you change the server, port or encryption, enter it again.",
-                    humanize::exact(s.updated_at, &TimeZone::UTC)
+                    humanize::exact_minute(s.updated_at, &TimeZone::UTC)
                 )
             },
         ),
@@ -161,22 +162,35 @@ pub async fn test_mail(
         Err(why) => {
             let mut page = page(&web, &person).await?;
             page.mail.to = fields.to;
-            add_delivery_error(why, &mut page.mail.errors, "to")?;
+            add_delivery_error(why, &mut page.mail.errors)?;
             render_with_status(StatusCode::UNPROCESSABLE_ENTITY, &page)
         }
     }
 }
 
-/// Shows the result of a failed test next to its field.
-fn add_delivery_error(why: Error, errors: &mut Errors, field: &str) -> Result<()> {
+/// Shows why a test failed: next to its field, or next to the server.
+fn add_delivery_error(why: Error, errors: &mut Errors) -> Result<()> {
     match errors.take(why) {
         None => Ok(()),
         Some(why) if why.kind() == ErrorKind::Unavailable => {
-            errors.add(field, why.message());
+            errors.add("host", why.message());
             Ok(())
         }
         Some(why) => Err(why),
     }
+}
+
+/// `GET /settings/notifications/mail/remove`
+pub async fn remove_mail_form(State(web): State<Web>, Admin(person): Admin) -> PageResult {
+    render(&ConfirmPage {
+        chrome: web.chrome(&person.actor, &person.session, "settings").await,
+        question: "Delete the mail server?".to_owned(),
+        ends: "Chatlake sends no emails until you set up a mail server again.".to_owned(),
+        stays: "Its password is deleted. Webhooks continue to work.".to_owned(),
+        action: format!("{PATH}/mail/remove"),
+        button: "Delete mail server".to_owned(),
+        back: PATH,
+    })
 }
 
 /// `POST /settings/notifications/mail/remove`

@@ -4,7 +4,7 @@ mod delivery_rows;
 mod mail_server_form;
 mod webhook_forms;
 
-pub use mail_server_form::{remove_mail, set_mail, test_mail};
+pub use mail_server_form::{remove_mail, remove_mail_form, set_mail, test_mail};
 pub use webhook_forms::{add_webhook, remove_webhook, remove_webhook_form, test_webhook};
 
 use askama::Template;
