@@ -357,7 +357,7 @@ mod tests {
         let broken = tokio::spawn(async { panic!("kanarie") }).await.unwrap_err();
         assert!(
             broken.to_string().contains("kanarie"),
-            "which is why it must not be told"
+            "so it must not be shown"
         );
         let error = Error::from(broken);
         assert!(!format!("{error:?} {error}").contains("kanarie"));

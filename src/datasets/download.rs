@@ -355,11 +355,11 @@ mod tests {
                 token: None,
                 session: None,
             };
-            let keeper = Actor {
+            let admin = Actor {
                 role: Role::Admin,
                 ..reader.clone()
             };
-            datasets.share(&keeper, &world.dataset, true).await.unwrap();
+            datasets.share(&admin, &world.dataset, true).await.unwrap();
             let rows =
                 futures_util::stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"id\r\n"))])
                     .chain(futures_util::stream::pending());
@@ -376,7 +376,7 @@ mod tests {
             ));
             assert_eq!(download.next().await.unwrap().unwrap(), "id\r\n");
             datasets
-                .share(&keeper, &world.dataset, shared)
+                .share(&admin, &world.dataset, shared)
                 .await
                 .unwrap();
             world.clock.advance(10_000);

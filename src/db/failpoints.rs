@@ -67,7 +67,7 @@ pub fn kill_point(name: &str) {
 pub fn kill_point(_: &str) {}
 
 /// All panic points of a run.
-pub const PANIC_POINTS: [&str; 3] = ["gather", "read", "save"];
+pub const PANIC_POINTS: [&str; 3] = ["batch_wait", "read", "save"];
 
 /// Panics on the first call with the name in `CHATLAKE_PANIC_AT`.
 #[cfg(debug_assertions)]
@@ -87,7 +87,7 @@ pub fn panic_point(name: &str) {
     {
         #[expect(clippy::panic, reason = "that is what it is for")]
         {
-            panic!("kanarie: what a panic says is not told");
+            panic!("kanarie: the text of a panic is not shown");
         }
     }
 }

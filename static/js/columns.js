@@ -14,12 +14,12 @@
       head.append(edge);
       return edge;
     });
-    const tell = () => edges.forEach((edge, i) => edge.setAttribute("aria-valuenow", measured(i)));
+    const announce = () => edges.forEach((edge, i) => edge.setAttribute("aria-valuenow", measured(i)));
     const size = () => {
       heads.forEach((head, i) => { head.style.width = widths ? `${widths[i]}px` : ""; });
       table.style.width = widths ? `${widths.reduce((sum, width) => sum + width, 0)}px` : "";
       table.classList.toggle("is-sized", widths !== null);
-      tell();
+      announce();
     };
     const set = (i, width) => {
       // All widths stand still from the first change on, so that a column takes nothing from its neighbours.
@@ -49,6 +49,6 @@
         event.stopPropagation();
       });
     });
-    tell();
+    announce();
   }
 })();

@@ -44,7 +44,7 @@ class RunProgress extends HTMLElement {
   }
 
   // The head of the page says the same as the strip. What follows a run's end is the DataSet's affair, which the page itself knows.
-  async tell(news, look) {
+  async announce(news, look) {
     for (const place of document.querySelectorAll(`[data-run-status="${this.dataset.run}"] .status`)) {
       if (news.final || news.tone === undefined) continue;
       place.textContent = news.status;
@@ -77,7 +77,7 @@ class RunProgress extends HTMLElement {
     if (status && news.tone !== undefined) status.className = look;
     const stop = this.querySelector("[data-part=stop]");
     if (stop) stop.hidden = !news.stoppable;
-    this.tell(news, look);
+    this.announce(news, look);
     const row = this.querySelector("[data-windows]");
     if (!row || !Array.isArray(news.windows) || !news.windows.length) return;
     while (row.children.length > news.windows.length) row.lastElementChild.remove();

@@ -169,7 +169,7 @@ async fn liveleader_is_connected_pulled_published_and_fetched_as_a_script_does()
     let classic = run_with_input("curl", &[&["--get"], &arguments[..]].concat(), b"");
     assert_eq!(document, classic);
 
-    // Two readers take it, and count what the vendor tells for these days.
+    // Two readers take it, and count the records of the vendor for these days.
     let counted = String::from_utf8(run_with_input(
         "xmllint",
         &["--huge", "--xpath", "count(/chats/chat)", "-"],

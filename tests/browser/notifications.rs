@@ -1,4 +1,4 @@
-//! A DataSet fails, its owner is told and sees why, mends it, and is told that it works again.
+//! A DataSet fails, its owner is notified and sees why, fixes it, and is notified that it works again.
 
 use crate::support::mail::WebhookListener;
 use crate::support::test_server::TestServer;
@@ -93,7 +93,7 @@ async fn a_failing_dataset_notifies_is_fixed_and_notifies_recovery() {
     browser.click("#notifications form p button").await;
     browser.read("Notifications saved.").await;
 
-    // It fails, the page says who must act, and the team is told.
+    // It fails, the page says who must act, and the team is notified.
     browser
         .driver
         .goto(format!("{}/datasets/{dataset}", server.url))

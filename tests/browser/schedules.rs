@@ -82,7 +82,7 @@ async fn each_kind_of_schedule_is_built_in_the_pane() {
         .read("Every Monday and Friday at 09:00 and 17:30, Europe/Oslo, Replace")
         .await;
     browser.click("[data-open-pane=scheduling]").await;
-    // What is chosen is told in words at once, and parts that do not belong to it are not seen.
+    // The schedule is shown in words at once, and parts that do not belong to it are not seen.
     let choose = async |label: &str, words: &str| {
         browser.click(&format!("label:has({label})")).await;
         browser.read(words).await;

@@ -81,7 +81,7 @@ async fn a_key_is_typed_once_whatever_goes_wrong_on_the_way() {
         "Could not reach LiveChat: the connection was refused. Check the API URL."
     );
 
-    // A key that the vendor rejects stays in the field, selected; a space at its end is told while
+    // A key that the vendor rejects stays in the field, selected; a space at its end is shown while
     // it is typed.
     browser.fill("[name=api_url]", &server.vendor).await;
     browser.fill(KEY, "sandbox-key ").await;

@@ -314,7 +314,7 @@ async fn a_pull_that_is_paused_and_killed_goes_on_behind_the_windows_it_has() {
         ),
         (Some("reread"), Some("reread"))
     );
-    // Calls that the killed server had under way may be told late; they were for windows that it
+    // Calls that the killed server had under way may be counted late; they were for windows that it
     // did not have.
     let requested: Vec<String> = vendor
         .sandbox

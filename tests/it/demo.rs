@@ -1,5 +1,5 @@
-//! What a newcomer starts first: the built binary's demo. Beside it the commands that are told of
-//! nowhere else.
+//! What a newcomer starts first: the built binary's demo. Also the commands that no other test
+//! covers.
 
 use std::collections::HashSet;
 use std::process::Command;
@@ -178,7 +178,7 @@ async fn a_port_in_use_is_reported_before_sample_data_is_generated() {
     assert_eq!(demo.remaining_files(), Vec::<std::path::PathBuf>::new());
 }
 
-// ---- commands that are told of nowhere else ----
+// ---- commands that no other test covers ----
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_secret_is_stored_only_after_the_vendor_accepted_it() {

@@ -1,4 +1,4 @@
-//! The documents tell all there is: every setting, command and address has its place, and links
+//! The documents are complete: every setting, command and address is described, and links
 //! lead somewhere.
 
 use std::collections::BTreeSet;
@@ -79,7 +79,7 @@ fn every_setting_has_its_heading_flag_environment_and_default() {
         let environment = arg.get_env().unwrap().to_str().unwrap();
         assert!(
             body.contains(&format!("`{environment}`")),
-            "{flag}: {environment} is not told"
+            "{flag}: {environment} is not described"
         );
         let help = arg.get_help().unwrap().to_string();
         if let Some((_, default)) = help.rsplit_once("Default: ") {
@@ -97,7 +97,7 @@ fn every_setting_has_its_heading_flag_environment_and_default() {
     for (heading, _) in &sections {
         assert!(
             known.contains(heading),
-            "docs/run/settings.md tells of {heading}, which is no setting"
+            "docs/run/settings.md describes {heading}, which is no setting"
         );
     }
 }
@@ -154,7 +154,7 @@ fn every_command_has_its_heading_and_its_arguments_below() {
             {
                 assert!(
                     body.contains(&format!("`--{long}")),
-                    "{path}: --{long} is not told"
+                    "{path}: --{long} is not described"
                 );
             }
         }
@@ -162,7 +162,7 @@ fn every_command_has_its_heading_and_its_arguments_below() {
     for (heading, _) in &sections {
         assert!(
             heading == "Commands" || all.iter().any(|(path, _)| path == heading),
-            "docs/run/commands.md tells of {heading}, which is no command"
+            "docs/run/commands.md describes {heading}, which is no command"
         );
     }
 }
@@ -185,7 +185,7 @@ fn every_address_of_the_api_has_its_heading_and_an_example() {
         let is_call = heading.split_once(" /").is_some();
         assert!(
             !is_call || addresses.contains(heading),
-            "docs/reference/api.md tells of {heading}, which is not there"
+            "docs/reference/api.md describes {heading}, which is not there"
         );
     }
 }
@@ -199,7 +199,7 @@ fn the_reference_lists_every_metric_and_no_other() {
         .flat_map(|line| ticked(line.split(" | ").next().unwrap()))
         .collect();
     let metrics = chatlake::metrics::Metrics::new();
-    // Those with labels are told once they count something.
+    // Those with labels appear once they count something.
     metrics.record_response("/datasets", 200, 0.1);
     metrics.set_account_calls("acc_x", 1, 180, 0);
     metrics.set_dataset_ages([("ds_x".to_owned(), 1)].into_iter(), 0);

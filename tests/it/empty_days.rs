@@ -1,4 +1,4 @@
-//! Days without records, in every way in which a vendor may tell of them, and answers that say
+//! Days without records, in every form in which a vendor may report them, and answers that say
 //! "nothing" where there is something: the first are no failure, and the second never cost a row.
 
 use chatlake::connectors::pull_error::Cause;

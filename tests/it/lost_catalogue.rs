@@ -156,7 +156,7 @@ async fn a_directory_that_lost_its_catalogue_is_refused_and_keeps_its_rows() {
     std::fs::remove_dir(&catalogue).unwrap();
     std::fs::write(&catalogue, "").unwrap();
 
-    // With no rows at all the commit file tells.
+    // Without rows, the commit file proves the loss.
     let hidden = tempfile::tempdir().unwrap();
     for path in &rows {
         std::fs::rename(path, hidden.path().join(path.file_name().unwrap())).unwrap();
@@ -341,7 +341,7 @@ async fn an_older_catalogue_is_refused_and_a_backup_with_its_commit_file_is_not(
     assert_eq!(
         fixture.data_dir.run(&["verify"]).await.code,
         1,
-        "files that the catalogue does not name are told of"
+        "files that the catalogue does not name are reported"
     );
     server.stop().await;
     assert!(

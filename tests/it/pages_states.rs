@@ -1,5 +1,5 @@
-//! One state, told the same on every page: of a run that is being stopped, of a DataSet that is off
-//! its schedule, of an account that works again. And what waits is told in time that passed.
+//! Every page shows the same state of a run that is being stopped, of a DataSet whose schedule is
+//! stopped, and of an account that works again. Waiting runs show how long they have waited.
 
 use chatlake::accounts::ChangeAccount;
 use chatlake::actor::{Actor, Role};

@@ -243,7 +243,7 @@ async fn a_panic_ends_its_run_alone_with_the_place_and_the_worker_goes_on() {
     );
     // So many of two runs that share a reading end by it: what was read is of both, and while
     // gathering the second may be there or not.
-    for (place, ended) in [("save", 1..=1), ("read", 2..=2), ("gather", 1..=2)] {
+    for (place, ended) in [("save", 1..=1), ("read", 2..=2), ("batch_wait", 1..=2)] {
         let server = data_dir.spawn_in(&[("CHATLAKE_PANIC_AT", place)], &["--workers", "1"]);
         server.ready().await;
         for dataset in [&one, &other] {

@@ -1,4 +1,4 @@
-//! The Scheduling pane without scripts: every kind of schedule is chosen, told in words, stored,
+//! The Scheduling pane without scripts: every kind of schedule is chosen, shown in words, stored,
 //! shown again as it was, and changed.
 
 use axum::http::StatusCode;
@@ -355,7 +355,7 @@ async fn errors_are_shown_next_to_their_field_and_input_is_preserved_on_both_tab
             "{typed:?}"
         );
     }
-    // All that is wrong is told at once, and what is wrong elsewhere in the pane leaves the next
+    // All errors are shown at once, and an error elsewhere in the pane leaves the next
     // runs as they are.
     let both = maren
         .press(
@@ -393,7 +393,7 @@ async fn errors_are_shown_next_to_their_field_and_input_is_preserved_on_both_tab
         "{:?}",
         three.all(".wrong")
     );
-    // Years are told where they are not this one.
+    // Other years than this one are shown.
     let leap = maren
         .press(
             &page,

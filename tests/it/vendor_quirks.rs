@@ -1,4 +1,4 @@
-//! Vendors that are right and odd: names of time zones from another year, one thing told under two
+//! Vendors that are right and odd: names of time zones from another year, one thing under two
 //! names, markup that is nearly XML. And a vendor's own limit, which a restart does not make
 //! higher.
 

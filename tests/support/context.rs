@@ -282,7 +282,7 @@ impl TestContext {
     pub async fn shared_account(&self, key: &str) -> AccountId {
         let part = key.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         let admin = self
-            .person_without_password(&format!("keeper-{part}"), Role::Admin)
+            .person_without_password(&format!("admin-{part}"), Role::Admin)
             .await;
         let new = self.new_account("Support Oslo", key);
         let id = self.app.accounts.create(&admin, &new).await.unwrap().id;

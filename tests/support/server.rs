@@ -275,7 +275,7 @@ impl Server {
         let rows = ids.len();
         assert_eq!(
             rows, row_count,
-            "X-Chatlake-Rows tells the rows of the body"
+            "X-Chatlake-Rows is the number of rows of the body"
         );
         Csv {
             version,

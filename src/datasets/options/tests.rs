@@ -136,25 +136,25 @@ fn what_does_not_fit_well_is_told_and_what_does_is_not() {
         },
         Menus::default(),
     );
-    let told = |options: &DatasetOptions, report: &str, mode, menus: &Menus| {
+    let warning = |options: &DatasetOptions, report: &str, mode, menus: &Menus| {
         options.warnings(&setup(report, mode, menus)).join(" ")
     };
     let own = DatasetOptions::default();
-    assert!(told(&own, "chat", UpdateMode::Append, &week).contains("Every run pulls 7 days"));
-    assert!(told(&own, "chat", UpdateMode::Append, &day).contains("second run on the same day"));
-    assert!(told(&own, "agents", UpdateMode::Append, &none).contains("snapshot"));
-    assert!(told(&own, "dashboard_report", UpdateMode::Merge, &none).contains("as with Append"));
+    assert!(warning(&own, "chat", UpdateMode::Append, &week).contains("Every run pulls 7 days"));
+    assert!(warning(&own, "chat", UpdateMode::Append, &day).contains("second run on the same day"));
+    assert!(warning(&own, "agents", UpdateMode::Append, &none).contains("snapshot"));
+    assert!(warning(&own, "dashboard_report", UpdateMode::Merge, &none).contains("as with Append"));
     let chosen = DatasetOptions {
         key: vec!["text".to_owned()],
         ..DatasetOptions::default()
     };
-    assert!(told(&chosen, "chat_messages", UpdateMode::Merge, &week).contains("chat_id"));
+    assert!(warning(&chosen, "chat_messages", UpdateMode::Merge, &week).contains("chat_id"));
     for mode in [
         UpdateMode::Replace,
         UpdateMode::Merge,
         UpdateMode::Partition,
     ] {
-        assert_eq!(told(&own, "chat", mode, &week), "", "{mode:?}");
+        assert_eq!(warning(&own, "chat", mode, &week), "", "{mode:?}");
     }
 }
 

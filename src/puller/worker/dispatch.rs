@@ -119,7 +119,7 @@ fn span_of(claimed: &[Claimed]) -> tracing::Span {
 /// Waits a moment for other runs with the leader's source key, if the report can share its read.
 /// Returns them, and the slot in which all will work.
 async fn batch_wait(puller: &Puller, leader: &Claimed) -> Result<(WorkerSlot, Vec<Claimed>)> {
-    panic_point("gather");
+    panic_point("batch_wait");
     let dataset = puller.datasets.for_run(&leader.dataset_id).await?;
     // A DataSet without an account fails soon. Until then, its slot counts for no account.
     let slot = puller.slots.slot(

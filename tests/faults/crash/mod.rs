@@ -93,7 +93,7 @@ impl CrashFixture {
         assert_eq!(
             count(&pool, unread).await,
             0,
-            "every version has the rows it tells"
+            "every version has its recorded number of rows"
         );
         assert_eq!(
             count(

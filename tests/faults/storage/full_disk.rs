@@ -1,14 +1,11 @@
 //! The disk is full: changes are refused until there is space, and reading goes on.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use chatlake::sandbox::faults::{Fault, FaultKind};
 use serde_json::{Value, json};
 
+use super::Disk;
 use super::Faults;
 use super::Template;
 use super::agents_answer;
@@ -20,63 +17,6 @@ use crate::support::data_dir::DataDir;
 use crate::support::sandbox::LocalSandbox;
 use crate::support::server::{Server, json_of};
 use crate::support::{until, until_within};
-
-/// A disk of a few MiB that has the data directory.
-enum Disk<'a> {
-    Tmpfs(PathBuf),
-    /// Not root: no file in the directory can grow.
-    Pretended(&'a Faults),
-}
-
-impl<'a> Disk<'a> {
-    fn new(data_dir: &DataDir, mib: u32, faults: &'a Faults) -> Self {
-        let data = data_dir.data();
-        std::fs::create_dir_all(&data).unwrap();
-        if !rustix::process::geteuid().is_root() {
-            return Self::Pretended(faults);
-        }
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"])
-            .arg(&data)
-            .status()
-            .unwrap();
-        assert!(mounted.success(), "no tmpfs can be mounted");
-        Self::Tmpfs(data)
-    }
-
-    /// Uses all space except this number of KiB.
-    fn fill_but(&self, kib: u64) {
-        match self {
-            Self::Tmpfs(data) => {
-                let mut fill = File::options()
-                    .append(true)
-                    .create(true)
-                    .open(data.join("fill"))
-                    .unwrap();
-                while fill.write_all(&[b'x'; 4_096]).is_ok() {}
-                let taken = fill.metadata().unwrap().len();
-                fill.set_len(taken.saturating_sub(kib * 1_024)).unwrap();
-            }
-            Self::Pretended(faults) => faults.fill(true),
-        }
-    }
-
-    fn free(&self) {
-        match self {
-            Self::Tmpfs(data) => drop(std::fs::remove_file(data.join("fill"))),
-            Self::Pretended(faults) => faults.fill(false),
-        }
-    }
-}
-
-impl Drop for Disk<'_> {
-    fn drop(&mut self) {
-        if let Self::Tmpfs(data) = self {
-            // Lazily, since the server may end a moment later.
-            let _ = Command::new("umount").arg("--lazy").arg(data).status();
-        }
-    }
-}
 
 /// Changes the DataSet until there is no space for it, and returns the last answer.
 async fn change_until_refused(server: &Server, dataset: &str, token: &str) -> (u16, Value) {

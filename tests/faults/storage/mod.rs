@@ -4,6 +4,8 @@
 
 mod failed_system_calls;
 mod full_disk;
+mod small_disk;
+mod upgrade_space;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -19,6 +21,8 @@ use crate::support::data_dir::DataDir;
 use crate::support::sandbox::LocalSandbox;
 use crate::support::server::{Server, json_of};
 use crate::support::until;
+
+use small_disk::Disk;
 
 /// The preloaded library, compiled once.
 fn library() -> &'static Path {

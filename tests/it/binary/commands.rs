@@ -116,7 +116,7 @@ async fn every_command_works_with_and_without_a_running_server() {
         let tokens = data_dir.run(&["token", "list", "--json"]).await.json();
         assert!(
             !tokens.to_string().contains(&token),
-            "a listing tells a token"
+            "a listing shows a token"
         );
         let account = data_dir
             .account(&email, &vendor.address, "sandbox-key")

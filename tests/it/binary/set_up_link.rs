@@ -25,7 +25,7 @@ async fn the_set_up_link_is_printed_once_and_works_once() {
         server.url()
     );
     let code = link.rsplit('/').next().unwrap();
-    assert!(!server.err().contains(code), "a log line tells the link");
+    assert!(!server.err().contains(code), "a log line shows the link");
     let (clock, hasher) = (Clock::system(), Hasher::new(1));
     let db = Db::open(&data_dir.catalogue()).await.unwrap();
     let accept = |email: &str| AcceptInvite {

@@ -44,7 +44,7 @@ async fn serve_a_list_that_loses_and_gains_a_record() -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_and_an_addition_that_cancel_out_hide_no_chat() {
     let fixture = DatasetFixture::new().await;
-    let keeper = fixture.ctx.person_with_session("mia", Role::Admin).await;
+    let admin = fixture.ctx.person_with_session("mia", Role::Admin).await;
     let dataset_at = async |address: String, name: &str, options: Value| {
         let new = NewAccount {
             connector: Connector::LiveChat,
@@ -60,7 +60,7 @@ async fn a_deletion_and_an_addition_that_cancel_out_hide_no_chat() {
             .ctx
             .app
             .accounts
-            .create(&keeper.actor, &new)
+            .create(&admin.actor, &new)
             .await
             .unwrap()
             .id;
@@ -72,7 +72,7 @@ async fn a_deletion_and_an_addition_that_cancel_out_hide_no_chat() {
             .ctx
             .app
             .accounts
-            .update(&keeper.actor, &account, &share)
+            .update(&admin.actor, &account, &share)
             .await
             .unwrap();
         let menus = json!({"start_days": 1, "end_days": 1});
@@ -134,7 +134,7 @@ async fn a_deletion_and_an_addition_that_cancel_out_hide_no_chat() {
     assert_eq!(
         unchanged.difference(&ids).collect::<Vec<_>>(),
         ["C034"],
-        "this is what a total cannot tell"
+        "a total cannot show this"
     );
     assert_eq!(
         (&run["calls"], &run["completeness"], &run["verified"]),

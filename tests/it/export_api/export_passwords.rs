@@ -121,13 +121,16 @@ async fn an_export_password_is_created_shown_once_and_revoked_on_the_own_page() 
     );
     assert_eq!(ask().await, 401);
     let trail = export_fixture.audit_trail().await;
-    for deed in [
+    for expected in [
         "export_password.create done",
         "export_password.revoke done",
         "export.read done",
         "export.read refused",
     ] {
-        assert!(trail.iter().any(|line| line == deed), "{deed}: {trail:?}");
+        assert!(
+            trail.iter().any(|line| line == expected),
+            "{expected}: {trail:?}"
+        );
     }
 }
 

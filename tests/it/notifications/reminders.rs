@@ -237,7 +237,7 @@ async fn the_scheduling_pane_names_the_recipients_of_notifications() {
         browser
             .get(&format!("/datasets/{dataset}/settings"))
             .await
-            .words("[data-told]")
+            .words("[data-notified]")
     };
     assert!(
         line()

@@ -190,7 +190,7 @@ async fn an_admin_deactivates_reactivates_and_changes_roles() {
         .into_iter()
         .map(|entry| entry.action)
         .collect();
-    for deed in [
+    for expected in [
         "user.set_role",
         "user.disable",
         "user.enable",
@@ -199,8 +199,8 @@ async fn an_admin_deactivates_reactivates_and_changes_roles() {
         "user.sign_in",
     ] {
         assert!(
-            trail.iter().any(|action| action == deed),
-            "{deed} in {trail:?}"
+            trail.iter().any(|action| action == expected),
+            "{expected} in {trail:?}"
         );
     }
 }

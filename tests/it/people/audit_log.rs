@@ -97,7 +97,7 @@ async fn the_audit_trail_records_sign_ins_and_sign_outs_with_their_address() {
         "sign_in",
         "sign_out_everywhere",
     ]
-    .map(|deed| format!("user.{deed}"));
+    .map(|name| format!("user.{name}"));
     let of_olga = [
         "set_up",
         "invite",
@@ -107,7 +107,7 @@ async fn the_audit_trail_records_sign_ins_and_sign_outs_with_their_address() {
         "enable",
         "withdraw_invite",
     ]
-    .map(|deed| format!("user.{deed}"));
+    .map(|name| format!("user.{name}"));
     let audit_actions: BTreeSet<&String> = trail.iter().map(|entry| &entry.action).collect();
     assert_eq!(audit_actions, of_carl.iter().chain(&of_olga).collect());
     for entry in &trail {

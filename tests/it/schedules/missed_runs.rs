@@ -157,7 +157,7 @@ async fn a_slot_that_falls_due_during_a_run_is_counted_as_missed() {
             &fixture.dataset_json(&dataset).await["missed"]
         ),
         (2, 2, &json!(0)),
-        "the next run tells"
+        "the next run reports it"
     );
 }
 

@@ -140,19 +140,19 @@ async fn what_waits_for_many_clients_that_take_nothing_is_limited_and_others_go_
 
 #[tokio::test]
 async fn an_encoder_that_fails_breaks_the_stream_and_tells_why() {
-    let (clock, pool, told) = (
+    let (clock, pool, logged) = (
         Clock::stopped_at(0),
         EncoderPool::new(1, 1),
         Arc::new(AtomicUsize::new(0)),
     );
     let mut encoder = parts(3).0;
     encoder.fails = true;
-    let heard = told.clone();
+    let counter = logged.clone();
     let stream = pipe(&clock, &pool, encoder, move |_| {
-        heard.store(1, Ordering::SeqCst)
+        counter.store(1, Ordering::SeqCst)
     });
     assert_eq!(
-        (read(stream).await, told.load(Ordering::SeqCst)),
+        (read(stream).await, logged.load(Ordering::SeqCst)),
         (vec![true, true, true, false], 1)
     );
 }
