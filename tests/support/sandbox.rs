@@ -106,6 +106,23 @@ impl Vendor {
         .unwrap()
     }
 
+    /// A source for tests that count calls: a slow machine does not make it repeat one.
+    pub fn patient_source(&self) -> Source {
+        let limits = Limits {
+            first_byte: Duration::from_secs(30),
+            no_progress: Duration::from_secs(30),
+            attempt_timeout: Duration::from_secs(60),
+            ..limits()
+        };
+        let upstreams = Upstreams::with(
+            vec![allow("127.0.0.1")],
+            self.clock.clone(),
+            limits,
+            Arc::new(SystemResolver),
+        );
+        source(&upstreams.unwrap(), &self.address, "sandbox-key")
+    }
+
     pub fn source(&self) -> Source {
         self.source_with("sandbox-key")
     }

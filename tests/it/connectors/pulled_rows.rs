@@ -129,7 +129,7 @@ async fn menus_narrow_what_is_asked() {
 #[tokio::test]
 async fn two_reports_of_one_source_need_the_calls_of_one() {
     let vendor = Vendor::new(2_000, 30).await;
-    let source = vendor.source();
+    let source = vendor.patient_source();
     pull(&source, &request(&["chat"], &[WEEK])).await.1.unwrap();
     let one = vendor.sandbox.calls_total();
     vendor.sandbox.forget_calls();
